@@ -1,0 +1,271 @@
+//! Batches: rows of one claim, decoded once and shared by every sink.
+
+use std::{fmt, ops::Range, sync::Arc};
+
+use bytes::Bytes;
+
+use crate::{DecodeError, Record, RecordView, Span, Transform, UptimeRecord};
+
+/// Identity of a claim: a list that was renamed away from the key that gateways push to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ClaimId(pub ulid::Ulid);
+
+impl fmt::Display for ClaimId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// Identity of a row, for ever: the claim and the position in it, counted from 0 before any filter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct RowId {
+    /// The claim.
+    pub claim: ClaimId,
+    /// Position in the claim.
+    pub row: u64,
+}
+
+impl fmt::Display for RowId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.claim, self.row)
+    }
+}
+
+/// What kind of records a list holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum RecordKind {
+    /// One record per request that a gateway served.
+    Traffic,
+    /// Results of the gateway's host checker.
+    Uptime,
+}
+
+/// How the elements of a list are encoded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Wire {
+    /// MessagePack as `msgpack.v2` of Go writes it.
+    Msgpack,
+    /// Protobuf message `AnalyticsRecord`.
+    Protobuf,
+}
+
+/// A list that gateways push to.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Key {
+    /// Full name in Redis.
+    pub name: Arc<str>,
+    /// Name without the configured prefix, as logs show it.
+    pub short: Arc<str>,
+    /// Encoding of its elements.
+    pub wire: Wire,
+    /// What its elements are.
+    pub records: RecordKind,
+}
+
+/// One row after decoding.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Decoded {
+    /// A traffic record.
+    Record(Record),
+    /// An uptime record.
+    Uptime(UptimeRecord),
+    /// Bytes that are no record.
+    Undecodable(DecodeError),
+}
+
+/// Rows of one claim. The bytes of all rows lie in one buffer; records hold positions in it.
+#[derive(Debug)]
+pub struct Batch {
+    /// The claim that the rows belong to.
+    pub claim: ClaimId,
+    /// The list that the claim was taken from.
+    pub key: Arc<Key>,
+    /// Number of the first row.
+    pub first_row: u64,
+    /// The rows' bytes (and possibly framing between them).
+    pub buffer: Bytes,
+    /// Position of each row's element in `buffer`.
+    pub elements: Vec<Span>,
+    /// The rows, decoded; as long as `elements`.
+    pub rows: Vec<Decoded>,
+}
+
+impl Batch {
+    /// Decodes every element. Never fails: what cannot be decoded becomes [`Decoded::Undecodable`].
+    pub fn decode(claim: ClaimId, key: Arc<Key>, first_row: u64, buffer: Bytes, elements: Vec<Span>) -> Batch {
+        let rows = elements
+            .iter()
+            .map(|&element| Self::decode_one(&key, &buffer, element))
+            .collect();
+        Batch {
+            claim,
+            key,
+            first_row,
+            buffer,
+            elements,
+            rows,
+        }
+    }
+
+    fn decode_one(key: &Key, buffer: &[u8], element: Span) -> Decoded {
+        let decoded = match (key.records, key.wire) {
+            (RecordKind::Traffic, Wire::Msgpack) => crate::msgpack::decode(buffer, element).map(Decoded::Record),
+            (RecordKind::Traffic, Wire::Protobuf) => crate::protobuf::decode(buffer, element).map(Decoded::Record),
+            (RecordKind::Uptime, _) => crate::msgpack::decode_uptime(buffer, element).map(Decoded::Uptime),
+        };
+        decoded.unwrap_or_else(Decoded::Undecodable)
+    }
+
+    /// Number of rows, undecodable ones included.
+    pub fn len(&self) -> usize {
+        self.rows.len()
+    }
+
+    /// Whether there is no row.
+    pub fn is_empty(&self) -> bool {
+        self.rows.is_empty()
+    }
+
+    /// The row after the last one.
+    pub fn end_row(&self) -> u64 {
+        self.first_row + self.rows.len() as u64
+    }
+
+    /// Bytes that the batch keeps in memory, approximately.
+    pub fn footprint(&self) -> usize {
+        self.buffer.len() + self.rows.len() * (size_of::<Decoded>() + size_of::<Span>())
+    }
+
+    /// Identity of the row at `index`.
+    pub fn row_id(&self, index: usize) -> RowId {
+        RowId {
+            claim: self.claim,
+            row: self.first_row + index as u64,
+        }
+    }
+
+    /// The bytes of the row at `index` as they came.
+    pub fn element(&self, index: usize) -> &[u8] {
+        self.elements
+            .get(index)
+            .map(|span| span.of(&self.buffer))
+            .unwrap_or_default()
+    }
+}
+
+/// The rows of one batch that one sink is to write, and how it sees them. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Selection {
+    batch: Arc<Batch>,
+    /// Indexes into the batch that this selection spans, selected or not.
+    range: Range<usize>,
+    /// Indexes of the selected rows, in order; `None`: every decodable row of `range`.
+    chosen: Option<Arc<[u32]>>,
+    transform: Arc<Transform>,
+}
+
+impl Selection {
+    /// All decodable rows in `range`.
+    pub fn new(batch: Arc<Batch>, range: Range<usize>, transform: Arc<Transform>) -> Selection {
+        Selection {
+            batch,
+            range,
+            chosen: None,
+            transform,
+        }
+    }
+
+    /// Only the rows whose index `keep` accepts.
+    pub fn retain(&self, mut keep: impl FnMut(usize) -> bool) -> Selection {
+        let chosen = self
+            .indexes()
+            .filter(|&index| keep(index))
+            .map(|index| index as u32)
+            .collect();
+        Selection {
+            chosen: Some(chosen),
+            ..self.clone()
+        }
+    }
+
+    /// The part whose rows lie in `rows` of the claim.
+    pub fn slice(&self, rows: Range<u64>) -> Selection {
+        let first = self.batch.first_row;
+        let clamp = |row: u64| (row.saturating_sub(first) as usize).clamp(self.range.start, self.range.end);
+        let range = clamp(rows.start)..clamp(rows.end).max(clamp(rows.start));
+        let chosen = self.chosen.as_ref().map(|chosen| {
+            chosen
+                .iter()
+                .copied()
+                .filter(|&index| range.contains(&(index as usize)))
+                .collect()
+        });
+        Selection {
+            batch: self.batch.clone(),
+            range,
+            chosen,
+            transform: self.transform.clone(),
+        }
+    }
+
+    /// The batch.
+    pub fn batch(&self) -> &Arc<Batch> {
+        &self.batch
+    }
+
+    /// How the sink sees each row.
+    pub fn transform(&self) -> &Arc<Transform> {
+        &self.transform
+    }
+
+    /// The rows of the claim that this selection spans, selected or not: what a ledger records once it is written.
+    pub fn rows(&self) -> Range<u64> {
+        self.batch.first_row + self.range.start as u64..self.batch.first_row + self.range.end as u64
+    }
+
+    /// Indexes of the selected rows in the batch.
+    pub fn indexes(&self) -> impl Iterator<Item = usize> + '_ {
+        let all = self.chosen.is_none().then(|| {
+            self.range
+                .clone()
+                .filter(|&index| !matches!(self.batch.rows.get(index), None | Some(Decoded::Undecodable(_))))
+        });
+        let chosen = self
+            .chosen
+            .iter()
+            .flat_map(|chosen| chosen.iter().map(|&index| index as usize));
+        all.into_iter().flatten().chain(chosen)
+    }
+
+    /// Number of selected rows.
+    pub fn len(&self) -> usize {
+        match &self.chosen {
+            Some(chosen) => chosen.len(),
+            None => self.indexes().count(),
+        }
+    }
+
+    /// Whether no row is selected.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The selected traffic records.
+    pub fn records(&self) -> impl Iterator<Item = (RowId, RecordView<'_>)> + '_ {
+        self.indexes().filter_map(|index| match self.batch.rows.get(index)? {
+            Decoded::Record(record) => {
+                let view = RecordView::new(&self.batch.buffer, record, &self.transform);
+                Some((self.batch.row_id(index), view))
+            }
+            _ => None,
+        })
+    }
+
+    /// The selected uptime records.
+    pub fn uptime(&self) -> impl Iterator<Item = (RowId, &UptimeRecord)> + '_ {
+        self.indexes().filter_map(|index| match self.batch.rows.get(index)? {
+            Decoded::Uptime(record) => Some((self.batch.row_id(index), record)),
+            _ => None,
+        })
+    }
+}

@@ -1,0 +1,142 @@
+//! A traffic record as positions in the bytes it was decoded from.
+
+use smallvec::SmallVec;
+
+use crate::{Flag, Float, Int, Text, When, Zone};
+
+/// A byte range inside the buffer of a batch.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Span {
+    /// First byte.
+    pub start: u32,
+    /// Number of bytes.
+    pub len: u32,
+}
+
+impl Span {
+    /// The bytes of this span; empty if `buffer` is not the one that it was made for.
+    pub fn of<'a>(self, buffer: &'a [u8]) -> &'a [u8] {
+        let start = self.start as usize;
+        buffer
+            .get(start..start.saturating_add(self.len as usize))
+            .unwrap_or_default()
+    }
+}
+
+/// An instant together with the zone in which the reference would print it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Time {
+    /// Seconds since 1970-01-01T00:00:00Z; may be far outside the years that calendars handle.
+    pub seconds: i64,
+    /// 0 to 999,999,999.
+    pub nanos: u32,
+    /// Zone of every rendering.
+    pub zone: Zone,
+}
+
+impl Time {
+    /// Go's zero time: year 1, January 1, UTC. What a field without a value holds.
+    pub const ZERO: Time = Time {
+        seconds: -62_135_596_800,
+        nanos: 0,
+        zone: Zone::UTC,
+    };
+}
+
+impl Default for Time {
+    fn default() -> Self {
+        Self::ZERO
+    }
+}
+
+/// A traffic record. Text fields are spans of the batch's buffer and may hold any bytes.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Record {
+    /// Text fields, by [`Text`].
+    pub text: [Span; Text::COUNT],
+    /// Integers, by [`Int`]. `Int::GeoNameId` holds the bits of an unsigned value.
+    pub int: [i64; Int::COUNT],
+    /// Floats, by [`Float`].
+    pub float: [f64; Float::COUNT],
+    /// Times, by [`When`].
+    pub time: [Time; When::COUNT],
+    /// Booleans, by [`Flag`].
+    pub flag: [bool; Flag::COUNT],
+    /// `Tags`; `None` when absent, which is not the same as empty.
+    pub tags: Option<SmallVec<[Span; 4]>>,
+    /// Parts that few records have.
+    pub rare: Option<Box<Rare>>,
+}
+
+/// Lists and maps that only GraphQL records and records with a located client carry. `None` = absent on the wire.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Rare {
+    /// `Geo.City.Names`, language to name; a later duplicate key has replaced an earlier one.
+    pub city_names: Option<Vec<(Span, Span)>>,
+    /// `GraphQLStats.RootFields`.
+    pub root_fields: Option<Vec<Span>>,
+    /// `GraphQLStats.Types`: type name to its fields.
+    pub types: Option<Vec<(Span, Option<Vec<Span>>)>>,
+    /// `GraphQLStats.Errors`.
+    pub errors: Option<Vec<GraphError>>,
+}
+
+/// One GraphQL error.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct GraphError {
+    /// Its text.
+    pub message: Span,
+    /// Where in the response it belongs; `None` when absent.
+    pub path: Option<Vec<PathItem>>,
+}
+
+/// One element of a GraphQL error's path; msgpack allows anything there.
+#[derive(Clone, Debug, PartialEq)]
+pub enum PathItem {
+    /// null
+    Null,
+    /// true or false
+    Bool(bool),
+    /// A negative integer.
+    Int(i64),
+    /// Any other integer.
+    Uint(u64),
+    /// A float.
+    Float(f64),
+    /// A string.
+    Text(Span),
+    /// A msgpack bin value.
+    Bytes(Span),
+    /// A list.
+    List(Vec<PathItem>),
+    /// A map, which has no JSON form.
+    Map(Vec<(PathItem, PathItem)>),
+}
+
+/// Why bytes are no record. `Display` gives the reason as the reference words it where that is known.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum DecodeError {
+    /// The bytes end before an item begins.
+    #[error("EOF")]
+    Eof,
+    /// The bytes end inside an item.
+    #[error("unexpected EOF")]
+    UnexpectedEof,
+    /// A msgpack code that the field cannot hold.
+    #[error("msgpack: invalid code {code:x} decoding {what}")]
+    InvalidCode {
+        /// The first byte of the offending item.
+        code: u8,
+        /// What was expected there.
+        what: &'static str,
+    },
+    /// Nested deeper than any encoder nests.
+    #[error("msgpack: nested deeper than {0} levels")]
+    TooDeep(usize),
+    /// Malformed protobuf.
+    #[error("proto: {0}")]
+    Protobuf(&'static str),
+    /// A protobuf string that is not UTF-8.
+    #[error("proto: field {0} contains invalid UTF-8")]
+    InvalidUtf8(&'static str),
+}

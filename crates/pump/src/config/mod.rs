@@ -1,0 +1,5 @@
+//! Reading the configuration: file, environment, secrets.
+
+pub mod settings;
+
+pub use settings::*;

@@ -1,0 +1,3 @@
+//! Lanes: one for each pump, from claims to acknowledgements.
+
+pub mod status;

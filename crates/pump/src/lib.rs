@@ -1,0 +1,17 @@
+//! The daemon: claims records from Redis, delivers them through one lane a pump, acknowledges, and tells the truth
+//! about itself. Start with [`app`]; the delivery protocol is described in `docs/architecture.md`.
+
+pub mod admin;
+pub mod app;
+pub mod cli;
+pub mod config;
+pub mod delivery;
+pub mod demo;
+pub mod failpoints;
+pub mod instrumentation;
+pub mod load;
+pub mod logging;
+pub mod source;
+
+/// Version of this binary, as `--version` prints it.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");

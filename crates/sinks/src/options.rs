@@ -1,0 +1,1 @@
+//! Decoding of a sink's `meta`.

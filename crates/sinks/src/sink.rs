@@ -1,0 +1,176 @@
+//! The interface between delivery and a back-end.
+
+use std::{sync::Arc, time::Duration};
+
+use analytics::{ClaimId, RecordKind, RowId, Selection};
+use async_trait::async_trait;
+use futures::future::BoxFuture;
+use serde_json::Value;
+
+/// Any error; its text says what failed and with which input, never a secret.
+pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
+/// A back-end. Delivery calls `write` from one lane at a time and never after `close`.
+/// Rows may come again after a crash, under the same numbers: see [`Guarantee`].
+#[async_trait]
+pub trait Sink: Send + Sync {
+    /// Returns once the back-end has accepted every selected row of the group, or says why not.
+    ///
+    /// A group is consecutive batches of one key, of one or many claims, in order. When the future is dropped (the
+    /// pump's `timeout`), a write that goes on in a thread of its own must end before the next one begins.
+    async fn write(&self, group: &[Selection]) -> Result<Written, WriteError>;
+
+    /// Every row of these claims is finished and acknowledged, so that their ledger entries may go.
+    async fn forget(&self, _claims: &[ClaimId]) {}
+
+    /// Rows that the back-end's own ledger knows as applied; `None`: it keeps no ledger.
+    async fn applied(&self, _claim: ClaimId) -> Result<Option<analytics::RowRanges>, WriteError> {
+        Ok(None)
+    }
+
+    /// Flushes and lets go of the back-end.
+    async fn close(&self) -> Result<(), WriteError> {
+        Ok(())
+    }
+}
+
+/// A group that the back-end has accepted.
+#[derive(Debug, Default)]
+pub struct Written {
+    /// Rows that it refused for good, by sinks without a ledger (bulk items of Elasticsearch, records of Kinesis).
+    pub rejected: Vec<Rejected>,
+    /// Rows that may stand in the back-end twice, counted and shown.
+    pub possibly_doubled: u64,
+}
+
+/// A row that a back-end refuses for good.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rejected {
+    /// Which row.
+    pub row: RowId,
+    /// Why, in the back-end's words.
+    pub reason: String,
+}
+
+/// A group that the back-end has not accepted.
+#[derive(Debug, thiserror::Error)]
+pub enum WriteError {
+    /// Network, 429, 5xx, lock timeout: try again.
+    #[error("{source}")]
+    Retry {
+        /// What the back-end asked for (`Retry-After`).
+        after: Option<Duration>,
+        /// What went wrong.
+        source: BoxError,
+    },
+    /// Nothing was committed, because of these rows; empty: the sink does not know which, the lane bisects.
+    #[error("{source}")]
+    Reject {
+        /// The offending rows, if known.
+        rows: Vec<Rejected>,
+        /// What went wrong.
+        source: BoxError,
+    },
+    /// 401, unknown table, a directory that cannot be written: pause the lane, show it, keep the claims.
+    #[error("{0}")]
+    Config(BoxError),
+}
+
+impl WriteError {
+    /// An error that will pass.
+    pub fn retry(source: impl Into<BoxError>) -> Self {
+        Self::Retry {
+            after: None,
+            source: source.into(),
+        }
+    }
+}
+
+/// What a sink promises about a row that was claimed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Guarantee {
+    /// May be lost on the way: acknowledged when sent.
+    BestEffort,
+    /// Arrives, after a crash possibly twice.
+    AtLeastOnce,
+    /// Arrives once.
+    ExactlyOnce,
+}
+
+/// How much a sink likes to receive at once. The lane hands over less when there is no more, or memory is short.
+#[derive(Clone, Copy, Debug)]
+pub struct Gather {
+    /// Rows.
+    pub rows: usize,
+    /// Bytes of the elements.
+    pub bytes: usize,
+    /// How long the first row may wait for company.
+    pub wait: Duration,
+}
+
+impl Gather {
+    /// One window at a time, without waiting.
+    pub const WINDOW: Gather = Gather {
+        rows: 5_000,
+        bytes: 4 << 20,
+        wait: Duration::ZERO,
+    };
+}
+
+/// One sink type: everything that the rest of the program, the documentation and the tests know about it.
+pub struct SinkSpec {
+    /// Value of `type` in a configuration.
+    pub name: &'static str,
+    /// Display name in logs and self-metrics, upstream's own ("CSV Pump").
+    pub title: &'static str,
+    /// `prefix` of its log lines ("csv-pump").
+    pub log_prefix: &'static str,
+    /// Default prefix of its environment variables ("TYK_PMP_PUMPS_CSV_META"); empty: no options.
+    pub env_prefix: &'static str,
+    /// Which records it takes.
+    pub records: RecordKind,
+    /// What it promises.
+    pub guarantee: Guarantee,
+    /// Group size.
+    pub gather: Gather,
+    /// Whether `raw_request_decoded` and `raw_response_decoded` have an effect; else they are refused with a warning.
+    pub decodes_bodies: bool,
+    /// Whether `write` is wanted although no row of a group passes the filters (CSV makes its file then).
+    pub writes_empty: bool,
+    /// JSON schema of the options struct; doc comments are the reference page.
+    pub options: fn() -> schemars::Schema,
+    /// Makes the sink, or `None`: known, but not built yet.
+    pub build: Option<Build>,
+    /// How the conformance suite fakes this back-end.
+    #[cfg(feature = "testkit")]
+    pub harness: Option<fn() -> crate::testkit::Harness>,
+}
+
+/// Constructor of a sink. An error keeps this pump from starting, never the others; it is tried again in the background.
+pub type Build = fn(BuildContext) -> BoxFuture<'static, Result<Box<dyn Sink>, BuildError>>;
+
+/// Why a sink cannot be made.
+#[derive(Debug, thiserror::Error)]
+pub enum BuildError {
+    /// The options are wrong: no retry will help. The text names key, value and remedy.
+    #[error("{0}")]
+    Options(String),
+    /// The back-end is not there yet.
+    #[error("{0}")]
+    Unavailable(BoxError),
+}
+
+/// What a sink is made from.
+#[derive(Clone)]
+pub struct BuildContext {
+    /// The pump's key in `pumps`, upper-cased as upstream shows it.
+    pub pump: Arc<str>,
+    /// `meta`, with environment and secrets applied and key names spelled as in the schema.
+    pub meta: Value,
+    /// `compat` of the pump or of the whole configuration: upstream's values where ours are corrected.
+    pub compat: bool,
+    /// Form and level of the process log, for sinks that write log lines of their own.
+    pub log: analytics::logrus::LogForm,
+    /// Random id that is kept in the source: tells ledgers of different Redis servers apart.
+    pub fleet: Arc<str>,
+}
