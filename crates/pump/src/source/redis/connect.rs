@@ -83,7 +83,11 @@ impl Link {
     pub(super) async fn run(&self, key: &str, command: &Cmd) -> Result<Value, SourceError> {
         let (node, mut connection) = self.control(key).await?;
         let value = connection.req_packed_command(command).await;
-        value.map_err(|error| self.failed(&node, failure::of_client(&error)))
+        let value = value.map_err(|error| self.failed(&node, failure::of_client(&error)))?;
+        match failure::text(&value) {
+            Some(text) => Err(self.failed(&node, failure::of_reply(&text))),
+            None => Ok(value),
+        }
     }
 
     /// Runs commands in one go on the server that has `key`; errors of single commands are among the values.
