@@ -42,7 +42,10 @@ async fn memory_keeps_what_sources_promise() {
         records: analytics::RecordKind::Traffic,
     };
     promises::hold(async || {
-        let lists = vec![(key("analytics-tyk-system-analytics"), Vec::new()), (key("b"), Vec::new())];
+        let lists = vec![
+            (key("analytics-tyk-system-analytics"), Vec::new()),
+            (key("b"), Vec::new()),
+        ];
         InMemory(MemorySource::new(lists).lease(LEASE))
     })
     .await;
@@ -92,7 +95,9 @@ fn ask<T: redis::FromRedisValue>(server: &Server, command: &[&str]) -> T {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn claims_by_script_keep_what_sources_promise() {
-    let Some(server) = support::redis("plain", &[]) else { return };
+    let Some(server) = support::redis("plain", &[]) else {
+        return;
+    };
     promises::hold(async || {
         ask::<()>(&server, &["FLUSHALL"]);
         InRedis {
@@ -106,7 +111,10 @@ async fn claims_by_script_keep_what_sources_promise() {
 
 /// Settings of a user who may do everything but run scripts.
 fn without_scripts(server: &Server) -> RedisSettings {
-    ask::<()>(server, &["ACL", "SETUSER", "plain", "on", ">plain", "~*", "+@all", "-@scripting"]);
+    ask::<()>(
+        server,
+        &["ACL", "SETUSER", "plain", "on", ">plain", "~*", "+@all", "-@scripting"],
+    );
     RedisSettings {
         username: "plain".to_owned(),
         password: Secret::new("plain".to_owned()),
@@ -116,7 +124,9 @@ fn without_scripts(server: &Server) -> RedisSettings {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn claims_by_watch_keep_what_sources_promise() {
-    let Some(server) = support::redis("plain", &[]) else { return };
+    let Some(server) = support::redis("plain", &[]) else {
+        return;
+    };
     let settings = without_scripts(&server);
     promises::hold(async || {
         ask::<()>(&server, &["FLUSHALL"]);
@@ -146,14 +156,23 @@ fn leftovers(server: &Server) -> Vec<String> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_claim_never_expires_and_leaves_nothing_behind() {
-    let Some(server) = support::redis("plain", &[]) else { return };
+    let Some(server) = support::redis("plain", &[]) else {
+        return;
+    };
     let source = open(&support::redis_settings(server.addr(0)), "a", ModeChoice::Auto).await;
-    assert!(leftovers(&server).is_empty(), "probing leaves nothing: {:?}", leftovers(&server));
+    assert!(
+        leftovers(&server).is_empty(),
+        "probing leaves nothing: {:?}",
+        leftovers(&server)
+    );
     push(&server, KEY, &elements(10));
     ask::<i64>(&server, &["PEXPIRE", KEY, "60000"]);
     let claim = source.claim(&source.keys()[0], &lanes(&["A"])).await.unwrap().unwrap();
     assert!(claim.ttl.unwrap() > Duration::from_secs(50));
-    let list = leftovers(&server).into_iter().find(|key| key.starts_with("analytics-claim:")).unwrap();
+    let list = leftovers(&server)
+        .into_iter()
+        .find(|key| key.starts_with("analytics-claim:"))
+        .unwrap();
     assert_eq!(list, format!("analytics-claim:{{{KEY}}}:{}", claim.id));
     assert_eq!(ask::<i64>(&server, &["PTTL", &list]), -1);
     // Somebody sets a time to live on a claim: a renewal takes it off again.
@@ -165,13 +184,19 @@ async fn a_claim_never_expires_and_leaves_nothing_behind() {
     assert_eq!(ask::<String>(&server, &["GET", "version-check-pump"]), "1.2.3");
     source.acknowledge(&claim.reference(), "A", 10).await.unwrap();
     source.renew(&[], &lanes(&["A"])).await.unwrap();
-    let left = ["analytics-fleet".to_owned(), format!("analytics-pumps:{{{KEY}}}"), "version-check-pump".to_owned()];
+    let left = [
+        "analytics-fleet".to_owned(),
+        format!("analytics-pumps:{{{KEY}}}"),
+        "version-check-pump".to_owned(),
+    ];
     assert_eq!(leftovers(&server), left);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_key_of_another_type_is_named_and_left_alone() {
-    let Some(server) = support::redis("plain", &[]) else { return };
+    let Some(server) = support::redis("plain", &[]) else {
+        return;
+    };
     let settings = support::redis_settings(server.addr(0));
     let watching = without_scripts(&server);
     ask::<()>(&server, &["SET", KEY, "text"]);
@@ -183,7 +208,9 @@ async fn a_key_of_another_type_is_named_and_left_alone() {
     ] {
         let source = open(settings, "a", choice).await;
         let pending = source.pending().await.unwrap();
-        let [(0, Err(error @ SourceError::NotAList { .. }))] = &pending[..] else { panic!("{pending:?}") };
+        let [(0, Err(error @ SourceError::NotAList { .. }))] = &pending[..] else {
+            panic!("{pending:?}")
+        };
         assert!(error.to_string().contains("is a string, not a list"), "{error}");
         let claim = source.claim(&source.keys()[0], &lanes(&["A"])).await;
         assert!(matches!(claim, Err(SourceError::NotAList { .. })), "{claim:?}");
@@ -195,23 +222,43 @@ async fn a_key_of_another_type_is_named_and_left_alone() {
 /// `noeviction` and no memory left: what is there must drain, because nothing else makes room.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_full_redis_is_drained() {
-    let Some(server) = support::redis("plain", &[]) else { return };
+    let Some(server) = support::redis("plain", &[]) else {
+        return;
+    };
     let source = open(&support::redis_settings(server.addr(0)), "a", ModeChoice::Auto).await;
     push(&server, KEY, &elements(30_000));
     push(&server, "analytics-tyk-system-analytics_0", &elements(10));
-    let claim = source.claim(&source.keys()[0], &lanes(&["A", "B"])).await.unwrap().unwrap();
+    let claim = source
+        .claim(&source.keys()[0], &lanes(&["A", "B"]))
+        .await
+        .unwrap()
+        .unwrap();
     ask::<()>(&server, &["CONFIG", "SET", "maxmemory", "1mb"]);
-    let refused: redis::RedisResult<()> =
-        redis::cmd("SET").arg("x").arg(1).query(&mut server.client(0, ""));
+    let refused: redis::RedisResult<()> = redis::cmd("SET").arg("x").arg(1).query(&mut server.client(0, ""));
     assert!(refused.unwrap_err().to_string().contains("OOM"));
 
     // A second instance starts now, and a second list is claimed now.
     let other = open(&support::redis_settings(server.addr(0)), "b", ModeChoice::Auto).await;
-    let second = other.claim(&other.keys()[2], &lanes(&["A", "B"])).await.unwrap().unwrap();
+    let second = other
+        .claim(&other.keys()[2], &lanes(&["A", "B"]))
+        .await
+        .unwrap()
+        .unwrap();
     other.fleet().await.unwrap();
-    assert!(source.renew(&[claim.reference()], &lanes(&["A"])).await.unwrap().is_empty());
+    assert!(
+        source
+            .renew(&[claim.reference()], &lanes(&["A"]))
+            .await
+            .unwrap()
+            .is_empty()
+    );
     source.release(&[claim.reference()]).await.unwrap();
-    let claim = other.take_over(&lanes(&["A"]), &[second.id]).await.unwrap().pop().unwrap();
+    let claim = other
+        .take_over(&lanes(&["A"]), &[second.id])
+        .await
+        .unwrap()
+        .pop()
+        .unwrap();
     assert_eq!(read_all(&other, &claim, 0).await, elements(30_000));
     for lane in ["A", "B"] {
         for cursor in [20_000, 25_000, 30_000] {
@@ -227,7 +274,9 @@ async fn a_full_redis_is_drained() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_lost_list_is_reported_with_its_rows() {
-    let Some(server) = support::redis("plain", &[]) else { return };
+    let Some(server) = support::redis("plain", &[]) else {
+        return;
+    };
     let source = open(&support::redis_settings(server.addr(0)), "a", ModeChoice::Auto).await;
     push(&server, KEY, &elements(10));
     let claim = source.claim(&source.keys()[0], &lanes(&["A"])).await.unwrap().unwrap();
@@ -237,12 +286,17 @@ async fn a_lost_list_is_reported_with_its_rows() {
         Err(SourceError::Evicted { claim: id, rows }) => assert_eq!((id, rows), (claim.id, 4..10)),
         other => panic!("{other:?}"),
     }
-    assert_eq!(source.acknowledge(&claim.reference(), "A", 10).await.unwrap(), Acknowledged::Finished);
+    assert_eq!(
+        source.acknowledge(&claim.reference(), "A", 10).await.unwrap(),
+        Acknowledged::Finished
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn windows_of_large_rows_stay_within_four_mib() {
-    let Some(server) = support::redis("plain", &[]) else { return };
+    let Some(server) = support::redis("plain", &[]) else {
+        return;
+    };
     let source = open(&support::redis_settings(server.addr(0)), "a", ModeChoice::Auto).await;
     let mut rows: Vec<Bytes> = elements(3000);
     rows.extend((0..300u32).map(|row| Bytes::from(vec![row as u8; 200_000])));
@@ -269,7 +323,9 @@ async fn windows_of_large_rows_stay_within_four_mib() {
 /// An old pump pops from the same key all the time.
 #[tokio::test(flavor = "multi_thread")]
 async fn beside_an_old_pump_every_record_goes_to_exactly_one() {
-    let Some(server) = support::redis("plain", &[]) else { return };
+    let Some(server) = support::redis("plain", &[]) else {
+        return;
+    };
     for choice in [ModeChoice::Auto, ModeChoice::Legacy] {
         let source = open(&support::redis_settings(server.addr(0)), "a", choice).await;
         let done = std::sync::atomic::AtomicBool::new(false);
@@ -329,7 +385,9 @@ async fn beside_an_old_pump_every_record_goes_to_exactly_one() {
 /// Forgotten scripts and cut connections are repaired without anybody noticing more than one failed call.
 #[tokio::test(flavor = "multi_thread")]
 async fn lost_scripts_and_connections_are_made_anew() {
-    let Some(server) = support::redis("plain", &[]) else { return };
+    let Some(server) = support::redis("plain", &[]) else {
+        return;
+    };
     let source = open(&support::redis_settings(server.addr(0)), "a", ModeChoice::Auto).await;
     push(&server, KEY, &elements(1000));
     let claim = source.claim(&source.keys()[0], &lanes(&["A"])).await.unwrap().unwrap();
@@ -339,13 +397,21 @@ async fn lost_scripts_and_connections_are_made_anew() {
     ask::<i64>(&server, &["CLIENT", "KILL", "TYPE", "normal"]);
     let failed = source.read(&claim.reference(), 10, 10).await;
     assert!(matches!(failed, Ok(_) | Err(SourceError::Unavailable(_))), "{failed:?}");
-    until("reconnected", async || source.acknowledge(&claim.reference(), "A", 20).await.ok()).await;
-    until("reconnected", async || source.read(&claim.reference(), 20, 10).await.ok()).await;
+    until("reconnected", async || {
+        source.acknowledge(&claim.reference(), "A", 20).await.ok()
+    })
+    .await;
+    until("reconnected", async || {
+        source.read(&claim.reference(), 20, 10).await.ok()
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_cancelled_read_does_not_spoil_the_next() {
-    let Some(server) = support::redis("plain", &[]) else { return };
+    let Some(server) = support::redis("plain", &[]) else {
+        return;
+    };
     let source = open(&support::redis_settings(server.addr(0)), "a", ModeChoice::Auto).await;
     push(&server, KEY, &elements(20_000));
     let claim = source.claim(&source.keys()[0], &lanes(&["A"])).await.unwrap().unwrap();
@@ -360,7 +426,9 @@ async fn a_cancelled_read_does_not_spoil_the_next() {
 /// The state of a claim whose process is gone: taken at once by the same instance, by another when its lease is over.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_claims_of_a_dead_process_are_taken_at_once() {
-    let Some(server) = support::redis("plain", &[]) else { return };
+    let Some(server) = support::redis("plain", &[]) else {
+        return;
+    };
     for settings in [support::redis_settings(server.addr(0)), without_scripts(&server)] {
         let lease = Duration::from_secs(3600);
         let source = support::source(&settings, "a", ModeChoice::Auto, lease);
@@ -383,21 +451,35 @@ async fn the_claims_of_a_dead_process_are_taken_at_once() {
 /// Without scripts a claim is made in two steps; its maker may die in between.
 #[tokio::test(flavor = "multi_thread")]
 async fn half_made_claims_are_finished_or_forgotten() {
-    let Some(server) = support::redis("plain", &[]) else { return };
+    let Some(server) = support::redis("plain", &[]) else {
+        return;
+    };
     for settings in [support::redis_settings(server.addr(0)), without_scripts(&server)] {
         let source = open(&settings, "a", ModeChoice::Auto).await;
         let ids = [ulid::Ulid::new().to_string(), ulid::Ulid::new().to_string()];
         for id in &ids {
             let state = format!("analytics-claim-state:{{{KEY}}}:{id}");
-            ask::<i64>(&server, &["HSET", &state, "owner", "x", "fence", "1", "base", "0", "at", "1", "c:A", "0"]);
+            ask::<i64>(
+                &server,
+                &[
+                    "HSET", &state, "owner", "x", "fence", "1", "base", "0", "at", "1", "c:A", "0",
+                ],
+            );
             ask::<i64>(&server, &["ZADD", &format!("analytics-claims:{{{KEY}}}"), "1", id]);
         }
         push(&server, &format!("analytics-claim:{{{KEY}}}:{}", ids[0]), &elements(10));
         let taken = source.take_over(&lanes(&["A"]), &[]).await.unwrap();
-        assert_eq!(taken.iter().map(|claim| claim.id.to_string()).collect::<Vec<_>>(), [ids[0].clone()]);
+        assert_eq!(
+            taken.iter().map(|claim| claim.id.to_string()).collect::<Vec<_>>(),
+            [ids[0].clone()]
+        );
         assert_eq!(read_all(&source, &taken[0], 0).await, elements(10));
         source.acknowledge(&taken[0].reference(), "A", 10).await.unwrap();
-        assert!(leftovers(&server).iter().all(|key| !key.contains("claim")), "{:?}", leftovers(&server));
+        assert!(
+            leftovers(&server).iter().all(|key| !key.contains("claim")),
+            "{:?}",
+            leftovers(&server)
+        );
     }
 }
 
@@ -412,32 +494,51 @@ fn limited(server: &Server) -> RedisSettings {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_limited_user_reads_in_place() {
-    let Some(server) = support::redis("acl", &[]) else { return };
+    let Some(server) = support::redis("acl", &[]) else {
+        return;
+    };
     let source = RedisSource::new(
         &limited(&server),
         &support::delivery_settings("a", ModeChoice::Auto, LEASE),
-        ListSettings { uptime: false, ..support::LISTS },
+        ListSettings {
+            uptime: false,
+            ..support::LISTS
+        },
     )
     .unwrap();
     assert_eq!(source.open().await.unwrap(), Mode::Peek);
-    assert!(source.mode_reason().contains("neither scripts nor WATCH"), "{}", source.mode_reason());
+    assert!(
+        source.mode_reason().contains("neither scripts nor WATCH"),
+        "{}",
+        source.mode_reason()
+    );
     let url = format!("redis://app:app-secret@{}", server.addr(0));
     let mut client = redis::Client::open(url).unwrap().get_connection().unwrap();
     for element in elements(100) {
-        redis::cmd("RPUSH").arg(KEY).arg(&element[..]).exec(&mut client).unwrap();
+        redis::cmd("RPUSH")
+            .arg(KEY)
+            .arg(&element[..])
+            .exec(&mut client)
+            .unwrap();
     }
     let claim = source.claim(&source.keys()[0], &lanes(&["A"])).await.unwrap().unwrap();
     assert_eq!(read_all(&source, &claim, 0).await, elements(100));
     source.acknowledge(&claim.reference(), "A", 60).await.unwrap();
     let left: i64 = redis::cmd("LLEN").arg(KEY).query(&mut client).unwrap();
     assert_eq!(left, 40);
-    assert_eq!(source.acknowledge(&claim.reference(), "A", 100).await.unwrap(), Acknowledged::Finished);
+    assert_eq!(
+        source.acknowledge(&claim.reference(), "A", 100).await.unwrap(),
+        Acknowledged::Finished
+    );
     let letters = source.list_dead(None, 10).await.unwrap();
     assert!(letters.is_empty());
     let claims = RedisSource::new(
         &limited(&server),
         &support::delivery_settings("a", ModeChoice::Claims, LEASE),
-        ListSettings { uptime: false, ..support::LISTS },
+        ListSettings {
+            uptime: false,
+            ..support::LISTS
+        },
     );
     let refused = claims.unwrap().open().await.unwrap_err();
     assert!(matches!(refused, SourceError::Refused(_)), "{refused}");
@@ -445,21 +546,37 @@ async fn a_limited_user_reads_in_place() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn reading_in_place_removes_only_what_was_delivered() {
-    let Some(server) = support::redis("plain", &[]) else { return };
+    let Some(server) = support::redis("plain", &[]) else {
+        return;
+    };
     let settings = support::redis_settings(server.addr(0));
-    let (a, b) = (open(&settings, "a", ModeChoice::Peek).await, open(&settings, "b", ModeChoice::Peek).await);
+    let (a, b) = (
+        open(&settings, "a", ModeChoice::Peek).await,
+        open(&settings, "b", ModeChoice::Peek).await,
+    );
     push(&server, KEY, &elements(100));
     ask::<i64>(&server, &["PEXPIRE", KEY, "60000"]);
     let key = &a.keys()[0];
     let claim = a.claim(key, &lanes(&["A", "B"])).await.unwrap().unwrap();
     assert_eq!(ask::<i64>(&server, &["PTTL", KEY]), -1);
-    assert!(b.claim(key, &lanes(&["A"])).await.unwrap().is_none(), "one instance at a time");
+    assert!(
+        b.claim(key, &lanes(&["A"])).await.unwrap().is_none(),
+        "one instance at a time"
+    );
     push(&server, KEY, &elements(5));
-    assert_eq!(read_all(&a, &claim, 0).await, elements(100), "what came later is for the next claim");
+    assert_eq!(
+        read_all(&a, &claim, 0).await,
+        elements(100),
+        "what came later is for the next claim"
+    );
     a.acknowledge(&claim.reference(), "A", 100).await.unwrap();
     a.acknowledge(&claim.reference(), "B", 30).await.unwrap();
     assert_eq!(ask::<i64>(&server, &["LLEN", KEY]), 75);
-    assert_eq!(read_all(&a, &claim, 30).await, elements(100)[30..], "rows keep their numbers");
+    assert_eq!(
+        read_all(&a, &claim, 30).await,
+        elements(100)[30..],
+        "rows keep their numbers"
+    );
     ask::<i64>(&server, &["PEXPIRE", KEY, "60000"]);
     assert!(a.renew(&[claim.reference()], &[]).await.unwrap().is_empty());
     assert_eq!(ask::<i64>(&server, &["PTTL", KEY]), -1);
@@ -468,24 +585,43 @@ async fn reading_in_place_removes_only_what_was_delivered() {
     ask::<i64>(&server, &["DEL", KEY]);
     push(&server, KEY, &elements(100)[10..]);
     let acknowledged = a.acknowledge(&claim.reference(), "B", 60).await;
-    assert!(matches!(acknowledged, Err(SourceError::LeaseLost(_))), "{acknowledged:?}");
-    assert_eq!(ask::<i64>(&server, &["LLEN", KEY]), 90, "rows that nobody has delivered stay");
+    assert!(
+        matches!(acknowledged, Err(SourceError::LeaseLost(_))),
+        "{acknowledged:?}"
+    );
+    assert_eq!(
+        ask::<i64>(&server, &["LLEN", KEY]),
+        90,
+        "rows that nobody has delivered stay"
+    );
 
     // The lock is free again; a lock that ran out is noticed.
     let claim = b.claim(key, &lanes(&["A"])).await.unwrap().unwrap();
     b.read(&claim.reference(), 0, 10).await.unwrap();
     let next = until("lock", async || a.claim(key, &lanes(&["A"])).await.unwrap()).await;
-    assert!(matches!(b.read(&claim.reference(), 10, 10).await, Err(SourceError::LeaseLost(_))));
+    assert!(matches!(
+        b.read(&claim.reference(), 10, 10).await,
+        Err(SourceError::LeaseLost(_))
+    ));
     assert!(b.renew(&[claim.reference()], &[]).await.unwrap() == [claim.id]);
     read_all(&a, &next, 0).await;
-    assert_eq!(a.acknowledge(&next.reference(), "A", 90).await.unwrap(), Acknowledged::Finished);
+    assert_eq!(
+        a.acknowledge(&next.reference(), "A", 90).await.unwrap(),
+        Acknowledged::Finished
+    );
     assert!(leftovers(&server).is_empty(), "{:?}", leftovers(&server));
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn legacy_pops_in_chunks_and_sets_the_expiry_on_the_rest() {
-    let Some(server) = support::redis("plain", &[]) else { return };
-    let lists = ListSettings { purge_chunk: 30, expiration: 77, uptime: false };
+    let Some(server) = support::redis("plain", &[]) else {
+        return;
+    };
+    let lists = ListSettings {
+        purge_chunk: 30,
+        expiration: 77,
+        uptime: false,
+    };
     let delivery = support::delivery_settings("a", ModeChoice::Legacy, LEASE);
     let source = RedisSource::new(&support::redis_settings(server.addr(0)), &delivery, lists).unwrap();
     assert_eq!(source.open().await.unwrap(), Mode::Legacy);
@@ -503,10 +639,16 @@ async fn legacy_pops_in_chunks_and_sets_the_expiry_on_the_rest() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn rows_of_a_lane_that_nobody_has_are_orphans_after_a_while() {
-    let Some(server) = support::redis("plain", &[]) else { return };
+    let Some(server) = support::redis("plain", &[]) else {
+        return;
+    };
     let source = open(&support::redis_settings(server.addr(0)), "a", ModeChoice::Auto).await;
     push(&server, KEY, &elements(10));
-    let claim = source.claim(&source.keys()[0], &lanes(&["A", "GONE"])).await.unwrap().unwrap();
+    let claim = source
+        .claim(&source.keys()[0], &lanes(&["A", "GONE"]))
+        .await
+        .unwrap()
+        .unwrap();
     source.renew(&[claim.reference()], &lanes(&["A"])).await.unwrap();
     assert!(source.usage().await.unwrap().orphans.is_empty(), "too young");
     let state = format!("analytics-claim-state:{{{KEY}}}:{}", claim.id);
@@ -516,7 +658,9 @@ async fn rows_of_a_lane_that_nobody_has_are_orphans_after_a_while() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn passwords_and_databases_are_used_and_wrong_ones_are_refused() {
-    let Some(server) = support::redis("password", &[]) else { return };
+    let Some(server) = support::redis("password", &[]) else {
+        return;
+    };
     let settings = |password: &str| RedisSettings {
         password: Secret::new(password.to_owned()),
         database: 3,
@@ -534,7 +678,9 @@ async fn passwords_and_databases_are_used_and_wrong_ones_are_refused() {
     let version: String = redis::cmd("GET").arg("version-check-pump").query(&mut client).unwrap();
     assert_eq!(version, "1");
 
-    let Some(open_server) = support::redis("plain", &[]) else { return };
+    let Some(open_server) = support::redis("plain", &[]) else {
+        return;
+    };
     let needless = RedisSettings {
         password: Secret::new("needless".to_owned()),
         ..support::redis_settings(open_server.addr(0))

@@ -28,7 +28,9 @@ pub fn free_ports(count: u16, also: &[u16]) -> u16 {
     loop {
         let first = rand::rng().random_range(12_000..31_000);
         let wanted = (0..count).chain(also.iter().copied());
-        let held: Vec<_> = wanted.map(|distance| TcpListener::bind(("127.0.0.1", first + distance))).collect();
+        let held: Vec<_> = wanted
+            .map(|distance| TcpListener::bind(("127.0.0.1", first + distance)))
+            .collect();
         if held.iter().all(Result::is_ok) {
             return first;
         }
@@ -46,7 +48,11 @@ impl Server {
     /// `None`, with the reason printed, when what it needs is not installed.
     fn start(script: &str, port: u16, arguments: &[&str]) -> Option<Server> {
         let program = "redis-server";
-        if !Command::new(program).arg("--version").output().is_ok_and(|output| output.status.success()) {
+        if !Command::new(program)
+            .arg("--version")
+            .output()
+            .is_ok_and(|output| output.status.success())
+        {
             let test = std::thread::current().name().unwrap_or("test").to_owned();
             println!("SKIPPED {test}: {program} is not installed (apt-get install redis-server)");
             return None;
@@ -57,7 +63,11 @@ impl Server {
             port,
         };
         let mut command = Command::new(&server.script);
-        command.arg("start").arg(server.folder.path()).arg(port.to_string()).args(arguments);
+        command
+            .arg("start")
+            .arg(server.folder.path())
+            .arg(port.to_string())
+            .args(arguments);
         let output = command.output().unwrap();
         assert!(
             output.status.success(),
@@ -69,8 +79,16 @@ impl Server {
 
     /// Runs another action of the script that started it.
     pub fn act(&self, action: &str) {
-        let output = Command::new(&self.script).arg(action).arg(self.folder.path()).output().unwrap();
-        assert!(output.status.success(), "{action}: {}", String::from_utf8_lossy(&output.stderr));
+        let output = Command::new(&self.script)
+            .arg(action)
+            .arg(self.folder.path())
+            .output()
+            .unwrap();
+        assert!(
+            output.status.success(),
+            "{action}: {}",
+            String::from_utf8_lossy(&output.stderr)
+        );
     }
 
     pub fn addr(&self, node: u16) -> String {
@@ -79,7 +97,11 @@ impl Server {
 
     /// An independent client, to push and to look.
     pub fn client(&self, node: u16, password: &str) -> redis::Connection {
-        let login = if password.is_empty() { String::new() } else { format!(":{password}@") };
+        let login = if password.is_empty() {
+            String::new()
+        } else {
+            format!(":{password}@")
+        };
         let url = format!("redis://{login}{}", self.addr(node));
         redis::Client::open(url).unwrap().get_connection().unwrap()
     }
@@ -87,7 +109,13 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        drop(Command::new(&self.script).arg("stop").arg(self.folder.path()).env("STOP_SIGNAL", "KILL").output());
+        drop(
+            Command::new(&self.script)
+                .arg("stop")
+                .arg(self.folder.path())
+                .env("STOP_SIGNAL", "KILL")
+                .output(),
+        );
     }
 }
 

@@ -32,7 +32,9 @@ pub fn lanes(names: &[&str]) -> Vec<Arc<str>> {
 }
 
 pub fn elements(count: usize) -> Vec<Bytes> {
-    (0..count).map(|row| Bytes::from(format!("element \r\n {row}"))).collect()
+    (0..count)
+        .map(|row| Bytes::from(format!("element \r\n {row}")))
+        .collect()
 }
 
 /// Reads rows `first..` of a claim to its end, window by window, and checks how they are numbered.
@@ -52,7 +54,11 @@ pub async fn read_all(source: &dyn Source, claim: &Claim, first: u64) -> Vec<Vec
 
 async fn claim(world: &dyn World, source: &dyn Source, pushed: Vec<Bytes>, names: &[&str]) -> Claim {
     world.push(0, pushed).await;
-    source.claim(&source.keys()[0], &lanes(names)).await.unwrap().expect("there are rows")
+    source
+        .claim(&source.keys()[0], &lanes(names))
+        .await
+        .unwrap()
+        .expect("there are rows")
 }
 
 fn is_lost<T: std::fmt::Debug>(result: Result<T, SourceError>) -> bool {
@@ -94,7 +100,11 @@ async fn a_claim_takes_the_whole_list_and_gives_every_row(world: &dyn World) {
     world.push(0, elements(10)).await;
     let pending = source.pending().await.unwrap();
     assert!(matches!(&pending[..], [(0, Ok(10))]), "{pending:?}");
-    let first = source.claim(&source.keys()[0], &lanes(&["A", "B"])).await.unwrap().unwrap();
+    let first = source
+        .claim(&source.keys()[0], &lanes(&["A", "B"]))
+        .await
+        .unwrap()
+        .unwrap();
     assert_eq!((first.len, first.base, first.fence), (10, 0, 1));
     assert_eq!(first.cursors, BTreeMap::from([("A".into(), 0), ("B".into(), 0)]));
     assert!(source.pending().await.unwrap().is_empty());
@@ -111,13 +121,28 @@ async fn a_claim_ends_when_every_lane_is_through(world: &dyn World) {
     let source = world.instance("a").await;
     let claim = claim(world, &*source, elements(5), &["A", "B"]).await;
     let at = claim.reference();
-    assert!(matches!(source.acknowledge(&at, "A", 5).await.unwrap(), Acknowledged::Open { .. }));
-    assert!(matches!(source.acknowledge(&at, "B", 3).await.unwrap(), Acknowledged::Open { .. }));
+    assert!(matches!(
+        source.acknowledge(&at, "A", 5).await.unwrap(),
+        Acknowledged::Open { .. }
+    ));
+    assert!(matches!(
+        source.acknowledge(&at, "B", 3).await.unwrap(),
+        Acknowledged::Open { .. }
+    ));
     // Cursors never go back.
-    assert!(matches!(source.acknowledge(&at, "B", 1).await.unwrap(), Acknowledged::Open { .. }));
+    assert!(matches!(
+        source.acknowledge(&at, "B", 1).await.unwrap(),
+        Acknowledged::Open { .. }
+    ));
     let list = source.list().await.unwrap();
-    assert_eq!(list[0].cursors, BTreeMap::from([("A".to_owned(), 5), ("B".to_owned(), 3)]));
-    assert!(matches!(source.acknowledge(&at, "C", 5).await, Err(SourceError::Refused(_))));
+    assert_eq!(
+        list[0].cursors,
+        BTreeMap::from([("A".to_owned(), 5), ("B".to_owned(), 3)])
+    );
+    assert!(matches!(
+        source.acknowledge(&at, "C", 5).await,
+        Err(SourceError::Refused(_))
+    ));
     assert_eq!(source.acknowledge(&at, "B", 5).await.unwrap(), Acknowledged::Finished);
     assert!(is_lost(source.acknowledge(&at, "B", 5).await));
     assert!(is_lost(source.read(&at, 0, 1).await));
@@ -144,7 +169,10 @@ async fn a_released_claim_is_taken_over_at_its_cursors(world: &dyn World) {
     let claim = claim(world, &*a, elements(100), &["A", "B"]).await;
     a.acknowledge(&claim.reference(), "A", 40).await.unwrap();
     a.release(&[claim.reference()]).await.unwrap();
-    assert!(b.take_over(&lanes(&["A"]), &[claim.id]).await.unwrap().is_empty(), "held ones are skipped");
+    assert!(
+        b.take_over(&lanes(&["A"]), &[claim.id]).await.unwrap().is_empty(),
+        "held ones are skipped"
+    );
     let taken = b.take_over(&lanes(&["A"]), &[]).await.unwrap().pop().unwrap();
     assert_eq!((taken.id, taken.fence, taken.len), (claim.id, 2, 100));
     assert_eq!(taken.cursors, BTreeMap::from([("A".into(), 40), ("B".into(), 0)]));
@@ -158,18 +186,30 @@ async fn a_paused_owner_can_neither_read_nor_acknowledge(world: &dyn World) {
     a.read(&old.reference(), 0, 100).await.unwrap();
     let new = taken(&*b, &["A"], old.id).await;
     b.acknowledge(&new.reference(), "A", 25_000).await.unwrap();
-    assert!(is_lost(a.read(&old.reference(), 100, 100).await), "rows under numbers that are not theirs");
+    assert!(
+        is_lost(a.read(&old.reference(), 100, 100).await),
+        "rows under numbers that are not theirs"
+    );
     assert!(is_lost(a.acknowledge(&old.reference(), "A", 30_000).await));
     a.release(&[old.reference()]).await.unwrap();
-    assert!(a.take_over(&lanes(&["A"]), &[]).await.unwrap().is_empty(), "it belongs to the other");
+    assert!(
+        a.take_over(&lanes(&["A"]), &[]).await.unwrap().is_empty(),
+        "it belongs to the other"
+    );
     let stale = ClaimRef {
         fence: old.fence,
         ..new.reference()
     };
-    assert!(is_lost(b.read(&stale, 25_000, 1).await), "an older fence of our own counts no more");
+    assert!(
+        is_lost(b.read(&stale, 25_000, 1).await),
+        "an older fence of our own counts no more"
+    );
     assert!(is_lost(b.acknowledge(&stale, "A", 26_000).await));
     assert_eq!(read_all(&*b, &new, 25_000).await, elements(30_000)[25_000..]);
-    assert_eq!(b.acknowledge(&new.reference(), "A", 30_000).await.unwrap(), Acknowledged::Finished);
+    assert_eq!(
+        b.acknowledge(&new.reference(), "A", 30_000).await.unwrap(),
+        Acknowledged::Finished
+    );
 }
 
 async fn only_claims_with_rows_for_our_lanes_are_taken_over(world: &dyn World) {
@@ -186,14 +226,23 @@ async fn the_head_is_trimmed_and_rows_keep_their_numbers(world: &dyn World) {
     let claim = claim(world, &*source, elements(50_000), &["A", "B"]).await;
     let at = claim.reference();
     source.acknowledge(&at, "A", 45_000).await.unwrap();
-    assert_eq!(source.acknowledge(&at, "B", 19_999).await.unwrap().base_or_len(), source.usage().await.unwrap().base_of(50_000));
+    assert_eq!(
+        source.acknowledge(&at, "B", 19_999).await.unwrap().base_or_len(),
+        source.usage().await.unwrap().base_of(50_000)
+    );
     for cursor in (20_000..=45_000).step_by(1_000) {
         source.acknowledge(&at, "B", cursor).await.unwrap();
         assert_eq!(read_all(&*source, &claim, cursor).await.len() as u64, 50_000 - cursor);
     }
-    assert!(source.usage().await.unwrap().claimed_rows <= 10_000, "finished rows take no memory");
+    assert!(
+        source.usage().await.unwrap().claimed_rows <= 10_000,
+        "finished rows take no memory"
+    );
     assert_eq!(read_all(&*source, &claim, 45_000).await, elements(50_000)[45_000..]);
-    assert!(matches!(source.read(&at, 100, 10).await, Err(SourceError::Refused(_))), "it is gone");
+    assert!(
+        matches!(source.read(&at, 100, 10).await, Err(SourceError::Refused(_))),
+        "it is gone"
+    );
 }
 
 trait BaseOrLen {
@@ -254,14 +303,31 @@ async fn dead_letters_are_kept_once_and_the_oldest_go(world: &dyn World) {
         lane: letter.lane.clone(),
         row: letter.row,
     };
-    assert_eq!(source.remove_dead(&[id(&letters[1]), id(&letters[1])]).await.unwrap(), 1);
+    assert_eq!(
+        source.remove_dead(&[id(&letters[1]), id(&letters[1])]).await.unwrap(),
+        1
+    );
     let tight = DeadLimits { count: 3, ..roomy };
-    assert_eq!(source.store_dead(&[letter("A", 9, 2000)], tight).await.unwrap().evicted, 2);
+    assert_eq!(
+        source.store_dead(&[letter("A", 9, 2000)], tight).await.unwrap().evicted,
+        2
+    );
     let rows = |letters: Vec<DeadLetter>| letters.iter().map(|letter| letter.row.row).collect::<Vec<_>>();
     assert_eq!(rows(source.list_dead(Some("A"), 100).await.unwrap()), [3, 4, 9]);
-    assert_eq!(source.list_dead(Some("!undecodable"), 100).await.unwrap().len(), 1, "caps are per pump");
+    assert_eq!(
+        source.list_dead(Some("!undecodable"), 100).await.unwrap().len(),
+        1,
+        "caps are per pump"
+    );
     let small = DeadLimits { bytes: 1, ..roomy };
-    assert_eq!(source.store_dead(&[letter("A", 10, 3000)], small).await.unwrap().evicted, 4);
+    assert_eq!(
+        source
+            .store_dead(&[letter("A", 10, 3000)], small)
+            .await
+            .unwrap()
+            .evicted,
+        4
+    );
     assert_eq!(source.remove_dead(&[id(&letters[5])]).await.unwrap(), 1);
     assert!(source.list_dead(None, 100).await.unwrap().is_empty());
 }
@@ -283,14 +349,24 @@ async fn claims_are_reported(world: &dyn World) {
     world.push(1, elements(3)).await;
     let list = source.list().await.unwrap();
     assert_eq!(list.len(), 1);
-    assert_eq!((list[0].id.as_str(), list[0].len, list[0].fence), (claim.id.to_string().as_str(), 5, 1));
+    assert_eq!(
+        (list[0].id.as_str(), list[0].len, list[0].fence),
+        (claim.id.to_string().as_str(), 5, 1)
+    );
     assert!(list[0].owner.starts_with("inst@ance"));
     assert!(list[0].lease_ms > 0 && list[0].lease_ms <= LEASE.as_millis() as i64);
     let usage = source.usage().await.unwrap();
     assert_eq!((usage.claims, usage.claimed_rows), (1, 5));
-    let unclaimed: Vec<_> = usage.unclaimed.iter().map(|(key, len)| (key.name.clone(), *len)).collect();
+    let unclaimed: Vec<_> = usage
+        .unclaimed
+        .iter()
+        .map(|(key, len)| (key.name.clone(), *len))
+        .collect();
     assert_eq!(unclaimed, [(source.keys()[1].name.clone(), 3)]);
-    assert_eq!(source.fleet().await.unwrap(), world.instance("b").await.fleet().await.unwrap());
+    assert_eq!(
+        source.fleet().await.unwrap(),
+        world.instance("b").await.fleet().await.unwrap()
+    );
 }
 
 /// What ledgers say, by lane; a lane that is missing cannot be read.
@@ -312,20 +388,38 @@ async fn a_restored_claim_is_back_in_order(world: &dyn World) {
     let ledgers = Applied(BTreeMap::from([("A", 650), ("B", 700)]));
     let restored = operator.restore(claimed.id, &ledgers, false).await.unwrap();
     assert_eq!((restored.moved, restored.finished), (2800, 700));
-    assert!(is_lost(a.acknowledge(&claimed.reference(), "A", 800).await), "the owner learns of it");
+    assert!(
+        is_lost(a.acknowledge(&claimed.reference(), "A", 800).await),
+        "the owner learns of it"
+    );
     assert!(operator.list().await.unwrap().is_empty());
     let again = a.claim(&a.keys()[0], &lanes(&["A"])).await.unwrap().unwrap();
-    assert_eq!(read_all(&*a, &again, 0).await, [&elements(3500)[700..], &later].concat());
+    assert_eq!(
+        read_all(&*a, &again, 0).await,
+        [&elements(3500)[700..], &later].concat()
+    );
 }
 
 async fn a_restore_that_would_double_is_refused(world: &dyn World) {
     let (a, operator) = (world.instance("a").await, world.instance("operator").await);
     let claimed = claim(world, &*a, elements(10), &["A", "B"]).await;
     let uneven = Applied(BTreeMap::from([("A", 0), ("B", 5)]));
-    assert!(matches!(operator.restore(claimed.id, &uneven, false).await, Err(SourceError::Refused(_))));
+    assert!(matches!(
+        operator.restore(claimed.id, &uneven, false).await,
+        Err(SourceError::Refused(_))
+    ));
     let unreadable = Applied(BTreeMap::from([("A", 0)]));
-    assert!(matches!(operator.restore(claimed.id, &unreadable, false).await, Err(SourceError::Refused(_))));
-    assert!(a.renew(&[claimed.reference()], &lanes(&["A"])).await.unwrap().is_empty(), "nothing was touched");
+    assert!(matches!(
+        operator.restore(claimed.id, &unreadable, false).await,
+        Err(SourceError::Refused(_))
+    ));
+    assert!(
+        a.renew(&[claimed.reference()], &lanes(&["A"]))
+            .await
+            .unwrap()
+            .is_empty(),
+        "nothing was touched"
+    );
     assert_eq!(operator.restore(claimed.id, &uneven, true).await.unwrap().moved, 10);
 }
 

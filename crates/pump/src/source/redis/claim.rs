@@ -10,7 +10,7 @@ use super::{
     index::{Entry, State, decode},
     keys::Names,
     script::{self, argument},
-    window::{self, Guard, Guarded},
+    window::{self, Guarded},
 };
 use crate::source::{Acknowledged, Claim, ClaimRef, SourceError, Window};
 
@@ -186,10 +186,8 @@ impl RedisSource {
                     claim.id
                 )));
             }
-            let guard = Guard {
-                command: vec![b"HMGET", state.as_bytes(), b"owner", b"fence", b"base"],
-            };
-            let read = window::read(&self.link, &list, guard, first_row - base, max_rows, &mut pace).await?;
+            let guard: [&[u8]; 5] = [b"HMGET", state.as_bytes(), b"owner", b"fence", b"base"];
+            let read = window::read(&self.link, &list, &guard, first_row - base, max_rows, &mut pace).await?;
             let (elements, facts) = match read {
                 Guarded::Rows(elements, facts) => (Some(elements), facts),
                 Guarded::Changed(facts) => (None, facts),

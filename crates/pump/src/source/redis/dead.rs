@@ -144,7 +144,9 @@ impl RedisSource {
             command("HGET", &bytes, [lane]),
         ]);
         self.transact(&dead, &[dead.as_str(), &at, &bytes], &look, |values| {
-            let [known, order, stored, total] = values else { return Ok(Next::Done(0)) };
+            let [known, order, stored, total] = values else {
+                return Ok(Next::Done(0));
+            };
             let order: Vec<String> = decode(order)?;
             if !order.iter().eq(oldest.iter().map(|(name, _)| name)) {
                 return Err(SourceError::Unavailable(anyhow::anyhow!("{dead}: others change it")));
@@ -196,7 +198,11 @@ impl RedisSource {
         }
         let sizes = pipeline(names.iter().map(|name| command("HSTRLEN", dead, [name.as_str()])));
         let sizes = self.link.run_all(dead, &sizes).await?;
-        names.into_iter().zip(&sizes).map(|(name, size)| Ok((name, decode(size)?))).collect()
+        names
+            .into_iter()
+            .zip(&sizes)
+            .map(|(name, size)| Ok((name, decode(size)?)))
+            .collect()
     }
 
     pub(super) async fn dead_letters(&self, lane: Option<&str>, limit: usize) -> Result<Vec<DeadLetter>, SourceError> {
