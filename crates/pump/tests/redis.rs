@@ -272,6 +272,68 @@ async fn a_full_redis_is_drained() {
     assert_eq!(usage.eviction_policy.as_deref(), Some("noeviction"));
 }
 
+/// The same without scripts, where a full Redis refuses transactions: what is claimed can still be finished.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_redis_is_drained_without_scripts() {
+    let Some(server) = support::redis("plain", &[]) else {
+        return;
+    };
+    let source = open(&without_scripts(&server), "a", ModeChoice::Auto).await;
+    push(&server, KEY, &elements(30_000));
+    let claim = source
+        .claim(&source.keys()[0], &lanes(&["A", "B"]))
+        .await
+        .unwrap()
+        .unwrap();
+    let at = claim.reference();
+    let used = source.usage().await.unwrap().used_memory.unwrap();
+    ask::<()>(&server, &["CONFIG", "SET", "maxmemory", &(used - 100_000).to_string()]);
+    assert!(source.renew(&[at.clone()], &lanes(&["A"])).await.unwrap().is_empty());
+    assert_eq!(read_all(&source, &claim, 0).await, elements(30_000));
+    for (lane, cursor) in [("A", 30_000), ("B", 20_000)] {
+        let waiting = source.acknowledge(&at, lane, cursor).await;
+        assert!(matches!(waiting, Err(SourceError::Unavailable(_))), "{waiting:?}");
+    }
+    assert_eq!(
+        source.acknowledge(&at, "B", 30_000).await.unwrap(),
+        Acknowledged::Finished
+    );
+    assert!(source.list().await.unwrap().is_empty());
+    ask::<()>(&server, &["SET", "x", "1"]);
+    assert_eq!(leftovers(&server), ["x"]);
+}
+
+/// What an eviction policy other than `noeviction` can do.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_claim_without_its_state_comes_again() {
+    let Some(server) = support::redis("plain", &[]) else {
+        return;
+    };
+    let source = open(&support::redis_settings(server.addr(0)), "a", ModeChoice::Auto).await;
+    push(&server, KEY, &elements(10));
+    let claim = source.claim(&source.keys()[0], &lanes(&["A"])).await.unwrap().unwrap();
+    ask::<i64>(
+        &server,
+        &["DEL", &format!("analytics-claim-state:{{{KEY}}}:{}", claim.id)],
+    );
+    assert!(matches!(
+        source.read(&claim.reference(), 0, 5).await,
+        Err(SourceError::LeaseLost(_))
+    ));
+    let again = until("the lease is over", async || {
+        source.take_over(&lanes(&["A"]), &[]).await.unwrap().pop()
+    })
+    .await;
+    assert!(again.id != claim.id, "its rows have new numbers");
+    assert_eq!(again.key.name, claim.key.name);
+    assert_eq!(read_all(&source, &again, 0).await, elements(10));
+    assert_eq!(
+        source.acknowledge(&again.reference(), "A", 10).await.unwrap(),
+        Acknowledged::Finished
+    );
+    assert!(leftovers(&server).is_empty());
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_lost_list_is_reported_with_its_rows() {
     let Some(server) = support::redis("plain", &[]) else {

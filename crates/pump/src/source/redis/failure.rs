@@ -45,6 +45,11 @@ pub(super) fn of_reply(text: &str) -> Failure {
     }
 }
 
+/// Whether Redis refused a write because its memory is full.
+pub(super) fn is_full(error: &SourceError) -> bool {
+    matches!(error, SourceError::Unavailable(error) if error.to_string().starts_with("OOM"))
+}
+
 pub(super) fn of_wire(error: &WireError) -> Failure {
     match error {
         WireError::Server(text) => of_reply(text),

@@ -21,7 +21,7 @@ mod window;
 mod wire;
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -79,6 +79,8 @@ struct Memory {
     chosen: Option<Chosen>,
     fleet: Option<Arc<str>>,
     held: HashMap<ClaimId, Held>,
+    /// Cursors that could not be written yet.
+    unwritten: HashMap<ClaimId, BTreeMap<Arc<str>, u64>>,
     /// Sizes that rows of a list had lately.
     paces: HashMap<Arc<str>, Pace>,
 }
@@ -202,7 +204,29 @@ impl RedisSource {
     }
 
     fn let_go(&self, id: ClaimId) {
-        self.memory().held.remove(&id);
+        let mut memory = self.memory();
+        memory.held.remove(&id);
+        memory.unwritten.remove(&id);
+    }
+
+    /// Adds a cursor to those that are to be written, and returns all of the claim's.
+    fn remember(&self, id: ClaimId, lane: &str, cursor: u64) -> BTreeMap<Arc<str>, u64> {
+        let mut memory = self.memory();
+        let cursors = memory.unwritten.entry(id).or_default();
+        let known = cursors.get(lane).copied().unwrap_or_default();
+        cursors.insert(lane.into(), known.max(cursor));
+        cursors.clone()
+    }
+
+    /// Forgets cursors that are written, unless they have moved on.
+    fn written(&self, id: ClaimId, cursors: &BTreeMap<Arc<str>, u64>) {
+        let mut memory = self.memory();
+        if let Some(unwritten) = memory.unwritten.get_mut(&id) {
+            unwritten.retain(|lane, cursor| cursors.get(lane).is_none_or(|written| written < cursor));
+            if unwritten.is_empty() {
+                memory.unwritten.remove(&id);
+            }
+        }
     }
 
     /// Lets go of a claim, unless it has been taken over by ourselves in the meantime.
@@ -210,6 +234,7 @@ impl RedisSource {
         let mut memory = self.memory();
         if memory.held.get(&claim.id).is_some_and(|held| held.fence == claim.fence) {
             memory.held.remove(&claim.id);
+            memory.unwritten.remove(&claim.id);
         }
         SourceError::LeaseLost(claim.id)
     }
