@@ -71,14 +71,28 @@ pub struct Record {
 /// Lists and maps that only GraphQL records and records with a located client carry. `None` = absent on the wire.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Rare {
-    /// `Geo.City.Names`, language to name; a later duplicate key has replaced an earlier one.
+    /// `Geo.City.Names`, language to name, sorted by language; a later duplicate has replaced an earlier one.
     pub city_names: Option<Vec<(Span, Span)>>,
     /// `GraphQLStats.RootFields`.
     pub root_fields: Option<Vec<Span>>,
-    /// `GraphQLStats.Types`: type name to its fields.
+    /// `GraphQLStats.Types`: type name to its fields, sorted by name without duplicates.
     pub types: Option<Vec<(Span, Option<Vec<Span>>)>>,
     /// `GraphQLStats.Errors`.
     pub errors: Option<Vec<GraphError>>,
+}
+
+impl Rare {
+    /// Whether `valid` holds for every text.
+    pub(crate) fn all(&self, mut valid: impl FnMut(&Span) -> bool) -> bool {
+        let mut names = self.city_names.iter().flatten().flat_map(|(key, value)| [key, value]);
+        let mut root_fields = self.root_fields.iter().flatten();
+        let mut types = self.types.iter().flatten();
+        let mut errors = self.errors.iter().flatten();
+        names.all(&mut valid)
+            && root_fields.all(&mut valid)
+            && types.all(|(name, fields)| valid(name) && fields.iter().flatten().all(&mut valid))
+            && errors.all(|error| valid(&error.message) && error.path.iter().flatten().all(|item| item.all(&mut valid)))
+    }
 }
 
 /// One GraphQL error.
@@ -111,6 +125,18 @@ pub enum PathItem {
     List(Vec<PathItem>),
     /// A map, which has no JSON form.
     Map(Vec<(PathItem, PathItem)>),
+}
+
+impl PathItem {
+    /// Whether `valid` holds for every text.
+    fn all(&self, valid: &mut dyn FnMut(&Span) -> bool) -> bool {
+        match self {
+            PathItem::Text(span) => valid(span),
+            PathItem::List(items) => items.iter().all(|item| item.all(valid)),
+            PathItem::Map(pairs) => pairs.iter().all(|(key, value)| key.all(valid) && value.all(valid)),
+            _ => true,
+        }
+    }
 }
 
 /// Why bytes are no record. `Display` gives the reason as the reference words it where that is known.
