@@ -19,6 +19,8 @@ macro_rules! indexes {
     };
 }
 
+pub(crate) use indexes;
+
 indexes! {
     /// Text fields: strings of any bytes.
     #[allow(missing_docs)]

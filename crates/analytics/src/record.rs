@@ -15,7 +15,7 @@ pub struct Span {
 
 impl Span {
     /// The bytes of this span; empty if `buffer` is not the one that it was made for.
-    pub fn of<'a>(self, buffer: &'a [u8]) -> &'a [u8] {
+    pub fn of(self, buffer: &[u8]) -> &[u8] {
         let start = self.start as usize;
         buffer
             .get(start..start.saturating_add(self.len as usize))
@@ -41,6 +41,15 @@ impl Time {
         nanos: 0,
         zone: Zone::UTC,
     };
+
+    /// An instant whose nanoseconds may be outside of one second. Seconds beyond 64 bits wrap, as Go's do.
+    pub fn normalised(seconds: i64, nanos: i64, zone: Zone) -> Time {
+        Time {
+            seconds: seconds.wrapping_add(nanos.div_euclid(1_000_000_000)),
+            nanos: nanos.rem_euclid(1_000_000_000) as u32,
+            zone,
+        }
+    }
 }
 
 impl Default for Time {
@@ -82,6 +91,16 @@ pub struct Rare {
 }
 
 impl Rare {
+    /// Puts the maps' entries in order; of duplicates only the last one stays.
+    pub(crate) fn sort(&mut self, buffer: &[u8]) {
+        if let Some(names) = &mut self.city_names {
+            sort_by_key(names, buffer);
+        }
+        if let Some(types) = &mut self.types {
+            sort_by_key(types, buffer);
+        }
+    }
+
     /// Whether `valid` holds for every text.
     pub(crate) fn all(&self, mut valid: impl FnMut(&Span) -> bool) -> bool {
         let mut names = self.city_names.iter().flatten().flat_map(|(key, value)| [key, value]);
@@ -125,6 +144,12 @@ pub enum PathItem {
     List(Vec<PathItem>),
     /// A map, which has no JSON form.
     Map(Vec<(PathItem, PathItem)>),
+}
+
+fn sort_by_key<V>(entries: &mut Vec<(Span, V)>, buffer: &[u8]) {
+    entries.reverse();
+    entries.sort_by(|(a, _), (b, _)| a.of(buffer).cmp(b.of(buffer)));
+    entries.dedup_by(|(a, _), (b, _)| a.of(buffer) == b.of(buffer));
 }
 
 impl PathItem {
