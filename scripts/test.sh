@@ -58,6 +58,11 @@ dependencies() {
     scripts/check-licences.py
   fi
 }
+generated_pages() {
+  rm -rf "$logs/sinks"
+  cargo run --quiet --locked -p sinks --bin reference -- "$logs/sinks"
+  diff -r docs/sinks "$logs/sinks" || { echo "docs/sinks is stale: cargo run -p sinks --bin reference -- docs/sinks"; return 1; }
+}
 golden() {
   tests/golden/golden.py run --pump "$target/release/tyk-pump" --overrides tests/golden-overrides --not-yet tests/golden/not-yet.txt -j "${GOLDEN_JOBS:-6}" files core
 }
@@ -66,6 +71,7 @@ step "formatting" formatting
 step "lints" cargo clippy --workspace --all-targets --locked -- -D warnings
 step "tests" cargo test --workspace --locked --no-fail-fast
 step "documentation" documentation
+step "generated pages" generated_pages
 step "dependencies" dependencies
 step "release build" cargo build --release --locked -p tyk-pump --bin tyk-pump
 if [ -x "$target/release/tyk-pump" ]; then

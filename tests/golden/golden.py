@@ -268,11 +268,6 @@ def override(case, overrides):
     return folder if folder and (folder / "WHY.md").exists() else None
 
 
-def not_compared(folder):
-    """Files that cannot be compared because our answer is new in each run: lines `Not compared: <file>` of WHY.md."""
-    return set(re.findall(r"(?m)^Not compared: `?([^`\n]+)`?$", (folder / "WHY.md").read_text())) if folder else set()
-
-
 def expected(case, ours):
     """What the case expects; a file below the override's folder takes the place of the reference's (an empty one: no such file)."""
     found = {}
@@ -387,8 +382,7 @@ def main():
             want = {name: without_repeats(spec, name, text) for name, text in expected(case, ours).items()}
             got = {name: without_repeats(spec, name, text) for name, text in got.items() if text}
             lines = []
-            left_out = not_compared(ours)
-            judged = lambda name: name not in left_out and any(re.search(p, name) for p in spec.get("judge", ["^(?!stderr|.*/commands)"]))  # by default all but the log and the commands sent to a database
+            judged = lambda name: any(re.search(p, name) for p in spec.get("judge", ["^(?!stderr|.*/commands)"]))  # by default all but the log and the commands sent to a database
             for name in sorted(set(want) | set(got)):
                 if judged(name) and want.get(name) != got.get(name):
                     lines += difflib.unified_diff(want.get(name, "").splitlines(), got.get(name, "").splitlines(), f"expected/{name}", f"got/{name}", lineterm="", n=1)
