@@ -18,7 +18,9 @@ use crate::source::{DeadLetter, DeadLetterId, DeadLimits, DeadStored, Source, So
 
 /// Milliseconds since 1970.
 pub fn now_ms() -> u64 {
-    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |age| age.as_millis() as u64)
+    SystemTime::now()
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .map_or(0, |age| age.as_millis() as u64)
 }
 
 /// Why dead letters cannot be stored or read.
@@ -47,7 +49,11 @@ pub struct DeadLetters {
 impl DeadLetters {
     /// Kept in files below `spool_dir`/dead if there is a spool directory, else in the source.
     pub fn new(source: Arc<dyn Source>, spool_dir: Option<&Path>, limits: DeadLimits) -> Self {
-        Self { source, files: spool_dir.map(DeadFiles::new), limits }
+        Self {
+            source,
+            files: spool_dir.map(DeadFiles::new),
+            limits,
+        }
     }
 
     /// Stores letters; the oldest of a lane go when there are too many.
@@ -100,21 +106,32 @@ struct DeadFiles {
 
 impl DeadFiles {
     fn new(spool_dir: &Path) -> Self {
-        Self { folder: spool_dir.join("dead"), writing: Mutex::new(()) }
+        Self {
+            folder: spool_dir.join("dead"),
+            writing: Mutex::new(()),
+        }
     }
 
     fn store(&self, letters: &[DeadLetter], limits: DeadLimits) -> Result<DeadStored, DeadLetterError> {
         let _writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
         let mut by_file: BTreeMap<PathBuf, Vec<&DeadLetter>> = BTreeMap::new();
         for letter in letters {
-            by_file.entry(self.path(&letter.lane, letter.row.claim)).or_default().push(letter);
+            by_file
+                .entry(self.path(&letter.lane, letter.row.claim))
+                .or_default()
+                .push(letter);
         }
         let mut evicted = 0;
         for (path, letters) in by_file {
             let mut entries = read_entries(&path)?;
             for letter in letters {
                 let raw = STANDARD.encode(&letter.raw);
-                let entry = Entry { key: letter.key.clone(), cause: letter.cause.clone(), at_ms: letter.at_ms, raw };
+                let entry = Entry {
+                    key: letter.key.clone(),
+                    cause: letter.cause.clone(),
+                    at_ms: letter.at_ms,
+                    raw,
+                };
                 entries.insert(letter.row.row, entry);
             }
             write_entries(&path, &entries)?;
@@ -128,7 +145,10 @@ impl DeadFiles {
     fn list(&self, lane: Option<&str>) -> Result<Vec<DeadLetter>, DeadLetterError> {
         let mut letters = Vec::new();
         for folder in list_folder(&self.folder)? {
-            let name = folder.file_name().map(|name| durable::unescape(&name.to_string_lossy())).unwrap_or_default();
+            let name = folder
+                .file_name()
+                .map(|name| durable::unescape(&name.to_string_lossy()))
+                .unwrap_or_default();
             if lane.is_some_and(|lane| lane != name) {
                 continue;
             }
@@ -186,7 +206,9 @@ fn list_folder(folder: &Path) -> Result<Vec<PathBuf>, DeadLetterError> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
         Err(error) => return Err(failed(folder)(error)),
     };
-    let mut paths: Vec<PathBuf> = entries.filter_map(|entry| entry.ok().map(|entry| entry.path())).collect();
+    let mut paths: Vec<PathBuf> = entries
+        .filter_map(|entry| entry.ok().map(|entry| entry.path()))
+        .collect();
     paths.sort();
     Ok(paths)
 }
@@ -217,7 +239,9 @@ fn evict(folder: &Path, limits: DeadLimits) -> Result<u64, DeadLetterError> {
             sizes.push((path, entries.len() as u64, bytes as u64));
         }
     }
-    let (mut count, mut bytes) = sizes.iter().fold((0, 0), |(c, b), (_, count, bytes)| (c + count, b + bytes));
+    let (mut count, mut bytes) = sizes
+        .iter()
+        .fold((0, 0), |(c, b), (_, count, bytes)| (c + count, b + bytes));
     let mut evicted = 0;
     let newest = sizes.len().saturating_sub(1);
     for (path, entries, size) in sizes.into_iter().take(newest) {
@@ -238,7 +262,10 @@ mod tests {
         DeadLetter {
             lane: "A/B".into(),
             key: "analytics-x".into(),
-            row: RowId { claim: ClaimId(ulid::Ulid(claim)), row },
+            row: RowId {
+                claim: ClaimId(ulid::Ulid(claim)),
+                row,
+            },
             cause: "refused".to_owned(),
             at_ms: 7,
             raw: raw.into(),
@@ -255,8 +282,13 @@ mod tests {
         files.store(&letters, limits).unwrap();
         assert_eq!(files.list(Some("A/B")).unwrap(), letters);
         assert!(files.list(Some("other")).unwrap().is_empty());
-        let ids: Vec<_> =
-            letters.iter().map(|letter| DeadLetterId { lane: letter.lane.clone(), row: letter.row }).collect();
+        let ids: Vec<_> = letters
+            .iter()
+            .map(|letter| DeadLetterId {
+                lane: letter.lane.clone(),
+                row: letter.row,
+            })
+            .collect();
         assert_eq!(files.remove(&ids).unwrap(), 3);
         assert_eq!(files.remove(&ids).unwrap(), 0);
         assert!(files.list(None).unwrap().is_empty());
@@ -267,9 +299,16 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let files = DeadFiles::new(dir.path());
         let limits = DeadLimits { count: 2, bytes: 1000 };
-        let evicted: u64 = (1..=4).map(|claim| files.store(&[letter(claim, 0, b"x")], limits).unwrap().evicted).sum();
+        let evicted: u64 = (1..=4)
+            .map(|claim| files.store(&[letter(claim, 0, b"x")], limits).unwrap().evicted)
+            .sum();
         assert_eq!(evicted, 2);
-        let left: Vec<_> = files.list(None).unwrap().iter().map(|letter| letter.row.claim.0.0).collect();
+        let left: Vec<_> = files
+            .list(None)
+            .unwrap()
+            .iter()
+            .map(|letter| letter.row.claim.0.0)
+            .collect();
         assert_eq!(left, [3, 4]);
     }
 }

@@ -13,6 +13,7 @@ use super::{
     dead_letter::now_ms,
     gather::Piece,
     lane::{Lane, Origin, PROBE, Waited},
+    report::Context,
     retry::Backoff,
     status::LaneState,
 };
@@ -103,13 +104,13 @@ impl Lane {
                 Attempt::Failed(WriteError::Retry { after, source }) => {
                     queue.push_front(pieces);
                     let error = WriteError::Retry { after, source };
-                    self.failed(&error, backoff.failures());
+                    self.failed(&error);
                     self.show_failure(LaneState::Retrying, &error, None);
                     backoff.next(after)
                 }
                 Attempt::Failed(error @ WriteError::Config(_)) => {
                     queue.push_front(pieces);
-                    self.failed(&error, 0);
+                    self.failed(&error);
                     let remedy = "correct the cause; the pump tries again every 30 s".to_owned();
                     self.show_failure(LaneState::Paused, &error, Some(remedy));
                     PROBE
@@ -147,17 +148,25 @@ impl Lane {
 
     /// Whether rows of a piece still need work, and are ours.
     fn is_wanted(&self, piece: &Piece) -> bool {
-        let Some(work) = self.work.get(&piece.work) else { return false };
+        let Some(work) = self.work.get(&piece.work) else {
+            return false;
+        };
         let lost = matches!(&work.origin, Origin::Claim(held) if held.is_lost());
         let rows = piece.selection.rows();
-        !lost && work.progress.next_unfinished(rows.start).is_some_and(|row| row < rows.end)
+        !lost
+            && work
+                .progress
+                .next_unfinished(rows.start)
+                .is_some_and(|row| row < rows.end)
     }
 
     fn may_write(&self, pieces: &[Piece]) -> bool {
-        pieces.iter().all(|piece| match self.work.get(&piece.work).map(|work| &work.origin) {
-            Some(Origin::Claim(held)) => held.may_write(self.shared.lease),
-            _ => true,
-        })
+        pieces
+            .iter()
+            .all(|piece| match self.work.get(&piece.work).map(|work| &work.origin) {
+                Some(Origin::Claim(held)) => held.may_write(self.shared.lease),
+                _ => true,
+            })
     }
 
     /// One write, with the pump's timeout and upstream's warning about slow pumps.
@@ -233,14 +242,15 @@ impl Lane {
 
     fn count_filtered(&self, pieces: &[Piece], selected: usize) {
         let offered: usize = pieces.iter().map(|piece| piece.selection.len()).sum();
-        self.board.filtered.fetch_add(offered.saturating_sub(selected) as u64, Relaxed);
+        self.board
+            .filtered
+            .fetch_add(offered.saturating_sub(selected) as u64, Relaxed);
     }
 
-    fn failed(&self, error: &WriteError, failures: u32) {
+    fn failed(&self, error: &WriteError) {
         self.board.retries.fetch_add(1, Relaxed);
         let text = format!("Error Writing to: {} - Error:{error}", self.spec.title);
-        let attempts = (failures + 1).to_string();
-        self.shared.log.warning("main", &text, &[("pump", &self.settings.name), ("failures", &attempts)]);
+        self.shared.log.warning(&text, Context::pump(&self.settings.name));
     }
 
     /// Rows that the back-end accepted are finished although others of the same write are not.
@@ -248,12 +258,18 @@ impl Lane {
         for piece in pieces {
             let claim = piece.selection.batch().claim;
             let mut from = piece.selection.rows().start;
-            let mut refused: Vec<u64> =
-                rejected.iter().filter(|r| r.row.claim == claim).map(|r| r.row.row).collect();
+            let mut refused: Vec<u64> = rejected
+                .iter()
+                .filter(|r| r.row.claim == claim)
+                .map(|r| r.row.row)
+                .collect();
             refused.push(piece.selection.rows().end);
             refused.sort_unstable();
             if let Some(work) = self.work.get_mut(&piece.work) {
-                for row in refused.into_iter().filter(|row| piece.selection.rows().contains(row) || *row == piece.selection.rows().end) {
+                for row in refused
+                    .into_iter()
+                    .filter(|row| piece.selection.rows().contains(row) || *row == piece.selection.rows().end)
+                {
                     work.progress.finish(from..row);
                     from = row + 1;
                 }
@@ -273,13 +289,19 @@ impl Lane {
                 "correct the configuration, or, if the rows are at fault: tyk-pump lane accept-refusals {}",
                 self.settings.name
             );
-            self.shared.log.error("main", &text, &[("pump", &self.settings.name), ("remedy", &remedy)]);
+            let context = Context {
+                remedy: Some(&remedy),
+                ..Context::pump(&self.settings.name)
+            };
+            self.shared.log.error(&text, context);
             self.board.failed(&text);
             self.board.enter(LaneState::Paused, Some(text), Some(remedy));
             return Refused::Doubtful;
         }
-        let letters: Vec<DeadLetter> =
-            refused.into_iter().filter_map(|rejected| self.letter(selections, rejected)).collect();
+        let letters: Vec<DeadLetter> = refused
+            .into_iter()
+            .filter_map(|rejected| self.letter(selections, rejected))
+            .collect();
         let mut backoff = Backoff::default();
         loop {
             match self.shared.dead.store(&letters).await {
@@ -289,7 +311,7 @@ impl Lane {
                 }
                 Err(error) => {
                     let text = format!("refused rows cannot be stored as dead letters, trying again: {error}");
-                    self.shared.log.error("main", &text, &[("pump", &self.settings.name)]);
+                    self.shared.log.error(&text, Context::pump(&self.settings.name));
                     self.board.failed(&text);
                     if self.pause(backoff.next(None)).await != Waited::Over {
                         return Refused::Abandoned;
@@ -298,9 +320,12 @@ impl Lane {
             }
         }
         self.board.dead.fetch_add(letters.len() as u64, Relaxed);
-        let count = letters.len().to_string();
         let text = format!("rows were refused and are dead letters now: {reason}");
-        self.shared.log.error("main", &text, &[("pump", &self.settings.name), ("rows", &count)]);
+        let context = Context {
+            rows: Some(letters.len() as u64),
+            ..Context::pump(&self.settings.name)
+        };
+        self.shared.log.error(&text, context);
         for letter in &letters {
             for work in self.work.values_mut() {
                 let claim = match &work.origin {
@@ -333,9 +358,16 @@ impl Lane {
 
 fn only_row(selections: &[Selection], reason: &str) -> Vec<Rejected> {
     let rows = selections.iter().flat_map(|selection| {
-        selection.indexes().map(|index| selection.batch().row_id(index)).collect::<Vec<_>>()
+        selection
+            .indexes()
+            .map(|index| selection.batch().row_id(index))
+            .collect::<Vec<_>>()
     });
-    rows.map(|row| Rejected { row, reason: reason.to_owned() }).collect()
+    rows.map(|row| Rejected {
+        row,
+        reason: reason.to_owned(),
+    })
+    .collect()
 }
 
 /// Cuts a group into two with about as many selected rows each.
@@ -353,8 +385,14 @@ fn halve(pieces: &[Piece], rows: usize) -> (Vec<Piece>, Vec<Piece>) {
             let span = piece.selection.rows();
             let index = piece.selection.indexes().nth(room).unwrap_or_default();
             let middle = piece.selection.batch().row_id(index).row;
-            left.push(Piece { selection: piece.selection.slice(span.start..middle), ..piece.clone() });
-            right.push(Piece { selection: piece.selection.slice(middle..span.end), ..piece.clone() });
+            left.push(Piece {
+                selection: piece.selection.slice(span.start..middle),
+                ..piece.clone()
+            });
+            right.push(Piece {
+                selection: piece.selection.slice(middle..span.end),
+                ..piece.clone()
+            });
         }
         taken += len;
     }

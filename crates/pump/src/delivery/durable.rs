@@ -43,7 +43,10 @@ pub fn unescape(escaped: &str) -> String {
     let mut bytes = Vec::new();
     let mut rest = escaped.as_bytes();
     while let [first, tail @ ..] = rest {
-        let code = tail.get(..2).and_then(|hex| std::str::from_utf8(hex).ok()).map(|hex| u8::from_str_radix(hex, 16));
+        let code = tail
+            .get(..2)
+            .and_then(|hex| std::str::from_utf8(hex).ok())
+            .map(|hex| u8::from_str_radix(hex, 16));
         match (first, code) {
             (b'%', Some(Ok(byte))) => {
                 bytes.push(byte);

@@ -6,7 +6,7 @@ use std::{
 };
 
 use analytics::{Key, RecordKind};
-use sinks::{BuildContext, SinkSpec};
+use sinks::{BuildContext, BuildError, SinkSpec};
 use tokio::{sync::mpsc, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 
@@ -16,6 +16,7 @@ use super::{
     lane::{Assignment, Builder, Lane},
     reader::Reader,
     refusals::Refusals,
+    report::{Context, Report},
     shared::{Holdings, LaneControl, Shared},
     spool::Spool,
     status::{LaneState, StatusBoard},
@@ -24,7 +25,6 @@ use super::{
 use crate::{
     config::{OnFull, PumpSettings, Settings},
     instrumentation::Instrumentation,
-    logging::RateLimited,
     source::{Claim, DeadLimits, Mode, Source, SourceError},
 };
 
@@ -74,11 +74,28 @@ impl Engine {
         fleet: Arc<str>,
     ) -> anyhow::Result<Arc<Self>> {
         let delivery = &settings.delivery;
-        let limits = DeadLimits { count: delivery.dead_letter_max_count, bytes: delivery.dead_letter_max_bytes };
+        let limits = DeadLimits {
+            count: delivery.dead_letter_max_count,
+            bytes: delivery.dead_letter_max_bytes,
+        };
         let dead = Arc::new(DeadLetters::new(source.clone(), delivery.spool_dir.as_deref(), limits));
-        let undecodable = Arc::new(Undecodable::new(source.clone(), dead.clone(), status.clone(), instrumentation.clone()));
-        let rows = if settings.purge_chunk == 0 { WINDOW_ROWS } else { settings.purge_chunk.min(WINDOW_ROWS) };
-        let reader = Reader::new(source.clone(), undecodable.clone(), rows as usize, delivery.memory_budget);
+        let undecodable = Arc::new(Undecodable::new(
+            source.clone(),
+            dead.clone(),
+            status.clone(),
+            instrumentation.clone(),
+        ));
+        let rows = if settings.purge_chunk == 0 {
+            WINDOW_ROWS
+        } else {
+            settings.purge_chunk.min(WINDOW_ROWS)
+        };
+        let reader = Reader::new(
+            source.clone(),
+            undecodable.clone(),
+            rows as usize,
+            delivery.memory_budget,
+        );
         let shared = Arc::new(Shared {
             source,
             reader: Arc::new(reader),
@@ -86,18 +103,28 @@ impl Engine {
             undecodable: undecodable.clone(),
             holdings: Holdings::default(),
             instrumentation,
-            log: RateLimited::new(Duration::from_secs(10)),
+            log: Report::new(Duration::from_secs(10)),
             lease: delivery.lease,
             purge_delay: settings.purge_delay,
             stop: CancellationToken::new(),
-            controls: pumps.iter().map(|pump| LaneControl::new(pump.settings.transform.clone())).collect(),
+            controls: pumps
+                .iter()
+                .map(|pump| LaneControl::new(pump.settings.transform.clone()))
+                .collect(),
         });
         let mut lanes = Vec::new();
         for (number, pump) in pumps.into_iter().enumerate() {
             lanes.push(start_lane(number, pump, &settings, &shared, &status, &fleet).await?);
         }
         let tasks = vec![tokio::spawn(undecodable.run())];
-        Ok(Arc::new(Self { shared, lanes, status, settings, mode: RwLock::new(Mode::Memory), tasks }))
+        Ok(Arc::new(Self {
+            shared,
+            lanes,
+            status,
+            settings,
+            mode: RwLock::new(Mode::Memory),
+            tasks,
+        }))
     }
 
     /// Claims and delivers until [`Engine::stop`] or, with `drain`, until there is nothing left.
@@ -115,7 +142,10 @@ impl Engine {
             let pause = match claimed {
                 Some(rows) if rows >= BACKLOG_ROWS && self.lanes_keep_up() => Duration::ZERO,
                 _ if drain => Duration::from_millis(5),
-                _ => self.settings.purge_delay.min(smallest_ttl.map_or(Duration::MAX, |ttl: Duration| ttl / 3)),
+                _ => self
+                    .settings
+                    .purge_delay
+                    .min(smallest_ttl.map_or(Duration::MAX, |ttl: Duration| ttl / 3)),
             };
             if self.shared.stopped_for(pause).await {
                 break;
@@ -141,9 +171,20 @@ impl Engine {
         self.tasks.iter().for_each(JoinHandle::abort);
         crate::failpoints::hit(crate::failpoints::BEFORE_RELEASE);
         self.shared.holdings.sweep();
-        let held: Vec<_> = self.shared.holdings.all().iter().map(|held| held.reference.clone()).collect();
-        if !held.is_empty() && let Err(error) = self.shared.source.release(&held).await {
-            tracing::warn!(prefix = "main", "claims could not be given back, they are taken up when their lease is over: {error}");
+        let held: Vec<_> = self
+            .shared
+            .holdings
+            .all()
+            .iter()
+            .map(|held| held.reference.clone())
+            .collect();
+        if !held.is_empty()
+            && let Err(error) = self.shared.source.release(&held).await
+        {
+            tracing::warn!(
+                prefix = "main",
+                "claims could not be given back, they are taken up when their lease is over: {error}"
+            );
         }
     }
 
@@ -161,7 +202,11 @@ impl Engine {
             (0..self.lanes.len()).for_each(wake);
             return true;
         }
-        let Some(number) = self.lanes.iter().position(|known| known.name.eq_ignore_ascii_case(lane)) else {
+        let Some(number) = self
+            .lanes
+            .iter()
+            .position(|known| known.name.eq_ignore_ascii_case(lane))
+        else {
             return false;
         };
         if let Some(control) = self.shared.controls.get(number) {
@@ -173,7 +218,11 @@ impl Engine {
 
     /// Names of the lanes that deliver the records of `key`, with that for undecodable elements.
     pub(super) fn lanes_of(&self, key: &Key) -> Vec<Arc<str>> {
-        let wanted = self.lanes.iter().filter(|lane| lane.records == key.records).map(|lane| lane.name.clone());
+        let wanted = self
+            .lanes
+            .iter()
+            .filter(|lane| lane.records == key.records)
+            .map(|lane| lane.name.clone());
         wanted.chain([undecodable::LANE.into()]).collect()
     }
 
@@ -197,7 +246,9 @@ impl Engine {
         let mut not_lists = Vec::new();
         let mut rows = 0;
         for (index, length) in pending {
-            let Some(key) = self.shared.source.keys().get(index).cloned() else { continue };
+            let Some(key) = self.shared.source.keys().get(index).cloned() else {
+                continue;
+            };
             if let Err(error) = length {
                 if matches!(error, SourceError::NotAList { .. }) {
                     not_lists.push(key.name.to_string());
@@ -205,12 +256,13 @@ impl Engine {
                 self.report(&error);
                 continue;
             }
+            let sent_ms = boot_clock_ms();
             match self.shared.source.claim(&key, &self.lanes_of(&key)).await {
                 Ok(Some(claim)) => {
                     crate::failpoints::hit(crate::failpoints::AFTER_CLAIM);
                     rows += claim.len;
-                    *smallest_ttl = smallest_ttl.into_iter().chain(claim.ttl).min();
-                    self.hold(&claim, boot_clock_ms());
+                    *smallest_ttl = [*smallest_ttl, claim.ttl].into_iter().flatten().min();
+                    self.hold(&claim, sent_ms);
                 }
                 Ok(None) => {}
                 Err(error) => self.report(&error),
@@ -222,7 +274,7 @@ impl Engine {
 
     fn report(&self, error: &SourceError) {
         let text = format!("Error on Purge Loop. Is Temporal Storage down?: {error}");
-        self.shared.log.error("main", &text, &[]);
+        self.shared.log.error(&text, Context::default());
     }
 
     pub(super) fn source_is_up(&self) {
@@ -247,8 +299,7 @@ impl Engine {
             .filter(|(_, cursor)| *cursor < claim.len)
             .collect();
         let undecodable = claim.cursors.get(undecodable::LANE).copied().unwrap_or(claim.len);
-        let held = Arc::new(Held::new(claim, undecodable, wanting.len()));
-        held.confirm(confirmed_ms);
+        let held = Arc::new(Held::new(claim, undecodable, wanting.len(), confirmed_ms));
         self.shared.holdings.add(held.clone());
         let first_read = wanting.iter().map(|(_, cursor)| *cursor).min().unwrap_or(claim.len);
         if undecodable < first_read {
@@ -325,11 +376,18 @@ async fn start_lane(
     lane.adopt_spool()?;
     let first = tokio::time::timeout(BUILD_PATIENCE, &mut building).await;
     let building = match first {
-        Ok(built) => tokio::spawn(async move { built? }),
+        Ok(built) => Box::pin(std::future::ready(built)),
         Err(_) => building,
     };
     let task = tokio::spawn(lane.run(building));
-    Ok(LaneHandle { name, records, on_full, board, inbox, task })
+    Ok(LaneHandle {
+        name,
+        records,
+        on_full,
+        board,
+        inbox,
+        task,
+    })
 }
 
 /// How the sink of a pump is made.
@@ -344,12 +402,18 @@ fn builder(pump: &PumpSettings, spec: &'static SinkSpec, settings: &Settings, fl
     let refused = pump.refused.clone();
     Box::new(move || {
         let (context, refused) = (context.clone(), refused.clone());
-        tokio::spawn(async move {
+        // A task of its own: the attempt goes on while the lane looks after its claims.
+        let attempt = tokio::spawn(async move {
             match (refused, spec.build) {
-                (Some(reason), _) => Err(sinks::BuildError::Options(reason)),
+                (Some(reason), _) => Err(BuildError::Options(reason)),
                 (None, Some(build)) => build(context).await,
-                (None, None) => Err(sinks::BuildError::Options(format!("type {} is not built yet", spec.name))),
+                (None, None) => Err(BuildError::Options(format!("type {} is not built yet", spec.name))),
             }
+        });
+        Box::pin(async move {
+            attempt
+                .await
+                .unwrap_or_else(|error| Err(BuildError::Unavailable(error.into())))
         })
     })
 }

@@ -9,6 +9,7 @@ use super::{
     lane::{Lane, Origin, WorkId},
     progress::Progress,
     reader::{Loaded, ReadError},
+    report::Context,
     spool::SpoolError,
 };
 use crate::source::SourceError;
@@ -39,7 +40,9 @@ impl Lane {
                 }
                 continue;
             };
-            let Some((piece, first, end)) = self.read_piece(id, row, pieces.is_empty()).await? else { break };
+            let Some((piece, first, end)) = self.read_piece(id, row, pieces.is_empty()).await? else {
+                break;
+            };
             let Some(piece) = piece else { continue };
             key.get_or_insert_with(|| piece.selection.batch().key.clone());
             rows += (end - first) as usize;
@@ -82,7 +85,9 @@ impl Lane {
         row: u64,
         first: bool,
     ) -> Result<Option<(Option<Piece>, u64, u64)>, ReadError> {
-        let Some(work) = self.work.get(&id) else { return Ok(Some((None, row, row))) };
+        let Some(work) = self.work.get(&id) else {
+            return Ok(Some((None, row, row)));
+        };
         match work.origin.clone() {
             Origin::Claim(held) => {
                 let window = self.claimed_window(&held, row, first).await?;
@@ -92,7 +97,15 @@ impl Lane {
                 let (start, end) = (row, batch.end_row());
                 let range = (start - batch.first_row) as usize..batch.len();
                 let selection = Selection::new(batch, range, self.shared.transform(self.number));
-                Ok(Some((Some(Piece { work: id, window: Some(window), selection }), start, end)))
+                Ok(Some((
+                    Some(Piece {
+                        work: id,
+                        window: Some(window),
+                        selection,
+                    }),
+                    start,
+                    end,
+                )))
             }
             Origin::Spool(file, _) => {
                 let Some(spool) = &self.spool else { return Ok(None) };
@@ -107,7 +120,15 @@ impl Lane {
                         }
                         let range = 0..batch.len();
                         let selection = Selection::new(batch, range, self.shared.transform(self.number));
-                        Ok(Some((Some(Piece { work: id, window: None, selection }), start, end)))
+                        Ok(Some((
+                            Some(Piece {
+                                work: id,
+                                window: None,
+                                selection,
+                            }),
+                            start,
+                            end,
+                        )))
                     }
                     Err(error @ SpoolError::Corrupt { .. }) => {
                         let to = spool.quarantine(&file);
@@ -115,7 +136,7 @@ impl Lane {
                             Ok(to) => format!("a spool file is damaged and was moved to {}: {error}", to.display()),
                             Err(second) => format!("a spool file is damaged and cannot be moved: {error}; {second}"),
                         };
-                        self.shared.log.error("main", &text, &[("pump", &self.settings.name)]);
+                        self.shared.log.error(&text, Context::pump(&self.settings.name));
                         let lost = self.work.remove(&id).map_or(0, |work| work.progress.left());
                         self.board.dropped("spool_damaged", lost);
                         Ok(Some((None, row, row)))
@@ -126,12 +147,7 @@ impl Lane {
         }
     }
 
-    async fn claimed_window(
-        &self,
-        held: &Arc<Held>,
-        row: u64,
-        first: bool,
-    ) -> Result<Option<Arc<Loaded>>, ReadError> {
+    async fn claimed_window(&self, held: &Arc<Held>, row: u64, first: bool) -> Result<Option<Arc<Loaded>>, ReadError> {
         let reader = &self.shared.reader;
         let lanes = self.shared.lanes();
         crate::failpoints::hit(crate::failpoints::BEFORE_READ);
@@ -142,7 +158,10 @@ impl Lane {
     }
 
     fn prefetch(&self, id: WorkId, row: u64, key: Option<&Key>) {
-        let Some((id, row)) = self.next(Some((id, row)), key).or_else(|| self.next(Some((id, row)), None)) else {
+        let Some((id, row)) = self
+            .next(Some((id, row)), key)
+            .or_else(|| self.next(Some((id, row)), None))
+        else {
             return;
         };
         if let Some(Origin::Claim(held)) = self.work.get(&id).map(|work| work.origin.clone()) {
@@ -169,7 +188,11 @@ impl Lane {
     fn learn_row_size(&mut self, bytes: usize, rows: usize) {
         if rows > 0 {
             let seen = (bytes / rows) as u64;
-            self.row_bytes = if self.row_bytes == 0 { seen } else { (self.row_bytes * 7 + seen) / 8 };
+            self.row_bytes = if self.row_bytes == 0 {
+                seen
+            } else {
+                (self.row_bytes * 7 + seen) / 8
+            };
         }
     }
 
@@ -177,14 +200,18 @@ impl Lane {
     /// pump does not want are left out and count as done.
     pub(super) fn select(&self, piece: &Piece) -> Piece {
         let mut piece = piece.clone();
-        let Some(work) = self.work.get(&piece.work) else { return piece };
+        let Some(work) = self.work.get(&piece.work) else {
+            return piece;
+        };
         let rows = piece.selection.rows();
         let mut finished = RowRanges::new();
         let mut from = rows.start;
         while from < rows.end {
             let next = work.progress.next_unfinished(from).unwrap_or(rows.end).min(rows.end);
             finished.insert(from..next);
-            from = (next..rows.end).find(|&row| work.progress.is_finished(row)).unwrap_or(rows.end);
+            from = (next..rows.end)
+                .find(|&row| work.progress.is_finished(row))
+                .unwrap_or(rows.end);
         }
         if !finished.is_empty() {
             piece.selection = piece.selection.exclude(&finished);

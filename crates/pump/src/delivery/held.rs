@@ -2,7 +2,7 @@
 
 use std::{
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
@@ -39,8 +39,9 @@ pub struct Held {
 }
 
 impl Held {
-    /// A claim that was just made or taken over; `undecodable` is the cursor of the lane for undecodable elements.
-    pub fn new(claim: &Claim, undecodable: u64, lanes: usize) -> Self {
+    /// A claim that was made or taken over by a request sent at `confirmed_ms`; `undecodable` is the cursor of the
+    /// lane for undecodable elements.
+    pub fn new(claim: &Claim, undecodable: u64, lanes: usize, confirmed_ms: u64) -> Self {
         Self {
             reference: claim.reference(),
             len: claim.len,
@@ -48,7 +49,7 @@ impl Held {
             reading: tokio::sync::Mutex::new(()),
             cache: Mutex::default(),
             undecodable: Mutex::new(Progress::new(undecodable, claim.len)),
-            confirmed_ms: AtomicU64::new(boot_clock_ms()),
+            confirmed_ms: AtomicU64::new(confirmed_ms),
             lost: AtomicBool::new(false),
             finished: AtomicBool::new(false),
             lanes_left: AtomicU64::new(lanes as u64),

@@ -7,14 +7,16 @@
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use analytics::{ClaimId, Key};
+use futures::future::BoxFuture;
 use sinks::{BuildError, Sink, SinkSpec, WriteError};
-use tokio::{sync::mpsc, task::JoinHandle};
+use tokio::sync::mpsc;
 
 use super::{
     gather::Piece,
     held::Held,
     progress::Progress,
     refusals::Refusals,
+    report::Context,
     retry::Backoff,
     shared::Shared,
     spool::{Spool, SpoolFile},
@@ -52,8 +54,8 @@ pub(super) enum Origin {
 /// A claim as a lane learns of it: with the lane's next row.
 pub(super) type Assignment = (Arc<Held>, u64);
 
-/// The task that makes the sink.
-pub(super) type Building = JoinHandle<Result<Box<dyn Sink>, BuildError>>;
+/// An attempt to make the sink.
+pub(super) type Building = BoxFuture<'static, Result<Box<dyn Sink>, BuildError>>;
 
 /// How a lane makes its sink, again and again until it succeeds.
 pub(super) type Builder = Box<dyn Fn() -> Building + Send + Sync>;
@@ -134,18 +136,18 @@ impl Lane {
                 () = self.shared.stop.cancelled() => return None,
             };
             let pause = match built {
-                Ok(Ok(sink)) => {
+                Ok(sink) => {
                     tracing::info!(prefix = "main", "Init Pump: {}", self.settings.name);
                     self.board.enter(LaneState::Running, None, None);
                     return Some(sink);
                 }
-                Ok(Err(BuildError::Options(error))) => {
+                Err(BuildError::Options(error)) => {
                     let remedy = "correct the configuration and restart; its records wait in the source";
-                    self.board.enter(LaneState::Disabled, Some(error), Some(remedy.to_owned()));
+                    self.board
+                        .enter(LaneState::Disabled, Some(error), Some(remedy.to_owned()));
                     Duration::MAX
                 }
-                Ok(Err(BuildError::Unavailable(error))) => self.cannot_build(&error.to_string(), &mut backoff),
-                Err(error) => self.cannot_build(&error.to_string(), &mut backoff),
+                Err(BuildError::Unavailable(error)) => self.cannot_build(&error.to_string(), &mut backoff),
             };
             if self.pause(pause).await == Waited::Stop {
                 return None;
@@ -158,7 +160,7 @@ impl Lane {
         let pause = backoff.next(None);
         let name = &self.settings.name;
         let text = format!("pump cannot start yet, trying again: {error}");
-        self.shared.log.error("main", &text, &[("pump", name)]);
+        self.shared.log.error(&text, Context::pump(name));
         self.board.failed(error);
         self.board.enter(LaneState::Retrying, Some(error.to_owned()), None);
         pause
@@ -202,7 +204,7 @@ impl Lane {
         }
     }
 
-    fn accept(&mut self, (held, cursor): Assignment) {
+    pub(super) fn accept(&mut self, (held, cursor): Assignment) {
         let mut progress = Progress::new(cursor, held.len);
         // Rows that this instance has on disk since before a crash need no second copy.
         for work in self.work.values() {
@@ -213,7 +215,13 @@ impl Lane {
             }
         }
         let id = WorkId::Claimed { claim: held.id() };
-        self.work.insert(id, Work { origin: Origin::Claim(held), progress });
+        self.work.insert(
+            id,
+            Work {
+                origin: Origin::Claim(held),
+                progress,
+            },
+        );
     }
 
     async fn cannot_read(&mut self, error: &super::reader::ReadError) {
@@ -223,11 +231,17 @@ impl Lane {
             return;
         }
         let text = error.to_string();
-        self.shared.log.error("main", &format!("cannot read records, trying again: {text}"), &[]);
+        self.shared.log.error(
+            &format!("cannot read records, trying again: {text}"),
+            Context::default(),
+        );
         self.board.failed(&text);
         let pause = match error {
             ReadError::Unreadable(_) => {
-                let remedy = format!("look at the elements, then tyk-pump lane accept-refusals {}", super::undecodable::LANE);
+                let remedy = format!(
+                    "look at the elements, then tyk-pump lane accept-refusals {}",
+                    super::undecodable::LANE
+                );
                 self.board.enter(LaneState::Paused, Some(text), Some(remedy));
                 PROBE
             }
@@ -243,7 +257,11 @@ impl Lane {
 
     /// Lets go of a claim that another instance owns now.
     pub(super) fn lose(&mut self, claim: ClaimId) {
-        if let Some(Work { origin: Origin::Claim(held), .. }) = self.work.remove(&WorkId::Claimed { claim }) {
+        if let Some(Work {
+            origin: Origin::Claim(held),
+            ..
+        }) = self.work.remove(&WorkId::Claimed { claim })
+        {
             held.lose();
             self.shared.holdings.remove(claim);
         }
@@ -260,17 +278,26 @@ impl Lane {
 
     /// Acknowledges what is finished, and forgets work that is done.
     pub(super) async fn finish_done(&mut self, sink: &dyn Sink) {
-        let moved: Vec<WorkId> =
-            self.work.iter().filter(|(_, work)| work.progress.unacknowledged().is_some()).map(|(id, _)| *id).collect();
+        let moved: Vec<WorkId> = self
+            .work
+            .iter()
+            .filter(|(_, work)| work.progress.unacknowledged().is_some())
+            .map(|(id, _)| *id)
+            .collect();
         let mut forget = Vec::new();
         for id in moved {
             if self.acknowledge(id).await {
-                let WorkId::Claimed { claim } | WorkId::Spooled { claim, .. } = id;
+                let (WorkId::Claimed { claim } | WorkId::Spooled { claim, .. }) = id;
                 self.work.remove(&id);
                 forget.push(claim);
             }
         }
-        forget.retain(|claim| !self.work.keys().any(|id| matches!(id, WorkId::Spooled { claim: c, .. } | WorkId::Claimed { claim: c } if c == claim)));
+        forget.retain(|claim| {
+            !self
+                .work
+                .keys()
+                .any(|id| matches!(id, WorkId::Spooled { claim: c, .. } | WorkId::Claimed { claim: c } if c == claim))
+        });
         if !forget.is_empty() {
             sink.forget(&forget).await;
         }
@@ -279,7 +306,9 @@ impl Lane {
     /// Acknowledges one piece of work. `true`: it is done.
     async fn acknowledge(&mut self, id: WorkId) -> bool {
         let Some(work) = self.work.get(&id) else { return false };
-        let Some(cursor) = work.progress.unacknowledged() else { return false };
+        let Some(cursor) = work.progress.unacknowledged() else {
+            return false;
+        };
         match work.origin.clone() {
             Origin::Claim(held) => self.acknowledge_claim(id, &held, cursor).await,
             Origin::Spool(file, key) => {
@@ -305,7 +334,9 @@ impl Lane {
                     if let Some(cursor) = undecodable {
                         held.undecodable().acknowledge(cursor);
                     }
-                    let Some(work) = self.work.get_mut(&id) else { return true };
+                    let Some(work) = self.work.get_mut(&id) else {
+                        return true;
+                    };
                     work.progress.acknowledge(cursor);
                     let done = work.progress.is_done();
                     if state == Acknowledged::Finished {
@@ -322,7 +353,7 @@ impl Lane {
                 }
                 Err(error) => {
                     let text = format!("cannot acknowledge, trying again: {error}");
-                    self.shared.log.error("main", &text, &[("pump", &self.settings.name)]);
+                    self.shared.log.error(&text, Context::pump(&self.settings.name));
                     self.board.failed(&text);
                     if held.is_lost() || self.shared.stopped_for(backoff.next(None)).await {
                         return false;
@@ -337,16 +368,23 @@ impl Lane {
         let name = &self.settings.name;
         if let Err(error) = spool.remove(file) {
             let text = format!("a delivered spool file cannot be removed; its rows may be delivered again: {error}");
-            self.shared.log.error("main", &text, &[("pump", name)]);
+            self.shared.log.error(&text, Context::pump(name));
         }
-        let files = self.work.keys().filter(|id| matches!(id, WorkId::Spooled { claim, .. } if *claim == file.claim));
+        let files = self
+            .work
+            .keys()
+            .filter(|id| matches!(id, WorkId::Spooled { claim, .. } if *claim == file.claim));
         if files.count() > 1 {
             return;
         }
-        let claim = ClaimRef { id: file.claim, key, fence: 0 };
+        let claim = ClaimRef {
+            id: file.claim,
+            key,
+            fence: 0,
+        };
         if let Err(error) = self.shared.source.note_spooled(&claim, name, false).await {
             let text = format!("cannot note that the spool is empty: {error}");
-            self.shared.log.warning("main", &text, &[("pump", name)]);
+            self.shared.log.warning(&text, Context::pump(name));
         }
     }
 
@@ -358,7 +396,11 @@ impl Lane {
             match &work.origin {
                 Origin::Claim(held) => {
                     rows += work.progress.left();
-                    oldest = if oldest == 0 { held.claimed_at_ms } else { oldest.min(held.claimed_at_ms) };
+                    oldest = if oldest == 0 {
+                        held.claimed_at_ms
+                    } else {
+                        oldest.min(held.claimed_at_ms)
+                    };
                 }
                 Origin::Spool(file, _) => {
                     spooled_rows += work.progress.left();

@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{Engine, held::boot_clock_ms, status::LaneState, undecodable};
+use super::{Engine, held::boot_clock_ms, report::Context, status::LaneState, undecodable};
 use crate::{config::OnFull, source::Usage};
 
 /// `max_unacked` when nothing is configured and Redis has no `maxmemory`, or a large one.
@@ -81,7 +81,11 @@ impl Engine {
     }
 
     fn all_lanes(&self) -> Vec<Arc<str>> {
-        self.lanes.iter().map(|lane| lane.name.clone()).chain([undecodable::LANE.into()]).collect()
+        self.lanes
+            .iter()
+            .map(|lane| lane.name.clone())
+            .chain([undecodable::LANE.into()])
+            .collect()
     }
 
     /// Looks at what claims hold, and tells lanes and the claim loop what follows from it.
@@ -97,14 +101,21 @@ impl Engine {
         let mut blocked = None;
         for (lane, control) in self.lanes.iter().zip(&self.shared.controls) {
             let failing = !matches!(lane.board.state(), LaneState::Running);
-            let allowance = if failing && lane.on_full != OnFull::Block { max_unacked } else { u64::MAX };
+            let allowance = if failing && lane.on_full != OnFull::Block {
+                max_unacked
+            } else {
+                u64::MAX
+            };
             control.allowance.store(allowance, Relaxed);
             let holds = lane.board.backlog_bytes.load(Relaxed);
             if holds > allowance {
                 control.relief.notify_one();
             }
             if failing && lane.on_full == OnFull::Block && holds > max_unacked {
-                blocked = Some(format!("claiming is held back: pump {} fails and holds {holds} bytes (on_full = block)", lane.name));
+                blocked = Some(format!(
+                    "claiming is held back: pump {} fails and holds {holds} bytes (on_full = block)",
+                    lane.name
+                ));
             }
         }
         let held = blocked.or_else(|| self.redis_in_danger(&usage, max_unacked));
@@ -119,15 +130,24 @@ impl Engine {
     /// The Redis that holds claims holds API keys as well: filling it would be worse than losing analytics.
     fn redis_in_danger(&self, usage: &Usage, max_unacked: u64) -> Option<String> {
         let delivery = &self.settings.delivery;
-        let max_backlog = delivery.max_backlog.unwrap_or(max_unacked.saturating_mul(BACKLOG_FACTOR));
-        let failing = self.lanes.iter().any(|lane| !matches!(lane.board.state(), LaneState::Running));
+        let max_backlog = delivery
+            .max_backlog
+            .unwrap_or(max_unacked.saturating_mul(BACKLOG_FACTOR));
+        let failing = self
+            .lanes
+            .iter()
+            .any(|lane| !matches!(lane.board.state(), LaneState::Running));
         let row_bytes = self.lanes.iter().map(|lane| {
             let rows = lane.board.backlog_rows.load(Relaxed);
             lane.board.backlog_bytes.load(Relaxed).checked_div(rows).unwrap_or(0)
         });
-        let claimed = usage.claimed_rows.saturating_mul(row_bytes.max().filter(|&b| b > 0).unwrap_or(ROW_BYTES));
+        let claimed = usage
+            .claimed_rows
+            .saturating_mul(row_bytes.max().filter(|&b| b > 0).unwrap_or(ROW_BYTES));
         if claimed > max_backlog && (failing || usage.claims > 1) {
-            return Some(format!("claiming is held back: claims hold about {claimed} bytes, more than max_backlog ({max_backlog})"));
+            return Some(format!(
+                "claiming is held back: claims hold about {claimed} bytes, more than max_backlog ({max_backlog})"
+            ));
         }
         match (usage.used_memory, usage.max_memory) {
             (Some(used), Some(max)) if max > 0 && used > max / 5 * 4 && usage.claims > 0 => {
@@ -139,19 +159,27 @@ impl Engine {
 
     fn publish(&self, usage: Usage, held: Option<String>) {
         if let Some(reason) = &held {
-            self.shared.log.warning("main", reason, &[]);
+            self.shared.log.warning(reason, Context::default());
         }
         let mode = *self.mode.read().unwrap_or_else(PoisonError::into_inner);
         let reason = self.shared.source.mode_reason();
         self.status.source(|source| {
             source.mode = Some(mode);
             source.mode_reason = reason;
-            source.unclaimed = usage.unclaimed.iter().map(|(key, rows)| (key.name.to_string(), *rows)).collect();
+            source.unclaimed = usage
+                .unclaimed
+                .iter()
+                .map(|(key, rows)| (key.name.to_string(), *rows))
+                .collect();
             source.claims = usage.claims;
             source.claimed_rows = usage.claimed_rows;
             source.used_memory = usage.used_memory;
             source.max_memory = usage.max_memory;
-            source.orphans = usage.orphans.iter().map(|(pump, rows)| (pump.to_string(), *rows)).collect();
+            source.orphans = usage
+                .orphans
+                .iter()
+                .map(|(pump, rows)| (pump.to_string(), *rows))
+                .collect();
             source.claiming_held = held;
         });
     }

@@ -18,7 +18,11 @@ impl Progress {
     pub fn new(cursor: u64, len: u64) -> Self {
         let mut finished = RowRanges::new();
         finished.insert(0..cursor.min(len));
-        Self { acknowledged: cursor.min(len), len, finished }
+        Self {
+            acknowledged: cursor.min(len),
+            len,
+            finished,
+        }
     }
 
     /// The rows need no further work.
@@ -75,7 +79,10 @@ mod tests {
     fn rows_that_finish_early_are_not_acknowledged_before_those_in_front_of_them() {
         let mut progress = Progress::new(10, 100);
         progress.finish(20..30);
-        assert_eq!((progress.unacknowledged(), progress.next_unfinished(0), progress.left()), (None, Some(10), 80));
+        assert_eq!(
+            (progress.unacknowledged(), progress.next_unfinished(0), progress.left()),
+            (None, Some(10), 80)
+        );
         progress.finish(10..20);
         assert_eq!(progress.unacknowledged(), Some(30));
         progress.acknowledge(30);

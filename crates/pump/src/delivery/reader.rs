@@ -66,7 +66,14 @@ pub struct Reader {
 impl Reader {
     /// Windows of up to `max_rows` rows, up to `budget` bytes in memory at a time.
     pub fn new(source: Arc<dyn Source>, undecodable: Arc<Undecodable>, max_rows: usize, budget: u64) -> Self {
-        Self { source, undecodable, max_rows, budget, used: Arc::default(), kept: Mutex::default() }
+        Self {
+            source,
+            undecodable,
+            max_rows,
+            budget,
+            used: Arc::default(),
+            kept: Mutex::default(),
+        }
     }
 
     /// The window that holds `row`, for the lane with number `lane`, out of `lanes` that will want it. Always answers,
@@ -122,20 +129,40 @@ impl Reader {
         let window = self.source.read(&held.reference, row, self.max_rows).await?;
         let (claim, key) = (held.id(), held.reference.key.clone());
         let decode = move || Batch::decode(claim, key, window.first_row, window.buffer, window.elements);
-        let batch = tokio::task::spawn_blocking(decode).await.map_err(|e| SourceError::Unavailable(e.into()))?;
-        let bad = batch.rows.iter().filter(|row| matches!(row, Decoded::Undecodable(_))).count();
-        self.undecodable.judge(held, &batch, bad).map_err(ReadError::Unreadable)?;
+        let batch = tokio::task::spawn_blocking(decode)
+            .await
+            .map_err(|e| SourceError::Unavailable(e.into()))?;
+        let bad = batch
+            .rows
+            .iter()
+            .filter(|row| matches!(row, Decoded::Undecodable(_)))
+            .count();
+        self.undecodable
+            .judge(held, &batch, bad)
+            .map_err(ReadError::Unreadable)?;
         let size = batch.footprint() as u64;
         self.used.fetch_add(size, Ordering::AcqRel);
-        let loaded = Arc::new(Loaded { batch: Arc::new(batch), size, used: self.used.clone() });
+        let loaded = Arc::new(Loaded {
+            batch: Arc::new(batch),
+            size,
+            used: self.used.clone(),
+        });
         self.undecodable.observe(held, &loaded, bad);
         let rows = loaded.batch.first_row..loaded.batch.end_row();
         let mut cache = held.cache();
         cache.retain(|cached| cached.window.strong_count() > 0);
         let first = rows.start;
-        cache.push(Cached { rows, window: Arc::downgrade(&loaded), kept: Some(loaded), served: Vec::new() });
+        cache.push(Cached {
+            rows,
+            window: Arc::downgrade(&loaded),
+            kept: Some(loaded),
+            served: Vec::new(),
+        });
         drop(cache);
-        self.kept.lock().unwrap_or_else(PoisonError::into_inner).push_back((Arc::downgrade(held), first));
+        self.kept
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push_back((Arc::downgrade(held), first));
         Ok(())
     }
 
@@ -144,10 +171,15 @@ impl Reader {
         let fits = || self.used.load(Ordering::Acquire) + EXPECTED_WINDOW <= self.budget;
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         while !fits() {
-            let Some((held, first)) = kept.pop_front() else { return false };
+            let Some((held, first)) = kept.pop_front() else {
+                return false;
+            };
             if let Some(held) = held.upgrade() {
                 let mut cache = held.cache();
-                cache.iter_mut().filter(|cached| cached.rows.start == first).for_each(|cached| cached.kept = None);
+                cache
+                    .iter_mut()
+                    .filter(|cached| cached.rows.start == first)
+                    .for_each(|cached| cached.kept = None);
             }
         }
         // Entries of windows that went the ordinary way would pile up here.
@@ -159,12 +191,16 @@ impl Reader {
 }
 
 fn find(held: &Held, row: u64) -> bool {
-    held.cache().iter().any(|cached| cached.rows.contains(&row) && cached.window.strong_count() > 0)
+    held.cache()
+        .iter()
+        .any(|cached| cached.rows.contains(&row) && cached.window.strong_count() > 0)
 }
 
 fn serve(held: &Held, row: u64, lane: usize, lanes: usize) -> Option<Arc<Loaded>> {
     let mut cache = held.cache();
-    let cached = cache.iter_mut().find(|cached| cached.rows.contains(&row) && cached.window.strong_count() > 0)?;
+    let cached = cache
+        .iter_mut()
+        .find(|cached| cached.rows.contains(&row) && cached.window.strong_count() > 0)?;
     let window = cached.window.upgrade()?;
     if !cached.served.contains(&lane) {
         cached.served.push(lane);

@@ -82,7 +82,10 @@ mod tests {
         refusals.accept(980);
         assert!(refusals.refuse(20, true));
         refusals.accept(10);
-        assert!(refusals.refuse(20, true), "40 of 1,000 are no more than five in a hundred");
+        assert!(
+            refusals.refuse(20, true),
+            "40 of 1,000 are no more than five in a hundred"
+        );
     }
 
     #[test]

@@ -10,7 +10,8 @@ use super::{
     held::Held,
     lane::{Lane, Origin, Work, WorkId},
     progress::Progress,
-    spool::{SpoolError, SpoolFile},
+    report::Context,
+    spool::{Spool, SpoolError, SpoolFile},
 };
 use crate::config::OnFull;
 
@@ -21,13 +22,15 @@ impl Lane {
         let mut dropped = 0;
         self.update_board();
         while let Some(excess) = self.shared.excess(self.number, self.board.backlog_bytes.load(Relaxed)) {
-            let Some((id, held, row)) = self.oldest_claimed() else { break };
+            let Some((id, held, row)) = self.oldest_claimed() else {
+                break;
+            };
             if spools {
                 match self.spool_window(&held, id, row).await {
                     Ok(()) => {}
                     Err(error) => {
                         let text = format!("cannot spool, the oldest rows are dropped instead: {error}");
-                        self.shared.log.error("main", &text, &[("pump", &self.settings.name)]);
+                        self.shared.log.error(&text, Context::pump(&self.settings.name));
                         spools = false;
                     }
                 }
@@ -50,8 +53,9 @@ impl Lane {
         }
         if dropped > 0 {
             self.board.dropped("budget", dropped);
-            let text = format!("{dropped} of the oldest rows are dropped: the pump fails and holds more than max_unacked");
-            self.shared.log.error("main", &text, &[("pump", &self.settings.name)]);
+            let text =
+                format!("{dropped} of the oldest rows are dropped: the pump fails and holds more than max_unacked");
+            self.shared.log.error(&text, Context::pump(&self.settings.name));
         }
     }
 
@@ -66,7 +70,11 @@ impl Lane {
 
     /// Copies the window at `row` to disk; its rows are then no longer the source's business.
     async fn spool_window(&mut self, held: &Arc<Held>, id: WorkId, row: u64) -> anyhow::Result<()> {
-        let window = self.shared.reader.window(held, row, self.number, self.shared.lanes()).await?;
+        let window = self
+            .shared
+            .reader
+            .window(held, row, self.number, self.shared.lanes())
+            .await?;
         let batch = window.batch.clone();
         let mut finished = RowRanges::new();
         if let Some(work) = self.work.get(&id) {
@@ -76,7 +84,10 @@ impl Lane {
         }
         let Some(spool) = &self.spool else { return Ok(()) };
         let file = spool.store(&batch, &finished)?;
-        self.shared.source.note_spooled(&held.reference, &self.settings.name, true).await?;
+        self.shared
+            .source
+            .note_spooled(&held.reference, &self.settings.name, true)
+            .await?;
         self.adopt_spooled(file, &batch, finished);
         if let Some(work) = self.work.get_mut(&id) {
             work.progress.finish(batch.first_row..batch.end_row());
@@ -87,13 +98,28 @@ impl Lane {
     fn adopt_spooled(&mut self, file: SpoolFile, batch: &Batch, finished: RowRanges) {
         let mut progress = Progress::new(file.first_row, batch.end_row());
         finished.iter().for_each(|rows| progress.finish(rows.clone()));
-        let id = WorkId::Spooled { claim: file.claim, first_row: file.first_row };
-        self.work.insert(id, Work { origin: Origin::Spool(file, batch.key.clone()), progress });
+        let id = WorkId::Spooled {
+            claim: file.claim,
+            first_row: file.first_row,
+        };
+        self.work.insert(
+            id,
+            Work {
+                origin: Origin::Spool(file, batch.key.clone()),
+                progress,
+            },
+        );
     }
 
     /// Takes up what the spool held when the process started.
     pub(super) fn adopt_spool(&mut self) -> Result<(), SpoolError> {
-        let Some(spool) = &self.spool else { return Ok(()) };
+        let Some(spool) = self.spool.take() else { return Ok(()) };
+        let adopted = self.adopt_files(&spool);
+        self.spool = Some(spool);
+        adopted
+    }
+
+    fn adopt_files(&mut self, spool: &Spool) -> Result<(), SpoolError> {
         for file in spool.files()? {
             match spool.load(&file) {
                 Ok(spooled) => self.adopt_spooled(file, &spooled.batch, spooled.finished),
@@ -101,7 +127,7 @@ impl Lane {
                     let to = spool.quarantine(&file)?;
                     self.board.dropped("spool_damaged", 1);
                     let text = format!("a spool file is damaged and was moved to {}: {error}", to.display());
-                    self.shared.log.error("main", &text, &[("pump", &self.settings.name)]);
+                    self.shared.log.error(&text, Context::pump(&self.settings.name));
                 }
                 Err(error) => return Err(error),
             }

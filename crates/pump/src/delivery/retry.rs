@@ -16,15 +16,12 @@ impl Backoff {
 
     /// The pause before the next attempt. `asked` is what the back-end asked for, and is honoured if it is longer.
     pub fn next(&mut self, asked: Option<Duration>) -> Duration {
-        let full = Self::FIRST.saturating_mul(1 << self.failures.min(10)).min(Self::LONGEST);
+        let full = Self::FIRST
+            .saturating_mul(1 << self.failures.min(10))
+            .min(Self::LONGEST);
         self.failures = self.failures.saturating_add(1);
         let jittered = full.mul_f64(rand::rng().random_range(0.5..=1.0));
         asked.map_or(jittered, |asked| jittered.max(asked))
-    }
-
-    /// Failures in a row.
-    pub fn failures(&self) -> u32 {
-        self.failures
     }
 
     /// An attempt has succeeded.

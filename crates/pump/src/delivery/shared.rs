@@ -13,10 +13,9 @@ use analytics::{ClaimId, Transform};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-use super::{dead_letter::DeadLetters, held::Held, reader::Reader, undecodable::Undecodable};
+use super::{dead_letter::DeadLetters, held::Held, reader::Reader, report::Report, undecodable::Undecodable};
 use crate::{
     instrumentation::Instrumentation,
-    logging::RateLimited,
     source::{ClaimRef, Source},
 };
 
@@ -28,7 +27,7 @@ pub(super) struct Shared {
     pub(super) undecodable: Arc<Undecodable>,
     pub(super) holdings: Holdings,
     pub(super) instrumentation: Arc<Instrumentation>,
-    pub(super) log: RateLimited,
+    pub(super) log: Report,
     pub(super) lease: Duration,
     pub(super) purge_delay: Duration,
     pub(super) stop: CancellationToken,
@@ -63,7 +62,10 @@ impl Shared {
     }
 
     pub(super) fn transform(&self, lane: usize) -> Arc<Transform> {
-        self.controls.get(lane).map(|control| control.transform.clone()).unwrap_or_default()
+        self.controls
+            .get(lane)
+            .map(|control| control.transform.clone())
+            .unwrap_or_default()
     }
 
     /// Resolves when the lane should shed rows.
@@ -90,7 +92,9 @@ impl Shared {
 
     /// Whether an operator has accepted the refusals of a lane; asked once, answered once.
     pub(super) fn accepts_refusals(&self, lane: usize) -> bool {
-        self.controls.get(lane).is_some_and(|control| control.accepts_refusals.swap(false, Ordering::AcqRel))
+        self.controls
+            .get(lane)
+            .is_some_and(|control| control.accepts_refusals.swap(false, Ordering::AcqRel))
     }
 
     /// Waits; `true`: the process stops.

@@ -94,7 +94,10 @@ impl Spool {
         let lock = File::create(&path).map_err(failed(&path))?;
         rustix::fs::flock(&lock, rustix::fs::FlockOperation::NonBlockingLockExclusive).map_err(|error| {
             let text = format!("another process uses this spool directory ({error})");
-            SpoolError::Io { path, source: io::Error::new(io::ErrorKind::WouldBlock, text) }
+            SpoolError::Io {
+                path,
+                source: io::Error::new(io::ErrorKind::WouldBlock, text),
+            }
         })?;
         Ok(Self { folder, _lock: lock })
     }
@@ -104,14 +107,21 @@ impl Spool {
         let mut files = Vec::new();
         for entry in fs::read_dir(&self.folder).map_err(failed(&self.folder))? {
             let path = entry.map_err(failed(&self.folder))?.path();
-            let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+            let name = path
+                .file_name()
+                .map(|name| name.to_string_lossy().into_owned())
+                .unwrap_or_default();
             if name.ends_with(".tmp") {
                 fs::remove_file(&path).map_err(failed(&path))?;
             }
             let parts = name.strip_suffix(".batch").and_then(|stem| stem.split_once('-'));
             let Some((claim, row)) = parts else { continue };
             if let (Ok(claim), Ok(first_row)) = (ulid::Ulid::from_string(claim), row.parse()) {
-                files.push(SpoolFile { claim: ClaimId(claim), first_row, path });
+                files.push(SpoolFile {
+                    claim: ClaimId(claim),
+                    first_row,
+                    path,
+                });
             }
         }
         files.sort();
@@ -120,17 +130,26 @@ impl Spool {
 
     /// Writes a window durably. `finished` are rows of it that need no further work.
     pub fn store(&self, batch: &Batch, finished: &RowRanges) -> Result<SpoolFile, SpoolError> {
-        let path = self.folder.join(format!("{}-{:010}.batch", batch.claim, batch.first_row));
+        let path = self
+            .folder
+            .join(format!("{}-{:010}.batch", batch.claim, batch.first_row));
         let bytes = encode(batch, finished).map_err(failed(&path))?;
         durable::replace(&path, &bytes).map_err(failed(&path))?;
         crate::failpoints::hit(crate::failpoints::SPOOL_AFTER_RENAME);
-        Ok(SpoolFile { claim: batch.claim, first_row: batch.first_row, path })
+        Ok(SpoolFile {
+            claim: batch.claim,
+            first_row: batch.first_row,
+            path,
+        })
     }
 
     /// Reads a window back.
     pub fn load(&self, file: &SpoolFile) -> Result<Spooled, SpoolError> {
         let bytes = fs::read(&file.path).map_err(failed(&file.path))?;
-        decode(&bytes, file).map_err(|reason| SpoolError::Corrupt { path: file.path.clone(), reason })
+        decode(&bytes, file).map_err(|reason| SpoolError::Corrupt {
+            path: file.path.clone(),
+            reason,
+        })
     }
 
     /// Removes a window that was delivered.
@@ -187,7 +206,9 @@ pub fn decode(bytes: &[u8], file: &SpoolFile) -> Result<Spooled, &'static str> {
     }
     let rest = content.strip_prefix(MAGIC.as_slice()).ok_or("no spool file")?;
     let (len, rest) = rest.split_first_chunk::<4>().ok_or("too short")?;
-    let (header, block) = rest.split_at_checked(u32::from_le_bytes(*len) as usize).ok_or("too short")?;
+    let (header, block) = rest
+        .split_at_checked(u32::from_le_bytes(*len) as usize)
+        .ok_or("too short")?;
     let header: Header = serde_json::from_slice(header).map_err(|_| "the header is unreadable")?;
     let capacity = usize::try_from(header.bytes).map_err(|_| "too long")?;
     let raw = zstd::bulk::decompress(block, capacity).map_err(|_| "the content is unreadable")?;
@@ -196,8 +217,14 @@ pub fn decode(bytes: &[u8], file: &SpoolFile) -> Result<Spooled, &'static str> {
     while let Some(len) = raw.get(at..at + 4) {
         let len = u32::from_le_bytes(len.try_into().unwrap_or_default());
         let start = at + 4;
-        at = start.checked_add(len as usize).filter(|&end| end <= raw.len()).ok_or("an element is cut off")?;
-        elements.push(Span { start: start as u32, len });
+        at = start
+            .checked_add(len as usize)
+            .filter(|&end| end <= raw.len())
+            .ok_or("an element is cut off")?;
+        elements.push(Span {
+            start: start as u32,
+            len,
+        });
     }
     if elements.len() as u64 != header.rows {
         return Err("the number of rows is wrong");
@@ -206,7 +233,11 @@ pub fn decode(bytes: &[u8], file: &SpoolFile) -> Result<Spooled, &'static str> {
         name: header.key.into(),
         short: header.short.into(),
         wire: if header.protobuf { Wire::Protobuf } else { Wire::Msgpack },
-        records: if header.uptime { RecordKind::Uptime } else { RecordKind::Traffic },
+        records: if header.uptime {
+            RecordKind::Uptime
+        } else {
+            RecordKind::Traffic
+        },
     };
     let finished = header.finished.parse().map_err(|_| "the header is unreadable")?;
     let batch = Batch::decode(file.claim, Arc::new(key), file.first_row, raw.into(), elements);
@@ -228,7 +259,10 @@ mod tests {
         };
         let (mut buffer, mut spans) = (Vec::new(), Vec::new());
         for element in elements {
-            spans.push(Span { start: buffer.len() as u32, len: element.len() as u32 });
+            spans.push(Span {
+                start: buffer.len() as u32,
+                len: element.len() as u32,
+            });
             buffer.extend_from_slice(element);
         }
         Batch::decode(ClaimId(ulid::Ulid(9)), Arc::new(key), 70, buffer.into(), spans)

@@ -14,13 +14,11 @@ use super::{
     held::Held,
     reader::Loaded,
     refusals::Refusals,
+    report::{Context, Report},
     retry::Backoff,
     status::StatusBoard,
 };
-use crate::{
-    logging::RateLimited,
-    source::{Acknowledged, DeadLetter, Source, SourceError},
-};
+use crate::source::{Acknowledged, DeadLetter, Source, SourceError};
 
 /// Name of the lane, in cursors and dead letters.
 pub const LANE: &str = "!undecodable";
@@ -31,24 +29,31 @@ pub struct Undecodable {
     source: Arc<dyn Source>,
     dead: Arc<DeadLetters>,
     status: Arc<StatusBoard>,
+    instrumentation: Arc<Instrumentation>,
     refusals: Mutex<Refusals>,
     /// Windows that hold undecodable elements, not stored yet.
     waiting: Mutex<VecDeque<(Arc<Held>, Arc<Loaded>)>>,
     wake: Notify,
-    log: RateLimited,
+    log: Report,
 }
 
 impl Undecodable {
     /// The lane; [`Undecodable::run`] must be spawned.
-    pub fn new(source: Arc<dyn Source>, dead: Arc<DeadLetters>, status: Arc<StatusBoard>) -> Self {
+    pub fn new(
+        source: Arc<dyn Source>,
+        dead: Arc<DeadLetters>,
+        status: Arc<StatusBoard>,
+        instrumentation: Arc<Instrumentation>,
+    ) -> Self {
         Self {
+            instrumentation,
             source,
             dead,
             status,
             refusals: Mutex::default(),
             waiting: Mutex::default(),
             wake: Notify::new(),
-            log: RateLimited::new(Duration::from_secs(10)),
+            log: Report::new(Duration::from_secs(10)),
         }
     }
 
@@ -80,7 +85,10 @@ impl Undecodable {
     /// Takes note of a window that was read.
     pub fn observe(&self, held: &Arc<Held>, window: &Arc<Loaded>, bad: usize) {
         let batch = &window.batch;
-        self.status.decoded.fetch_add((batch.len() - bad) as u64, Ordering::Relaxed);
+        self.status
+            .decoded
+            .fetch_add((batch.len() - bad) as u64, Ordering::Relaxed);
+        self.instrumentation.record((batch.len() - bad) as u64);
         let rows = batch.first_row..batch.end_row();
         if bad == 0 {
             held.undecodable().finish(rows);
@@ -89,7 +97,10 @@ impl Undecodable {
         if rows.end <= held.undecodable().run_end() {
             return;
         }
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner).push_back((held.clone(), window.clone()));
+        self.waiting
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push_back((held.clone(), window.clone()));
         self.wake.notify_one();
     }
 
@@ -101,7 +112,12 @@ impl Undecodable {
     /// Stores what [`Undecodable::observe`] has put aside, until the task is aborted.
     pub async fn run(self: Arc<Self>) {
         loop {
-            let next = self.waiting.lock().unwrap_or_else(PoisonError::into_inner).front().cloned();
+            let next = self
+                .waiting
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .front()
+                .cloned();
             let Some((held, window)) = next else {
                 self.wake.notified().await;
                 continue;
@@ -121,7 +137,12 @@ impl Undecodable {
                 continue;
             }
             let key: &str = &batch.key.short;
-            self.log.error("main", &format!("Couldn't unmarshal analytics data:{reason}"), &[("analytic_key", key)]);
+            let context = Context {
+                analytic_key: Some(key),
+                ..Context::default()
+            };
+            self.log
+                .error(&format!("Couldn't unmarshal analytics data:{reason}"), context);
             letters.push(DeadLetter {
                 lane: LANE.into(),
                 key: batch.key.name.clone(),
@@ -137,10 +158,12 @@ impl Undecodable {
                 return;
             }
             let text = format!("undecodable elements cannot be stored as dead letters, trying again: {error}");
-            self.log.error("main", &text, &[]);
+            self.log.error(&text, Context::default());
             tokio::time::sleep(backoff.next(None)).await;
         }
-        self.status.undecodable.fetch_add(letters.len() as u64, Ordering::Relaxed);
+        self.status
+            .undecodable
+            .fetch_add(letters.len() as u64, Ordering::Relaxed);
         held.undecodable().finish(batch.first_row..batch.end_row());
     }
 
@@ -148,7 +171,9 @@ impl Undecodable {
     pub async fn acknowledge(&self, held: &Held) {
         let mut backoff = Backoff::default();
         while !held.is_lost() {
-            let Some(cursor) = held.undecodable().unacknowledged() else { return };
+            let Some(cursor) = held.undecodable().unacknowledged() else {
+                return;
+            };
             match self.source.acknowledge(&held.reference, &[(LANE.into(), cursor)]).await {
                 Ok(state) => {
                     held.undecodable().acknowledge(cursor);
