@@ -19,7 +19,7 @@ use crate::source::SourceError;
 pub(super) struct Piece {
     pub(super) work: WorkId,
     /// Keeps the window within the memory budget.
-    pub(super) window: Option<Arc<Loaded>>,
+    pub(super) _window: Option<Arc<Loaded>>,
     pub(super) selection: Selection,
 }
 
@@ -100,7 +100,7 @@ impl Lane {
                 Ok(Some((
                     Some(Piece {
                         work: id,
-                        window: Some(window),
+                        _window: Some(window),
                         selection,
                     }),
                     start,
@@ -123,7 +123,7 @@ impl Lane {
                         Ok(Some((
                             Some(Piece {
                                 work: id,
-                                window: None,
+                                _window: None,
                                 selection,
                             }),
                             start,

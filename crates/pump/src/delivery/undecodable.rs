@@ -18,7 +18,10 @@ use super::{
     retry::Backoff,
     status::StatusBoard,
 };
-use crate::source::{Acknowledged, DeadLetter, Source, SourceError};
+use crate::{
+    instrumentation::Instrumentation,
+    source::{Acknowledged, DeadLetter, Source, SourceError},
+};
 
 /// Name of the lane, in cursors and dead letters.
 pub const LANE: &str = "!undecodable";
