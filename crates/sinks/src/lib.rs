@@ -6,5 +6,5 @@ pub mod sink;
 pub mod testkit;
 
 pub use sink::{
-    BoxError, Build, BuildContext, BuildError, Gather, Guarantee, Rejected, Sink, SinkSpec, WriteError, Written,
+    BoxError, Build, BuildContext, BuildError, Fleet, Gather, Guarantee, Rejected, Sink, SinkSpec, WriteError, Written,
 };

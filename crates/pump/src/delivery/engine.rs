@@ -6,16 +6,17 @@ use std::{
 };
 
 use analytics::{Key, RecordKind};
-use sinks::{BuildContext, BuildError, SinkSpec};
+use sinks::{BuildContext, BuildError, Fleet, SinkSpec};
 use tokio::{sync::mpsc, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 
 use super::{
     dead_letter::DeadLetters,
     held::{Held, boot_clock_ms},
-    lane::{Assignment, Builder, Lane},
+    lane::{Builder, Lane, Message},
     reader::Reader,
     refusals::Refusals,
+    replay::ReplayRequest,
     report::{Context, Report},
     shared::{Holdings, LaneControl, Shared},
     spool::Spool,
@@ -49,8 +50,15 @@ pub(super) struct LaneHandle {
     pub(super) records: RecordKind,
     pub(super) on_full: OnFull,
     pub(super) board: Arc<super::status::LaneBoard>,
-    inbox: mpsc::UnboundedSender<Assignment>,
+    inbox: mpsc::UnboundedSender<Message>,
     task: JoinHandle<()>,
+}
+
+impl LaneHandle {
+    /// Hands dead letters to the lane. `false`: it has ended.
+    pub(super) fn replay(&self, request: ReplayRequest) -> bool {
+        self.inbox.send(Message::Replay(request)).is_ok()
+    }
 }
 
 /// Claims records and delivers them through one lane a pump.
@@ -71,7 +79,7 @@ impl Engine {
         source: Arc<dyn Source>,
         status: Arc<StatusBoard>,
         instrumentation: Arc<Instrumentation>,
-        fleet: Arc<str>,
+        fleet: Fleet,
     ) -> anyhow::Result<Arc<Self>> {
         let delivery = &settings.delivery;
         let limits = DeadLimits {
@@ -154,10 +162,20 @@ impl Engine {
         keeper.abort();
     }
 
-    /// Stops claiming, lets running writes end, gives the rest back, closes every sink.
+    /// Name, state and its cause of every lane.
+    pub fn lanes(&self) -> impl Iterator<Item = (&str, LaneState, Option<String>)> {
+        self.lanes.iter().map(|lane| (&*lane.name, lane.board.state(), lane.board.cause()))
+    }
+
+    /// Stops as [`Engine::close`], and says so.
     pub async fn stop(&self) {
-        self.shared.stop.cancel();
         tracing::info!(prefix = "main", "Shutting down {} pumps...", self.lanes.len());
+        self.close().await;
+    }
+
+    /// Stops claiming, lets running writes end, gives the rest back, closes every sink.
+    pub async fn close(&self) {
+        self.shared.stop.cancel();
         let deadline = tokio::time::Instant::now() + self.settings.delivery.stop_deadline;
         for lane in &self.lanes {
             while !lane.task.is_finished() && tokio::time::Instant::now() < deadline {
@@ -277,11 +295,13 @@ impl Engine {
         self.shared.log.error(&text, Context::default());
     }
 
-    pub(super) fn source_is_up(&self) {
+    /// The source has answered.
+    pub fn source_is_up(&self) {
         self.status.source(|source| source.state = "up".to_owned());
     }
 
-    pub(super) fn source_is_down(&self, error: &SourceError) {
+    /// The source does not answer, or refuses.
+    pub fn source_is_down(&self, error: &SourceError) {
         self.report(error);
         self.status.source(|source| {
             source.state = "down".to_owned();
@@ -307,7 +327,7 @@ impl Engine {
         }
         for (lane, cursor) in wanting {
             // A lane that has ended because the process stops no longer listens.
-            let _ = lane.inbox.send((held.clone(), cursor));
+            let _ = lane.inbox.send(Message::Claim(held.clone(), cursor));
         }
     }
 
@@ -347,7 +367,7 @@ async fn start_lane(
     settings: &Settings,
     shared: &Arc<Shared>,
     status: &StatusBoard,
-    fleet: &Arc<str>,
+    fleet: &Fleet,
 ) -> anyhow::Result<LaneHandle> {
     let Pump { settings: pump, spec } = pump;
     let name = pump.name.clone();
@@ -371,6 +391,7 @@ async fn start_lane(
         refusals: Refusals::default(),
         spool,
         row_bytes: 0,
+        replays: Vec::new(),
         builder,
     };
     lane.adopt_spool()?;
@@ -391,7 +412,7 @@ async fn start_lane(
 }
 
 /// How the sink of a pump is made.
-fn builder(pump: &PumpSettings, spec: &'static SinkSpec, settings: &Settings, fleet: &Arc<str>) -> Builder {
+fn builder(pump: &PumpSettings, spec: &'static SinkSpec, settings: &Settings, fleet: &Fleet) -> Builder {
     let context = BuildContext {
         pump: pump.name.clone(),
         meta: pump.meta.clone(),

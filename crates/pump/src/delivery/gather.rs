@@ -174,9 +174,9 @@ impl Lane {
         tokio::select! {
             () = tokio::time::sleep(time) => false,
             () = self.shared.stop.cancelled() => false,
-            assignment = self.inbox.recv() => match assignment {
-                Some(assignment) => {
-                    self.accept(assignment);
+            message = self.inbox.recv() => match message {
+                Some(message) => {
+                    self.accept(message);
                     true
                 }
                 None => false,
@@ -216,17 +216,22 @@ impl Lane {
         if !finished.is_empty() {
             piece.selection = piece.selection.exclude(&finished);
         }
-        let filter = &self.settings.filter;
-        if !filter.is_empty() {
-            let batch = piece.selection.batch().clone();
-            let transform = piece.selection.transform().clone();
-            piece.selection = piece.selection.retain(|index| match batch.rows.get(index) {
-                Some(Decoded::Record(record)) => {
-                    filter.accepts(&analytics::RecordView::new(&batch.buffer, record, &transform))
-                }
-                other => other.is_some(),
-            });
-        }
+        piece.selection = self.filter(piece.selection);
         piece
+    }
+
+    /// Leaves out what the pump does not want.
+    pub(super) fn filter(&self, selection: Selection) -> Selection {
+        let filter = &self.settings.filter;
+        if filter.is_empty() {
+            return selection;
+        }
+        let (batch, transform) = (selection.batch().clone(), selection.transform().clone());
+        selection.retain(|index| match batch.rows.get(index) {
+            Some(Decoded::Record(record)) => {
+                filter.accepts(&analytics::RecordView::new(&batch.buffer, record, &transform))
+            }
+            other => other.is_some(),
+        })
     }
 }

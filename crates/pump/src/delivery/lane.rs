@@ -16,6 +16,7 @@ use super::{
     held::Held,
     progress::Progress,
     refusals::Refusals,
+    replay::ReplayRequest,
     report::Context,
     retry::Backoff,
     shared::Shared,
@@ -51,8 +52,13 @@ pub(super) enum Origin {
     Spool(SpoolFile, Arc<Key>),
 }
 
-/// A claim as a lane learns of it: with the lane's next row.
-pub(super) type Assignment = (Arc<Held>, u64);
+/// What a lane is told.
+pub(super) enum Message {
+    /// A claim, with the lane's next row in it.
+    Claim(Arc<Held>, u64),
+    /// Dead letters to write once more.
+    Replay(ReplayRequest),
+}
 
 /// An attempt to make the sink.
 pub(super) type Building = BoxFuture<'static, Result<Box<dyn Sink>, BuildError>>;
@@ -79,11 +85,12 @@ pub(super) struct Lane {
     pub(super) spec: &'static SinkSpec,
     pub(super) shared: Arc<Shared>,
     pub(super) board: Arc<LaneBoard>,
-    pub(super) inbox: mpsc::UnboundedReceiver<Assignment>,
+    pub(super) inbox: mpsc::UnboundedReceiver<Message>,
     pub(super) work: BTreeMap<WorkId, Work>,
     pub(super) refusals: Refusals,
     pub(super) spool: Option<Spool>,
     pub(super) row_bytes: u64,
+    pub(super) replays: Vec<ReplayRequest>,
     pub(super) builder: Builder,
 }
 
@@ -95,7 +102,8 @@ impl Lane {
             return;
         };
         while !self.shared.stop.is_cancelled() {
-            self.accept_assignments();
+            self.accept_messages();
+            self.answer_replays(&*sink).await;
             self.update_board();
             if self.work.is_empty() {
                 self.idle().await;
@@ -124,8 +132,8 @@ impl Lane {
         loop {
             let built = tokio::select! {
                 built = &mut building => built,
-                assignment = self.inbox.recv() => {
-                    self.accept(assignment?);
+                message = self.inbox.recv() => {
+                    self.accept(message?);
                     self.update_board();
                     continue;
                 }
@@ -166,7 +174,7 @@ impl Lane {
         pause
     }
 
-    /// Waits, while the lane goes on to accept claims.
+    /// Waits, while the lane goes on to accept messages.
     pub(super) async fn pause(&mut self, time: Duration) -> Waited {
         let until = tokio::time::sleep(time.min(Duration::from_secs(3600 * 24 * 365)));
         tokio::pin!(until);
@@ -176,9 +184,9 @@ impl Lane {
                 () = self.shared.stop.cancelled() => return Waited::Stop,
                 () = self.shared.relief(self.number) => return Waited::Relief,
                 () = self.shared.woken(self.number) => return Waited::Over,
-                assignment = self.inbox.recv() => match assignment {
-                    Some(assignment) => {
-                        self.accept(assignment);
+                message = self.inbox.recv() => match message {
+                    Some(message) => {
+                        self.accept(message);
                         self.update_board();
                     }
                     None => return Waited::Stop,
@@ -191,20 +199,27 @@ impl Lane {
     async fn idle(&mut self) {
         tokio::select! {
             () = self.shared.stop.cancelled() => {}
-            assignment = self.inbox.recv() => match assignment {
-                Some(assignment) => self.accept(assignment),
+            message = self.inbox.recv() => match message {
+                Some(message) => self.accept(message),
                 None => self.shared.stop.cancelled().await,
             },
         }
     }
 
-    fn accept_assignments(&mut self) {
-        while let Ok(assignment) = self.inbox.try_recv() {
-            self.accept(assignment);
+    fn accept_messages(&mut self) {
+        while let Ok(message) = self.inbox.try_recv() {
+            self.accept(message);
         }
     }
 
-    pub(super) fn accept(&mut self, (held, cursor): Assignment) {
+    pub(super) fn accept(&mut self, message: Message) {
+        let (held, cursor) = match message {
+            Message::Claim(held, cursor) => (held, cursor),
+            Message::Replay(request) => {
+                self.replays.push(request);
+                return;
+            }
+        };
         let mut progress = Progress::new(cursor, held.len);
         // Rows that this instance has on disk since before a crash need no second copy.
         for work in self.work.values() {

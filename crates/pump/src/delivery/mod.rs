@@ -15,6 +15,7 @@ pub mod progress;
 pub mod reader;
 pub mod refusals;
 mod relief;
+pub mod replay;
 pub mod report;
 pub mod retry;
 mod shared;
