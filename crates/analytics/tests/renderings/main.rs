@@ -1,4 +1,5 @@
 //! Records as CSV, JSON and text: the reference's own lines, and properties that hold for any record.
+#![allow(clippy::unwrap_used)]
 
 mod properties;
 mod sample;

@@ -178,13 +178,18 @@ proptest! {
                 _ => prop_assert!(parsed.get(key).is_some()),
             }
         }
-        prop_assert_eq!(parsed["geo"]["location"]["latitude"].as_f64(), Some(view.float(Float::Latitude)));
+        // The parser above may be wrong in the last digit of a float.
+        let text = String::from_utf8(out).unwrap();
+        let (_, latitude) = text.rsplit_once("\"latitude\":").unwrap();
+        let latitude = latitude.split(',').next().unwrap();
+        prop_assert_eq!(latitude.parse(), Ok(view.float(Float::Latitude)));
     }
 
     #[test]
     fn every_record_has_a_dump(sample in sample()) {
         let mut out = Vec::new();
         dump::write_record(&mut out, &sample.view());
-        prop_assert!(out.starts_with(b"{ ") && out.ends_with(b" }"));
+        let is_whole = out.starts_with(b"{ ") && out.ends_with(b" }");
+        prop_assert!(is_whole);
     }
 }
