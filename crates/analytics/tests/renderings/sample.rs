@@ -9,17 +9,17 @@ static TRANSFORM: std::sync::LazyLock<Transform> = std::sync::LazyLock::new(Tran
 
 /// A record and the bytes that its spans point to.
 #[derive(Clone, Debug, Default)]
-pub struct Sample {
-    pub buffer: Vec<u8>,
-    pub record: Record,
+pub(crate) struct Sample {
+    pub(crate) buffer: Vec<u8>,
+    pub(crate) record: Record,
 }
 
 impl Sample {
-    pub fn view(&self) -> RecordView<'_> {
+    pub(crate) fn view(&self) -> RecordView<'_> {
         RecordView::new(&self.buffer, &self.record, &TRANSFORM)
     }
 
-    pub fn span(&mut self, bytes: &[u8]) -> Span {
+    pub(crate) fn span(&mut self, bytes: &[u8]) -> Span {
         let start = self.buffer.len() as u32;
         self.buffer.extend_from_slice(bytes);
         Span {
@@ -28,15 +28,15 @@ impl Sample {
         }
     }
 
-    pub fn text(&mut self, field: Text, text: impl AsRef<[u8]>) {
+    pub(crate) fn text(&mut self, field: Text, text: impl AsRef<[u8]>) {
         self.record.text[field as usize] = self.span(text.as_ref());
     }
 
-    pub fn tags(&mut self, tags: &[impl AsRef<[u8]>]) {
+    pub(crate) fn tags(&mut self, tags: &[impl AsRef<[u8]>]) {
         self.record.tags = Some(tags.iter().map(|tag| self.span(tag.as_ref())).collect());
     }
 
-    pub fn city_names(&mut self, names: &[(impl AsRef<[u8]>, impl AsRef<[u8]>)]) {
+    pub(crate) fn city_names(&mut self, names: &[(impl AsRef<[u8]>, impl AsRef<[u8]>)]) {
         let names = names
             .iter()
             .map(|(language, name)| (self.span(language.as_ref()), self.span(name.as_ref())))
@@ -44,7 +44,7 @@ impl Sample {
         self.record.rare.get_or_insert_default().city_names = Some(names);
     }
 
-    pub fn error(&mut self, message: &str, path: Option<Vec<PathItem>>) {
+    pub(crate) fn error(&mut self, message: &str, path: Option<Vec<PathItem>>) {
         let message = self.span(message.as_bytes());
         let rare = self.record.rare.get_or_insert_default();
         rare.errors.get_or_insert_default().push(GraphError { message, path });
@@ -52,7 +52,7 @@ impl Sample {
 }
 
 /// An ordinary record of a POST request.
-pub fn order(raw_request: &str, raw_response: &str) -> Sample {
+pub(crate) fn order(raw_request: &str, raw_response: &str) -> Sample {
     let mut sample = Sample::default();
     for (field, text) in [
         (Text::Method, "POST"),
