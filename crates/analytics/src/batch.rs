@@ -4,7 +4,7 @@ use std::{fmt, ops::Range, sync::Arc};
 
 use bytes::Bytes;
 
-use crate::{DecodeError, Record, RecordView, Span, Transform, UptimeRecord};
+use crate::{DecodeError, Record, RecordView, Span, Transform, UptimeRecord, UptimeView};
 
 /// Identity of a claim: a list that was renamed away from the key that gateways push to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -63,7 +63,10 @@ pub struct Key {
 }
 
 /// One row after decoding.
+///
+/// Nearly every row is a record: boxing them would cost an allocation a row to save nothing.
 #[derive(Clone, Debug, PartialEq)]
+#[allow(clippy::large_enum_variant)]
 pub enum Decoded {
     /// A traffic record.
     Record(Record),
@@ -262,9 +265,12 @@ impl Selection {
     }
 
     /// The selected uptime records.
-    pub fn uptime(&self) -> impl Iterator<Item = (RowId, &UptimeRecord)> + '_ {
+    pub fn uptime(&self) -> impl Iterator<Item = (RowId, UptimeView<'_>)> + '_ {
         self.indexes().filter_map(|index| match self.batch.rows.get(index)? {
-            Decoded::Uptime(record) => Some((self.batch.row_id(index), record)),
+            Decoded::Uptime(record) => {
+                let view = UptimeView::new(&self.batch.buffer, record);
+                Some((self.batch.row_id(index), view))
+            }
             _ => None,
         })
     }

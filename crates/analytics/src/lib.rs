@@ -28,6 +28,6 @@ pub use filter::Filter;
 pub use ranges::RowRanges;
 pub use record::{DecodeError, Record, Span, Time};
 pub use transform::Transform;
-pub use uptime::UptimeRecord;
+pub use uptime::{UptimeRecord, UptimeView};
 pub use view::RecordView;
 pub use zone::Zone;
