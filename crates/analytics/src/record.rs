@@ -15,7 +15,7 @@ pub struct Span {
 
 impl Span {
     /// The bytes of this span; empty if `buffer` is not the one that it was made for.
-    pub fn of<'a>(self, buffer: &'a [u8]) -> &'a [u8] {
+    pub fn of(self, buffer: &[u8]) -> &[u8] {
         let start = self.start as usize;
         buffer
             .get(start..start.saturating_add(self.len as usize))
@@ -41,6 +41,15 @@ impl Time {
         nanos: 0,
         zone: Zone::UTC,
     };
+
+    /// An instant whose nanoseconds may be outside of one second. Seconds beyond 64 bits wrap, as Go's do.
+    pub fn normalised(seconds: i64, nanos: i64, zone: Zone) -> Time {
+        Time {
+            seconds: seconds.wrapping_add(nanos.div_euclid(1_000_000_000)),
+            nanos: nanos.rem_euclid(1_000_000_000) as u32,
+            zone,
+        }
+    }
 }
 
 impl Default for Time {
@@ -71,14 +80,38 @@ pub struct Record {
 /// Lists and maps that only GraphQL records and records with a located client carry. `None` = absent on the wire.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Rare {
-    /// `Geo.City.Names`, language to name; a later duplicate key has replaced an earlier one.
+    /// `Geo.City.Names`, language to name, sorted by language; a later duplicate has replaced an earlier one.
     pub city_names: Option<Vec<(Span, Span)>>,
     /// `GraphQLStats.RootFields`.
     pub root_fields: Option<Vec<Span>>,
-    /// `GraphQLStats.Types`: type name to its fields.
+    /// `GraphQLStats.Types`: type name to its fields, sorted by name without duplicates.
     pub types: Option<Vec<(Span, Option<Vec<Span>>)>>,
     /// `GraphQLStats.Errors`.
     pub errors: Option<Vec<GraphError>>,
+}
+
+impl Rare {
+    /// Puts the maps' entries in order; of duplicates only the last one stays.
+    pub(crate) fn sort(&mut self, buffer: &[u8]) {
+        if let Some(names) = &mut self.city_names {
+            sort_by_key(names, buffer);
+        }
+        if let Some(types) = &mut self.types {
+            sort_by_key(types, buffer);
+        }
+    }
+
+    /// Whether `valid` holds for every text.
+    pub(crate) fn all(&self, mut valid: impl FnMut(&Span) -> bool) -> bool {
+        let mut names = self.city_names.iter().flatten().flat_map(|(key, value)| [key, value]);
+        let mut root_fields = self.root_fields.iter().flatten();
+        let mut types = self.types.iter().flatten();
+        let mut errors = self.errors.iter().flatten();
+        names.all(&mut valid)
+            && root_fields.all(&mut valid)
+            && types.all(|(name, fields)| valid(name) && fields.iter().flatten().all(&mut valid))
+            && errors.all(|error| valid(&error.message) && error.path.iter().flatten().all(|item| item.all(&mut valid)))
+    }
 }
 
 /// One GraphQL error.
@@ -111,6 +144,24 @@ pub enum PathItem {
     List(Vec<PathItem>),
     /// A map, which has no JSON form.
     Map(Vec<(PathItem, PathItem)>),
+}
+
+fn sort_by_key<V>(entries: &mut Vec<(Span, V)>, buffer: &[u8]) {
+    entries.reverse();
+    entries.sort_by(|(a, _), (b, _)| a.of(buffer).cmp(b.of(buffer)));
+    entries.dedup_by(|(a, _), (b, _)| a.of(buffer) == b.of(buffer));
+}
+
+impl PathItem {
+    /// Whether `valid` holds for every text.
+    fn all(&self, valid: &mut dyn FnMut(&Span) -> bool) -> bool {
+        match self {
+            PathItem::Text(span) => valid(span),
+            PathItem::List(items) => items.iter().all(|item| item.all(valid)),
+            PathItem::Map(pairs) => pairs.iter().all(|(key, value)| key.all(valid) && value.all(valid)),
+            _ => true,
+        }
+    }
 }
 
 /// Why bytes are no record. `Display` gives the reason as the reference words it where that is known.

@@ -137,6 +137,8 @@ pub struct SinkSpec {
     pub decodes_bodies: bool,
     /// Whether `write` is wanted although no row of a group passes the filters (CSV makes its file then).
     pub writes_empty: bool,
+    /// Whether the lane logs `Purged N records...` after a write.
+    pub purge_line: bool,
     /// JSON schema of the options struct; doc comments are the reference page.
     pub options: fn() -> schemars::Schema,
     /// Makes the sink, or `None`: known, but not built yet.
