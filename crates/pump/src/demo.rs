@@ -3,7 +3,7 @@
 
 use std::ops::Range;
 
-use analytics::{Flag, Int, Text, Time, When, Wire, Zone, gotime};
+use analytics::{Flag, Int, Text, Time, When, Zone, gotime, msgpack, record::Builder};
 use bytes::Bytes;
 use jiff::{
     Timestamp, Zoned,
@@ -11,8 +11,6 @@ use jiff::{
     tz::TimeZone,
 };
 use rand::{Rng, SeedableRng, rngs::StdRng};
-
-use crate::load::Draft;
 
 const METHODS: [&str; 6] = ["GET", "PUT", "POST", "DELETE", "OPTIONS", "HEAD"];
 const ROOTS: [&str; 4] = ["/widget", "/foo", "/beep", "/boop"];
@@ -176,11 +174,17 @@ impl Generator {
         };
         let spacing = SECONDS_PER_HOUR / records;
         (0..records)
-            .map(|index| self.record(start + index * spacing).encode(Wire::Msgpack).into())
+            .map(|index| self.element(start + index * spacing))
             .collect()
     }
 
-    fn record(&mut self, at: i64) -> Draft {
+    fn element(&mut self, at: i64) -> Bytes {
+        let mut element = Vec::with_capacity(1024);
+        msgpack::encode(&mut element, &self.record(at).view());
+        element.into()
+    }
+
+    fn record(&mut self, at: i64) -> Builder {
         let path = self.path();
         let options = &self.options;
         let rng = &mut self.rng;
@@ -197,7 +201,7 @@ impl Generator {
             1 => 500,
             _ => 200,
         };
-        let mut record = Draft::default();
+        let mut record = Builder::new();
         record
             .text(Text::Method, pick(&METHODS, rng))
             .text(Text::Path, &path)
@@ -216,9 +220,13 @@ impl Generator {
             .int(Int::ResponseCode, response_code)
             .int(Int::RequestTime, rng.random_range(0..10))
             .flag(Flag::TrackPath, options.track_path)
-            .recorded_at(at, 0)
+            .recorded_at(Time {
+                seconds: at,
+                nanos: 0,
+                zone: Zone::UTC,
+            })
             .time(When::ExpireAt, self.expire_at)
-            .tags(&[&format!("orgid-{}", options.org), &format!("apiid-{api}")]);
+            .tags([format!("orgid-{}", options.org), format!("apiid-{api}")]);
         record
     }
 

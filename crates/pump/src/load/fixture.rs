@@ -1,11 +1,11 @@
 //! The records that are pushed: a realistic mix, encoded once, of which only time stamp and number are patched for each
 //! push. That keeps the load generator an order of magnitude cheaper than what it measures.
 
-use analytics::{Flag, Float, Int, Text, Time, When, Wire, Zone};
+use analytics::{DecodeError, Flag, Float, Int, Text, Time, When, Wire, Zone, msgpack, protobuf, record::Builder};
 use base64::{Engine, prelude::BASE64_STANDARD};
 use rand::{Rng, SeedableRng, rngs::StdRng};
 
-use super::{LoadOptions, draft::Draft};
+use super::LoadOptions;
 
 /// Distinct records, at most.
 const TEMPLATES: u64 = 16_384;
@@ -126,6 +126,23 @@ impl Fixture {
     }
 }
 
+fn utc(seconds: i64, nanos: u32) -> Time {
+    Time {
+        seconds,
+        nanos,
+        zone: Zone::UTC,
+    }
+}
+
+fn encode(record: &Builder, wire: Wire) -> Result<Vec<u8>, DecodeError> {
+    let mut element = Vec::with_capacity(2048);
+    match wire {
+        Wire::Msgpack => msgpack::encode(&mut element, &record.view()),
+        Wire::Protobuf => protobuf::encode(&mut element, &record.view())?,
+    }
+    Ok(element)
+}
+
 fn patch(element: &mut [u8], at: usize, bytes: &[u8]) {
     if let Some(place) = element.get_mut(at..at + bytes.len()) {
         place.copy_from_slice(bytes);
@@ -186,11 +203,11 @@ impl<'a> Mix<'a> {
 
     fn template(&mut self, wire: Wire) -> anyhow::Result<Template> {
         let mut record = self.record();
-        let mut element = record.encode(wire);
+        let mut element = encode(&record, wire)?;
         let missing = self.options.size.unwrap_or(0).saturating_sub(element.len()) / 4;
         if missing > 0 {
             record.text(Text::RawRequest, &"QUJD".repeat(missing));
-            element = record.encode(wire);
+            element = encode(&record, wire)?;
         }
         let [time] = occurrences(&element, &time_bytes(wire, self.now, NANOS.start))[..] else {
             anyhow::bail!(
@@ -216,7 +233,7 @@ impl<'a> Mix<'a> {
         choices[self.rng.random_range(0..N)]
     }
 
-    fn record(&mut self) -> Draft {
+    fn record(&mut self) -> Builder {
         let api = self.rank(APIS);
         let noun = NOUNS[api % NOUNS.len()];
         let path = self.path(noun);
@@ -239,7 +256,7 @@ impl<'a> Mix<'a> {
         let code = if failed { self.pick(&ERROR_CODES) } else { 200 };
         let upstream = 2 + self.rank(2000) as i64;
         let gateway = self.rng.random_range(0..4);
-        let mut record = Draft::default();
+        let mut record = Builder::new();
         record
             .text(Text::Method, method)
             .text(Text::Host, &host)
@@ -266,16 +283,9 @@ impl<'a> Mix<'a> {
             .int(Int::LatencyUpstream, upstream)
             .int(Int::LatencyGateway, gateway)
             .flag(Flag::TrackPath, api % 4 == 0)
-            .recorded_at(self.now, NANOS.start)
-            .time(
-                When::ExpireAt,
-                Time {
-                    seconds: self.now + LIFETIME_SECONDS,
-                    nanos: 0,
-                    zone: Zone::UTC,
-                },
-            )
-            .tags(&[&format!("key-{key}"), &format!("org-{org}"), &format!("api-{api_id}")]);
+            .recorded_at(utc(self.now, NANOS.start))
+            .time(When::ExpireAt, utc(self.now + LIFETIME_SECONDS, 0))
+            .tags([format!("key-{key}"), format!("org-{org}"), format!("api-{api_id}")]);
         if self.options.bodies {
             let request = format!("{method} {path} HTTP/1.1\r\nHost: {host}\r\nUser-Agent: {user_agent}\r\n");
             let request = self.body(request, 600);

@@ -2,7 +2,6 @@
 //! out a configuration.
 
 mod connect;
-mod draft;
 mod fixture;
 mod push;
 
@@ -10,7 +9,6 @@ use std::{fmt, path::PathBuf, time::Duration};
 
 use crate::config::{RedisSettings, RedisTopology, Secret};
 
-pub use draft::Draft;
 pub use push::push;
 
 /// The options of `tyk-pump load`.
