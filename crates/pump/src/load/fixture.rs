@@ -206,7 +206,7 @@ impl<'a> Mix<'a> {
         let mut element = encode(&record, wire)?;
         let missing = self.options.size.unwrap_or(0).saturating_sub(element.len()) / 4;
         if missing > 0 {
-            record.text(Text::RawRequest, &"QUJD".repeat(missing));
+            record.text(Text::RawRequest, "QUJD".repeat(missing));
             element = encode(&record, wire)?;
         }
         let [time] = occurrences(&element, &time_bytes(wire, self.now, NANOS.start))[..] else {
@@ -267,7 +267,7 @@ impl<'a> Mix<'a> {
             .text(Text::UserAgent, user_agent)
             .text(Text::ApiKey, &key)
             .text(Text::ApiVersion, "Non Versioned")
-            .text(Text::ApiName, &format!("{noun} API {api}"))
+            .text(Text::ApiName, format!("{noun} API {api}"))
             .text(Text::ApiId, &api_id)
             .text(Text::OrgId, &org)
             .text(Text::IpAddress, &address)
@@ -282,7 +282,7 @@ impl<'a> Mix<'a> {
             .int(Int::LatencyTotal, upstream + gateway)
             .int(Int::LatencyUpstream, upstream)
             .int(Int::LatencyGateway, gateway)
-            .flag(Flag::TrackPath, api % 4 == 0)
+            .flag(Flag::TrackPath, api.is_multiple_of(4))
             .recorded_at(utc(self.now, NANOS.start))
             .time(When::ExpireAt, utc(self.now + LIFETIME_SECONDS, 0))
             .tags([format!("key-{key}"), format!("org-{org}"), format!("api-{api_id}")]);
