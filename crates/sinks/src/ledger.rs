@@ -1,0 +1,65 @@
+//! Which rows a back-end has, kept by the sink.
+
+use std::{collections::BTreeMap, ops::Range};
+
+use analytics::{ClaimId, Decoded, RowId, RowRanges, Selection};
+
+/// Rows by claim.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Ledger(BTreeMap<ClaimId, RowRanges>);
+
+impl Ledger {
+    pub(crate) fn insert(&mut self, claim: ClaimId, rows: Range<u64>) {
+        if !rows.is_empty() {
+            self.0.entry(claim).or_default().insert(rows);
+        }
+    }
+
+    /// Adds what `selection` settles when it is written: every row that it spans, selected or not. An undecodable row
+    /// stays out, so that a version that can decode it may still write it.
+    pub(crate) fn insert_selection(&mut self, selection: &Selection) {
+        let batch = selection.batch();
+        let rows = selection.rows();
+        let mut start = rows.start;
+        let first = (rows.start - batch.first_row) as usize;
+        for (row, decoded) in rows.clone().zip(batch.rows.iter().skip(first)) {
+            if matches!(decoded, Decoded::Undecodable(_)) {
+                self.insert(batch.claim, start..row);
+                start = row + 1;
+            }
+        }
+        self.insert(batch.claim, start..rows.end);
+    }
+
+    pub(crate) fn merge(&mut self, other: &Ledger) {
+        for (&claim, ranges) in &other.0 {
+            for rows in ranges.iter() {
+                self.insert(claim, rows.clone());
+            }
+        }
+    }
+
+    pub(crate) fn contains(&self, row: RowId) -> bool {
+        self.0.get(&row.claim).is_some_and(|ranges| ranges.contains(row.row))
+    }
+
+    pub(crate) fn ranges(&self, claim: ClaimId) -> RowRanges {
+        self.0.get(&claim).cloned().unwrap_or_default()
+    }
+
+    pub(crate) fn forget(&mut self, claims: &[ClaimId]) {
+        self.0.retain(|claim, _| !claims.contains(claim));
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&ClaimId, &RowRanges)> {
+        self.0.iter()
+    }
+
+    pub(crate) fn replace(&mut self, claim: ClaimId, ranges: RowRanges) {
+        self.0.insert(claim, ranges);
+    }
+}
