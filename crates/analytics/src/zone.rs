@@ -87,6 +87,18 @@ impl Zone {
         Some(zone)
     }
 
+    /// The name that [`Zone::named`] knows this zone by.
+    pub fn name(self) -> &'static str {
+        match self {
+            Zone::UTC => "UTC",
+            Zone::LOCAL => "Local",
+            Zone(number) => {
+                let table = TABLES.get(number as usize).and_then(OnceLock::get);
+                table.map_or("UTC", |table| table.name)
+            }
+        }
+    }
+
     /// Seconds east of UTC at `seconds` since 1970-01-01T00:00:00Z, and the zone's abbreviation then.
     pub fn offset_at(self, seconds: i64) -> (i32, &'static str) {
         if self == Zone::UTC {
