@@ -183,6 +183,8 @@ pub struct Settings {
     pub pumps: Vec<PumpSettings>,
     /// The uptime pump (`uptime_pump_config`): type `mongo` or `sql` with its settings as `meta`; `None`: uptime data stays in Redis.
     pub uptime: Option<PumpSettings>,
+    /// `compat` of the whole configuration.
+    pub compat: bool,
     /// `purge_delay`, 1 s by default.
     pub purge_delay: Duration,
     /// `purge_chunk`, 0 = no limit: lowers the rows of a batch.
