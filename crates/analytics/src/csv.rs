@@ -56,6 +56,11 @@ fn write_column(out: &mut Vec<u8>, view: &RecordView<'_>, column: Store) {
 }
 
 fn write_unsigned(out: &mut Vec<u8>, value: u64) {
+    // Most numbers of a record are 0.
+    if value == 0 {
+        out.push(b'0');
+        return;
+    }
     out.extend_from_slice(itoa::Buffer::new().format(value).as_bytes());
 }
 
@@ -90,6 +95,9 @@ fn write_joined<T>(out: &mut Vec<u8>, items: Option<impl Iterator<Item = T>>, wr
 }
 
 fn write_field(out: &mut Vec<u8>, text: &[u8]) {
+    if text.is_empty() {
+        return;
+    }
     if needs_quotes(text) {
         write_quoted(out, text);
     } else {

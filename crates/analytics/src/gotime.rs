@@ -179,18 +179,16 @@ fn write_fraction(out: &mut Vec<u8>, nanos: u32) {
     if nanos == 0 {
         return;
     }
-    let mut digits = [0u8; 9];
-    let mut rest = nanos;
-    for digit in digits.iter_mut().rev() {
-        *digit = b'0' + (rest % 10) as u8;
-        rest /= 10;
-    }
-    out.push(b'.');
+    // One more digit in front keeps leading zeros.
+    let mut buffer = itoa::Buffer::new();
+    let digits = buffer.format(nanos.saturating_add(1_000_000_000)).as_bytes();
+    let digits = digits.get(1..).unwrap_or_default();
     let len = digits
         .iter()
         .rposition(|&digit| digit != b'0')
         .map_or(0, |last| last + 1);
-    out.extend_from_slice(digits.get(..len).unwrap_or(&digits));
+    out.push(b'.');
+    out.extend_from_slice(digits.get(..len).unwrap_or(digits));
 }
 
 /// Sign, hours and minutes; seconds of the offset are dropped.

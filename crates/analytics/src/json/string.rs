@@ -2,11 +2,10 @@
 
 use crate::{gotext::first_char, scan};
 
-/// Bytes that do not go through as they are: controls, `"`, `\`, what could end a script in HTML, everything beyond
-/// ASCII.
+/// Bytes that do not go through as they are: controls and everything beyond ASCII, `"` and `&`, `<` and `>`, `\`.
 #[inline]
 const fn is_special(byte: u8) -> bool {
-    (byte < 0x20) | (byte == b'"') | (byte == b'\\') | (byte == b'<') | (byte == b'>') | (byte == b'&') | (byte >= 0x80)
+    ((byte as i8) < 0x20) | (byte & !0x04 == b'"') | (byte & !0x02 == b'<') | (byte == b'\\')
 }
 
 /// Appends `text` in quotes. Any bytes are allowed: each one that is not UTF-8 becomes `\ufffd`.
