@@ -4,6 +4,10 @@ use std::{collections::BTreeMap, ops::Range};
 
 use analytics::{ClaimId, Decoded, RowId, RowRanges, Selection};
 
+/// More claims than any lane has under way. Beyond it the oldest go, so that a caller that never forgets (a source
+/// without claims) cannot make a ledger grow for ever.
+const MAX_CLAIMS: usize = 4096;
+
 /// Rows by claim.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Ledger(BTreeMap<ClaimId, RowRanges>);
@@ -12,6 +16,9 @@ impl Ledger {
     pub(crate) fn insert(&mut self, claim: ClaimId, rows: Range<u64>) {
         if !rows.is_empty() {
             self.0.entry(claim).or_default().insert(rows);
+        }
+        if self.0.len() > MAX_CLAIMS {
+            self.0.pop_first();
         }
     }
 

@@ -1,5 +1,6 @@
 //! Every back-end that Tyk Pump writes to. A sink is one file here and one line in the table below.
 
+mod clock;
 mod ledger;
 pub mod options;
 pub mod sink;

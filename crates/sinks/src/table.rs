@@ -40,11 +40,11 @@ fn likeness(given: &str, candidate: &str) -> f64 {
     score
 }
 
+/// Lower case, without separators and the word that says nothing.
 fn plain(name: &str) -> String {
-    name.chars()
-        .filter(|c| c.is_alphanumeric())
-        .flat_map(char::to_lowercase)
-        .collect()
+    let letters = name.chars().filter(|c| c.is_alphanumeric());
+    let name: String = letters.flat_map(char::to_lowercase).collect();
+    name.replace("pump", "")
 }
 
 #[cfg(test)]
@@ -59,14 +59,21 @@ mod tests {
         unique.sort_unstable();
         unique.dedup();
         assert_eq!(unique.len(), 33);
-        let built: Vec<_> = SINKS.iter().filter(|spec| spec.is_built()).map(|spec| spec.name).collect();
+        let built: Vec<_> = SINKS
+            .iter()
+            .filter(|spec| spec.is_built())
+            .map(|spec| spec.name)
+            .collect();
         assert_eq!(built, ["csv", "dummy", "stdout"]);
     }
 
     #[test]
     fn a_type_is_found_in_any_case() {
         assert_eq!(find("CSV").map(|spec| spec.title), Some("CSV Pump"));
-        assert_eq!(find("Sql-Graph-AGGREGATE").map(|spec| spec.log_prefix), Some("SQL-aggregate-pump"));
+        assert_eq!(
+            find("Sql-Graph-AGGREGATE").map(|spec| spec.log_prefix),
+            Some("SQL-aggregate-pump")
+        );
         assert!(find("sqlite").is_none());
     }
 
@@ -81,6 +88,7 @@ mod tests {
             ("kafak", "kafka"),
             ("mongo_pump_aggregate", "mongo-pump-aggregate"),
             ("mongo_aggregate", "mongo-pump-aggregate"),
+            ("csv-pump", "csv"),
         ] {
             assert_eq!(suggest(given), Some(meant), "{given}");
         }

@@ -56,6 +56,12 @@ impl Environment {
         names.cloned().collect()
     }
 
+    /// Takes every variable of this prefix away that was used.
+    pub fn remove_used(&mut self, prefix: &str) {
+        let used = &self.used;
+        self.variables.retain(|name, _| !name.starts_with(prefix) || !used.contains(name));
+    }
+
     /// Counts every variable of this prefix as used.
     pub fn pass_over(&mut self, prefix: &str) {
         self.used.extend(self.names(prefix));

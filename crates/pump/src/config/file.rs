@@ -139,8 +139,8 @@ impl Reader<'_> {
             (Kind::Ints, Json::List(items)) => self.ints(path, items),
             (Kind::TextMap, Json::Object(members)) => self.map(path, members),
             (_, json) => {
-                let text = wrong_type(setting.kind, json);
-                self.findings.error(place.clone(), format!("{}{path} is {text}", self.context));
+                let text = format!("{}{path} is {}{}", self.context, wrong_type(setting.kind, json), until_then(setting));
+                self.findings.error(place.clone(), text);
                 None
             }
         };
@@ -164,7 +164,8 @@ impl Reader<'_> {
             }
             Err(_) => "it is too large; the largest number is 9223372036854775807".to_owned(),
         };
-        self.findings.error(place.clone(), format!("{context}{path} is {text} – {problem}"));
+        let text = format!("{context}{path} is {text} – {problem}{}", until_then(setting));
+        self.findings.error(place.clone(), text);
         None
     }
 
@@ -212,6 +213,14 @@ impl Reader<'_> {
         let text = format!("{}{path} has {text}", self.context);
         self.findings.error(Place::File(node.at), text);
         self.incomplete = true;
+    }
+}
+
+/// The value that counts instead of one that cannot be used.
+fn until_then(setting: &Setting) -> String {
+    match setting.default {
+        "" => String::new(),
+        default => format!(" (until then: {default})"),
     }
 }
 

@@ -86,7 +86,11 @@ pub(super) struct Directory {
 impl Directory {
     /// Creates what is missing, takes the lock for `pump` and settles what a crash left.
     pub(super) fn open(path: PathBuf, pump: &str) -> Result<Directory, OpenError> {
-        let path = if path.as_os_str().is_empty() { PathBuf::from(".") } else { path };
+        let path = if path.as_os_str().is_empty() {
+            PathBuf::from(".")
+        } else {
+            path
+        };
         let folder = state_folder(&path);
         fs::create_dir_all(&folder).doing("create", &folder)?;
         let network = network::file_system(&path);
@@ -146,12 +150,19 @@ impl Directory {
 
     /// The rows of `claim` that `pump` has applied.
     pub(super) fn applied(&self, pump: &str, claim: ClaimId) -> RowRanges {
-        self.state.applied.get(pump).map(|ledger| ledger.ranges(claim)).unwrap_or_default()
+        self.state
+            .applied
+            .get(pump)
+            .map(|ledger| ledger.ranges(claim))
+            .unwrap_or_default()
     }
 
     /// Drops the entries of finished claims. They leave the disk with the next write.
     pub(super) fn forget(&mut self, pump: &str, claims: &[ClaimId]) {
-        for ledger in [self.state.applied.get_mut(pump), self.doubtful.get_mut(pump)].into_iter().flatten() {
+        for ledger in [self.state.applied.get_mut(pump), self.doubtful.get_mut(pump)]
+            .into_iter()
+            .flatten()
+        {
             ledger.forget(claims);
         }
     }
@@ -172,7 +183,7 @@ impl Directory {
         let mut buffer = std::mem::take(&mut self.buffer);
         buffer.clear();
         match &existing {
-            None => analytics::csv::write_header(&mut buffer),
+            None => buffer.extend_from_slice(&analytics::csv::HEADER),
             Some(_) if self.torn.as_deref() == Some(name) => buffer.push(b'\n'),
             Some(_) => {}
         }
@@ -209,7 +220,12 @@ impl Directory {
         self.unsettled = true;
         self.store()?;
         if inode.is_none() {
-            self.create(name).doing("create", &path)?;
+            let created = self.create(name);
+            if created.is_err() {
+                // Whatever stands there now is not ours to take back.
+                self.count_in(false);
+            }
+            created.doing("create", &path)?;
         }
         self.append().doing("append to", &path)?;
         self.steps.pass(Step::Sync).doing("flush", &path)?;
@@ -239,16 +255,27 @@ impl Directory {
         let is_open = |open: &OpenFile| open.name == name && open.inode == meta.ino();
         if !self.open.as_ref().is_some_and(is_open) {
             let file = OpenOptions::new().append(true).open(&path).doing("open", &path)?;
-            self.open = Some(OpenFile { name: name.to_owned(), inode: meta.ino(), file });
+            self.open = Some(OpenFile {
+                name: name.to_owned(),
+                inode: meta.ino(),
+                file,
+            });
         }
         Ok(Some((meta.ino(), meta.len())))
     }
 
     fn create(&mut self, name: &str) -> io::Result<()> {
         self.steps.pass(Step::Create)?;
-        let file = OpenOptions::new().append(true).create_new(true).open(self.path.join(name))?;
+        let file = OpenOptions::new()
+            .append(true)
+            .create_new(true)
+            .open(self.path.join(name))?;
         let inode = file.metadata()?.ino();
-        self.open = Some(OpenFile { name: name.to_owned(), inode, file });
+        self.open = Some(OpenFile {
+            name: name.to_owned(),
+            inode,
+            file,
+        });
         Ok(())
     }
 
@@ -304,7 +331,13 @@ impl Directory {
                 self.count_in(false);
                 return Ok(());
             }
-            Err(source) => return Err(Failure { action: "open", path, source }),
+            Err(source) => {
+                return Err(Failure {
+                    action: "open",
+                    path,
+                    source,
+                });
+            }
         };
         let meta = file.metadata().doing("look at", &path)?;
         if intent.inode.is_some_and(|inode| inode != meta.ino()) {
@@ -312,7 +345,10 @@ impl Directory {
             self.count_in(false);
             return Ok(());
         }
-        if whole_counts && meta.len() >= end && crc_of(&file, intent.offset, intent.length).doing("read", &path)? == intent.crc {
+        if whole_counts
+            && meta.len() >= end
+            && crc_of(&file, intent.offset, intent.length).doing("read", &path)? == intent.crc
+        {
             file.sync_all().doing("flush", &path)?;
             sync_folder(&self.path).doing("flush", &self.path)?;
             self.count_in(true);
@@ -370,7 +406,10 @@ impl Directory {
             prefix = PREFIX, pump = intent.pump, file = %self.path.join(&intent.file).display(),
             "the file {why} since its last append: nothing is cut off, the records of that append may be written twice"
         );
-        self.doubtful.entry(intent.pump.clone()).or_default().merge(&intent.rows);
+        self.doubtful
+            .entry(intent.pump.clone())
+            .or_default()
+            .merge(&intent.rows);
     }
 }
 
@@ -381,8 +420,15 @@ fn state_folder(path: &Path) -> PathBuf {
 fn take_lock(path: &Path, pump: &str, remote: bool) -> Result<Lock, OpenError> {
     let folder = state_folder(path);
     Lock::take(&folder, pump, remote).map_err(|error| match error {
-        LockError::Held(holder) => OpenError::Held { path: path.to_owned(), holder },
-        LockError::Io(source) => OpenError::Failed(Failure { action: "lock", path: folder, source }),
+        LockError::Held(holder) => OpenError::Held {
+            path: path.to_owned(),
+            holder,
+        },
+        LockError::Io(source) => OpenError::Failed(Failure {
+            action: "lock",
+            path: folder,
+            source,
+        }),
     })
 }
 

@@ -29,7 +29,12 @@ impl Lock {
     pub(super) fn take(folder: &Path, pump: &str, remote: bool) -> Result<Lock, LockError> {
         let path = folder.join("lock");
         let mut options = OpenOptions::new();
-        let mut file = options.read(true).write(true).create(true).truncate(false).open(&path)?;
+        let mut file = options
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(&path)?;
         match file.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {

@@ -11,10 +11,10 @@ use std::{
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError, Weak},
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    time::Duration,
 };
 
-use analytics::{ClaimId, RecordKind, RowRanges, Selection, Time, Zone, gotime};
+use analytics::{ClaimId, RecordKind, RowRanges, Selection, Time, gotime};
 use async_trait::async_trait;
 use futures::{FutureExt, future::BoxFuture};
 use schemars::JsonSchema;
@@ -22,7 +22,7 @@ use serde::{Deserialize, Serialize};
 
 use self::directory::{Directory, OpenError};
 use crate::{
-    BoxError, BuildContext, BuildError, Gather, Guarantee, Sink, SinkSpec, WriteError, Written,
+    BoxError, BuildContext, BuildError, Gather, Guarantee, Sink, SinkSpec, WriteError, Written, clock,
     options::{self, decode},
 };
 
@@ -95,7 +95,7 @@ impl Csv {
         Ok(Csv {
             pump: context.pump.clone(),
             directory,
-            clock: local_time,
+            clock: clock::local_time,
         })
     }
 
@@ -154,7 +154,11 @@ fn share(path: PathBuf, pump: &str) -> Result<Shared, OpenError> {
 }
 
 fn identity(path: &Path) -> Option<(u64, u64)> {
-    let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
+    let path = if path.as_os_str().is_empty() {
+        Path::new(".")
+    } else {
+        path
+    };
     let meta = std::fs::metadata(path).ok()?;
     Some((meta.dev(), meta.ino()))
 }
@@ -172,21 +176,10 @@ fn is_misconfigured(error: &io::Error) -> bool {
     matches!(error.kind(), IsADirectory | NotADirectory | PermissionDenied)
 }
 
-fn local_time() -> Time {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    Time {
-        seconds: now.as_secs() as i64,
-        nanos: now.subsec_nanos(),
-        zone: Zone::LOCAL,
-    }
-}
-
 /// The file of the hour that `now` is in: no zero padding, 24-hour clock.
 fn file_name(now: Time) -> String {
     let civil = gotime::Civil::of(now);
-    let mut month = Vec::new();
-    gotime::write_month(&mut month, i64::from(civil.month));
-    let month = String::from_utf8_lossy(&month);
+    let month = gotime::MONTHS.get(usize::from(civil.month) - 1).unwrap_or(&"");
     format!("{}-{month}-{}-{}.csv", civil.year, civil.day, civil.hour)
 }
 

@@ -149,10 +149,13 @@ fn fit(shape: &Shape, value: &Value, path: &str, secret: bool, problems: &mut Ve
             for property in properties {
                 let found = given.get(&property.key).or_else(|| {
                     let mut others = given.iter();
-                    others.find(|(key, _)| key.eq_ignore_ascii_case(&property.key)).map(|(_, value)| value)
+                    others
+                        .find(|(key, _)| key.eq_ignore_ascii_case(&property.key))
+                        .map(|(_, value)| value)
                 });
                 let at = format!("{path}.{}", property.key);
-                if let Some(value) = found.and_then(|value| fit(&property.shape, value, &at, property.secret, problems)) {
+                if let Some(value) = found.and_then(|value| fit(&property.shape, value, &at, property.secret, problems))
+                {
                     fitted.insert(property.key.clone(), value);
                 }
             }
@@ -192,7 +195,10 @@ fn mismatch(shape: &Shape, value: &Value, path: &str, secret: bool) -> String {
     };
     let remedy = match (shape, value) {
         (Shape::Bool, Value::String(text)) => {
-            let flag = if matches!(text.trim().to_ascii_lowercase().as_str(), "false" | "0" | "no" | "off" | "") {
+            let flag = if matches!(
+                text.trim().to_ascii_lowercase().as_str(),
+                "false" | "0" | "no" | "off" | ""
+            ) {
                 "false"
             } else {
                 "true"
@@ -200,7 +206,9 @@ fn mismatch(shape: &Shape, value: &Value, path: &str, secret: bool) -> String {
             format!("write {flag} without quotes")
         }
         (Shape::Bool, _) => "write true or false".to_owned(),
-        (Shape::Int | Shape::Uint | Shape::Float, Value::String(text)) if !secret && text.trim().parse::<f64>().is_ok() => {
+        (Shape::Int | Shape::Uint | Shape::Float, Value::String(text))
+            if !secret && text.trim().parse::<f64>().is_ok() =>
+        {
             format!("write {} without quotes", text.trim())
         }
         (Shape::Int, _) => "write a whole number such as 5".to_owned(),
@@ -209,7 +217,9 @@ fn mismatch(shape: &Shape, value: &Value, path: &str, secret: bool) -> String {
         (Shape::Text, Value::Number(number)) if !secret => format!("write \"{number}\" in quotes"),
         (Shape::Text, Value::Bool(flag)) => format!("write \"{flag}\" in quotes"),
         (Shape::Text, _) => "write one text in quotes".to_owned(),
-        (Shape::List(items), Value::String(text)) if !secret && **items == Shape::Text && text.chars().count() <= 40 => {
+        (Shape::List(items), Value::String(text))
+            if !secret && **items == Shape::Text && text.chars().count() <= 40 =>
+        {
             format!("write [\"{text}\"]")
         }
         (Shape::List(_), _) => "write a list in [ ]".to_owned(),

@@ -34,7 +34,11 @@ pub fn index_page() -> String {
     );
     for spec in SINKS {
         let (name, guarantee, state) = match spec.is_built() {
-            true => (format!("[`{0}`]({0}.md)", spec.name), spec.guarantee.to_string(), "built"),
+            true => (
+                format!("[`{0}`]({0}.md)", spec.name),
+                spec.guarantee.to_string(),
+                "built",
+            ),
             false => (format!("`{}`", spec.name), String::new(), "planned"),
         };
         let env = env_cell(spec);
@@ -103,9 +107,16 @@ fn rows(page: &mut String, properties: &[Property], parent: &str, env_prefixes: 
             continue;
         }
         let kind = &property.shape;
-        let default = property.default.as_ref().map_or_else(String::new, |value| format!("`{value}`"));
+        let default = property
+            .default
+            .as_ref()
+            .map_or_else(String::new, |value| format!("`{value}`"));
         let env: Vec<String> = names.iter().map(|name| format!("`{name}`")).collect();
-        let _ = writeln!(page, "| `{key}` | {kind} | {default} | {} | {meaning} |", env.join(", "));
+        let _ = writeln!(
+            page,
+            "| `{key}` | {kind} | {default} | {} | {meaning} |",
+            env.join(", ")
+        );
     }
 }
 

@@ -80,7 +80,9 @@ fn a_number_becomes_an_integer_by_truncation() {
 #[test]
 fn every_problem_names_key_value_type_and_remedy() {
     assert_eq!(
-        problems(json!({"use_tls": "true", "listen_address": 5, "max_rows": "31", "topics": "a", "port": -1, "labels": []})),
+        problems(
+            json!({"use_tls": "true", "listen_address": 5, "max_rows": "31", "topics": "a", "port": -1, "labels": []})
+        ),
         [
             "meta.listen_address is the number 5, expected a text – write \"5\" in quotes",
             "meta.use_tls is the text \"true\", expected true or false – write true without quotes",
@@ -99,7 +101,10 @@ fn every_problem_names_key_value_type_and_remedy() {
             "meta.sasl_auth.user_name is true, expected a text – write \"true\" in quotes",
         ]
     );
-    assert_eq!(problems(json!([])), ["meta is a list, expected an object – write an object in { }"]);
+    assert_eq!(
+        problems(json!([])),
+        ["meta is a list, expected an object – write an object in { }"]
+    );
 }
 
 #[test]
@@ -133,7 +138,10 @@ fn normalising_respells_known_keys_and_reports_the_others() {
             "meta_env_prefix": "P", "banana": 1,
         })
     );
-    let unknown: Vec<_> = unknown.iter().map(|key| (key.path.as_str(), key.did_you_mean.as_deref())).collect();
+    let unknown: Vec<_> = unknown
+        .iter()
+        .map(|key| (key.path.as_str(), key.did_you_mean.as_deref()))
+        .collect();
     assert_eq!(
         unknown,
         [
@@ -153,7 +161,10 @@ fn both_spellings_of_a_variable_are_known_also_in_nested_objects() {
     assert_eq!(of(&["listen_address"]).suffixes, ["ADDR", "LISTENADDRESS"]);
     assert_eq!(of(&["use_tls"]).suffixes, ["USETLS"]);
     assert_eq!(of(&["use_tls"]).shape, Shape::Bool);
-    assert_eq!(of(&["sasl_auth", "user_name"]).suffixes, ["SASLAUTH_USER", "SASLAUTH_USERNAME"]);
+    assert_eq!(
+        of(&["sasl_auth", "user_name"]).suffixes,
+        ["SASLAUTH_USER", "SASLAUTH_USERNAME"]
+    );
     assert_eq!(of(&["fallback", "retries"]).suffixes, ["FALLBACK_RETRIES"]);
     assert_eq!(of(&["fallback", "retries"]).shape, Shape::List(Box::new(Shape::Uint)));
     assert_eq!(of(&["labels"]).shape, Shape::Map(Box::new(Shape::Text)));
@@ -166,15 +177,30 @@ fn both_spellings_of_a_variable_are_known_also_in_nested_objects() {
 fn every_built_sink_documents_every_option() {
     for spec in SINKS.iter().filter(|spec| spec.is_built()) {
         let schema = json_schema(spec);
-        assert_eq!(schema.get("required"), None, "{}: every option needs a default", spec.name);
+        assert_eq!(
+            schema.get("required"),
+            None,
+            "{}: every option needs a default",
+            spec.name
+        );
         let about = schema.get("description").and_then(Value::as_str).unwrap_or_default();
         assert!(!about.is_empty(), "{}: the options need a doc comment", spec.name);
         let Shape::Object(properties) = Shape::of(&(spec.options)()) else {
             panic!("{}: options are an object", spec.name);
         };
         for property in properties {
-            assert!(!property.description.is_empty(), "{}: {} needs a doc comment", spec.name, property.key);
-            assert!(property.default.is_some(), "{}: {} needs Serialize for its default", spec.name, property.key);
+            assert!(
+                !property.description.is_empty(),
+                "{}: {} needs a doc comment",
+                spec.name,
+                property.key
+            );
+            assert!(
+                property.default.is_some(),
+                "{}: {} needs Serialize for its default",
+                spec.name,
+                property.key
+            );
         }
     }
 }
@@ -192,6 +218,9 @@ fn the_reference_pages_are_fresh() {
     }
     for file in std::fs::read_dir(folder).unwrap() {
         let name = file.unwrap().file_name().into_string().unwrap();
-        assert!(pages.iter().any(|(page, _)| *page == name), "docs/sinks/{name} belongs to no pump");
+        assert!(
+            pages.iter().any(|(page, _)| *page == name),
+            "docs/sinks/{name} belongs to no pump"
+        );
     }
 }
