@@ -6,7 +6,7 @@ use crate::{
     Int, RecordView,
     field::{LEAVES, Store},
     gotext::first_char,
-    gotime,
+    gotime, scan,
 };
 
 /// The header row, line end included.
@@ -117,13 +117,10 @@ fn needs_quotes(text: &[u8]) -> bool {
         0x80.. => first_char(text).is_some_and(char::is_whitespace),
         _ => false,
     };
-    begins_with_space || text == br"\." || contains_special(text)
+    begins_with_space || text == br"\." || scan::contains(text, is_special)
 }
 
-/// Whole chunks first, which the compiler turns into vector code.
-fn contains_special(text: &[u8]) -> bool {
-    let is_special = |byte: u8| (byte == b',') | (byte == b'"') | (byte == b'\n') | (byte == b'\r');
-    let any_special = |part: &[u8]| part.iter().fold(false, |any, &byte| any | is_special(byte));
-    let (chunks, tail) = text.as_chunks::<16>();
-    chunks.iter().any(|chunk| any_special(chunk)) || any_special(tail)
+#[inline]
+const fn is_special(byte: u8) -> bool {
+    (byte == b',') | (byte == b'"') | (byte == b'\n') | (byte == b'\r')
 }
