@@ -47,6 +47,7 @@ pub fn settings(config: &Config, request: &Request, env: &mut Environment, findi
         log,
         health_name: health_name(top, findings),
         health_port: health_port(top, findings),
+        compat: inherited.compat,
         profiler: top.is_on("enable_http_profiler"),
         statsd: statsd(top, env, findings),
         delivery,
