@@ -10,7 +10,10 @@ use std::{
 
 use analytics::{Int, Record, RecordView, Span, Text, Transform, When, Wire, msgpack, protobuf};
 use redis::{AsyncCommands, aio::MultiplexedConnection};
-use tyk_pump::load::{LoadOptions, Report, push};
+use tyk_pump::{
+    config::{RedisSettings, RedisTopology, Secret},
+    load::{LoadOptions, Report, push},
+};
 
 struct Redis {
     child: Child,
@@ -27,8 +30,18 @@ impl Drop for Redis {
 
 impl Redis {
     async fn start() -> (Redis, MultiplexedConnection) {
+        Redis::start_with(&[]).await
+    }
+
+    async fn start_with(arguments: &[&str]) -> (Redis, MultiplexedConnection) {
         let folder = tempfile::tempdir().unwrap();
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        // The port of a cluster's bus is 10,000 higher.
+        let port = loop {
+            let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+            if port < 55_000 {
+                break port;
+            }
+        };
         let child = Command::new("redis-server")
             .args([
                 "--port",
@@ -42,6 +55,7 @@ impl Redis {
                 "--dir",
             ])
             .arg(folder.path())
+            .args(arguments)
             .stdout(Stdio::null())
             .spawn()
             .expect("redis-server is installed");
@@ -261,6 +275,67 @@ async fn a_seed_repeats_the_mix_and_a_rate_takes_its_time() {
         connection.flushall::<()>().await.unwrap();
     }
     assert_eq!(runs[0], runs[1]);
+}
+
+#[tokio::test]
+async fn a_cluster_and_a_password_are_served() {
+    let arguments = ["--cluster-enabled", "yes", "--cluster-config-file", "nodes.conf"];
+    let (redis, mut connection) = Redis::start_with(&arguments).await;
+    redis::cmd("CLUSTER")
+        .arg("ADDSLOTSRANGE")
+        .arg(0)
+        .arg(16383)
+        .exec_async(&mut connection)
+        .await
+        .unwrap();
+    let deadline = Instant::now() + Duration::from_secs(10);
+    loop {
+        let info: String = redis::cmd("CLUSTER")
+            .arg("INFO")
+            .query_async(&mut connection)
+            .await
+            .unwrap();
+        if info.contains("cluster_state:ok") {
+            break;
+        }
+        assert!(Instant::now() < deadline, "{info}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let set = ["SET", "requirepass", "secret"];
+    redis::cmd("CONFIG")
+        .arg(&set)
+        .exec_async(&mut connection)
+        .await
+        .unwrap();
+    let options = LoadOptions {
+        records: 5_000,
+        serials: true,
+        keys: "10".to_owned(),
+        redis: Some(format!("127.0.0.1:{}", redis.port)),
+        ..LoadOptions::default()
+    };
+    let target = RedisSettings {
+        topology: RedisTopology::Cluster,
+        password: Secret::new("secret".to_owned()),
+        ..options.target(None)
+    };
+    let report = push(&options, &target, |_| ()).await.unwrap();
+    let lists = lists(&mut connection).await;
+    assert_eq!(
+        (report.records, lists.values().map(Vec::len).sum::<usize>()),
+        (5_000, 5_000)
+    );
+    for name in lists.keys() {
+        let left: i64 = connection.ttl(name).await.unwrap();
+        assert!((1..=60).contains(&left), "{name} has {left} s left");
+    }
+    let refused = RedisSettings {
+        password: Secret::default(),
+        topology: RedisTopology::Single,
+        ..target
+    };
+    let error = push(&options, &refused, |_| ()).await.unwrap_err();
+    assert!(format!("{error:#}").contains("NOAUTH"), "{error:#}");
 }
 
 #[tokio::test]
