@@ -10,7 +10,10 @@ use std::{
 
 use analytics::{Int, Record, RecordView, Span, Text, Transform, When, Wire, msgpack, protobuf};
 use redis::{AsyncCommands, aio::MultiplexedConnection};
-use tyk_pump::load::{LoadOptions, Report, push};
+use tyk_pump::{
+    config::{RedisSettings, RedisTopology, Secret, TlsSettings, TlsVersion},
+    load::{LoadOptions, Report, push},
+};
 
 struct Redis {
     child: Child,
@@ -25,10 +28,24 @@ impl Drop for Redis {
     }
 }
 
+/// A port that nobody has; that of a cluster's bus, 10,000 higher, must be one too.
+fn free_port() -> u16 {
+    loop {
+        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        if port < 55_000 {
+            return port;
+        }
+    }
+}
+
 impl Redis {
     async fn start() -> (Redis, MultiplexedConnection) {
+        Redis::start_with(&[]).await
+    }
+
+    async fn start_with(arguments: &[&str]) -> (Redis, MultiplexedConnection) {
         let folder = tempfile::tempdir().unwrap();
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let port = free_port();
         let child = Command::new("redis-server")
             .args([
                 "--port",
@@ -42,6 +59,7 @@ impl Redis {
                 "--dir",
             ])
             .arg(folder.path())
+            .args(arguments)
             .stdout(Stdio::null())
             .spawn()
             .expect("redis-server is installed");
@@ -50,11 +68,17 @@ impl Redis {
             port,
             _folder: folder,
         };
-        let client = redis::Client::open(format!("redis://127.0.0.1:{port}")).unwrap();
+        let connection = redis.answers().await;
+        (redis, connection)
+    }
+
+    /// Waits until the server answers.
+    async fn answers(&self) -> MultiplexedConnection {
+        let client = redis::Client::open(format!("redis://127.0.0.1:{}", self.port)).unwrap();
         let deadline = Instant::now() + Duration::from_secs(10);
         loop {
             match client.get_multiplexed_async_connection().await {
-                Ok(connection) => return (redis, connection),
+                Ok(connection) => return connection,
                 Err(error) if Instant::now() > deadline => panic!("redis-server does not answer: {error}"),
                 Err(_) => tokio::time::sleep(Duration::from_millis(20)).await,
             }
@@ -261,6 +285,175 @@ async fn a_seed_repeats_the_mix_and_a_rate_takes_its_time() {
         connection.flushall::<()>().await.unwrap();
     }
     assert_eq!(runs[0], runs[1]);
+}
+
+#[tokio::test]
+async fn a_cluster_and_a_password_are_served() {
+    let arguments = ["--cluster-enabled", "yes", "--cluster-config-file", "nodes.conf"];
+    let (redis, mut connection) = Redis::start_with(&arguments).await;
+    redis::cmd("CLUSTER")
+        .arg("ADDSLOTSRANGE")
+        .arg(0)
+        .arg(16383)
+        .exec_async(&mut connection)
+        .await
+        .unwrap();
+    let deadline = Instant::now() + Duration::from_secs(10);
+    loop {
+        let info: String = redis::cmd("CLUSTER")
+            .arg("INFO")
+            .query_async(&mut connection)
+            .await
+            .unwrap();
+        if info.contains("cluster_state:ok") {
+            break;
+        }
+        assert!(Instant::now() < deadline, "{info}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let set = ["SET", "requirepass", "secret"];
+    redis::cmd("CONFIG")
+        .arg(&set)
+        .exec_async(&mut connection)
+        .await
+        .unwrap();
+    let options = LoadOptions {
+        records: 5_000,
+        serials: true,
+        keys: "10".to_owned(),
+        redis: Some(format!("127.0.0.1:{}", redis.port)),
+        ..LoadOptions::default()
+    };
+    let target = RedisSettings {
+        topology: RedisTopology::Cluster,
+        password: Secret::new("secret".to_owned()),
+        ..options.target(None)
+    };
+    let report = push(&options, &target, |_| ()).await.unwrap();
+    let lists = lists(&mut connection).await;
+    assert_eq!(
+        (report.records, lists.values().map(Vec::len).sum::<usize>()),
+        (5_000, 5_000)
+    );
+    for name in lists.keys() {
+        let left: i64 = connection.ttl(name).await.unwrap();
+        assert!((1..=60).contains(&left), "{name} has {left} s left");
+    }
+    let refused = RedisSettings {
+        password: Secret::default(),
+        topology: RedisTopology::Single,
+        ..target
+    };
+    let error = push(&options, &refused, |_| ()).await.unwrap_err();
+    assert!(format!("{error:#}").contains("NOAUTH"), "{error:#}");
+}
+
+#[tokio::test]
+async fn tls_is_spoken_and_certificates_are_checked() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    let (certificate, key) = (path("cert.pem"), path("key.pem"));
+    let made = Command::new("openssl")
+        .args([
+            "req",
+            "-x509",
+            "-newkey",
+            "ec",
+            "-pkeyopt",
+            "ec_paramgen_curve:prime256v1",
+            "-nodes",
+            "-days",
+            "2",
+        ])
+        .args(["-subj", "/CN=redis", "-addext", "subjectAltName=IP:127.0.0.1"])
+        .args([
+            "-addext",
+            "basicConstraints=critical,CA:FALSE",
+            "-keyout",
+            &key,
+            "-out",
+            &certificate,
+        ])
+        .stderr(Stdio::null())
+        .status()
+        .expect("openssl is installed");
+    assert!(made.success());
+    let tls_port = free_port().to_string();
+    let arguments = [
+        "--tls-port",
+        &tls_port,
+        "--tls-cert-file",
+        &certificate,
+        "--tls-key-file",
+        &key,
+    ];
+    let arguments = [&arguments[..], &["--tls-auth-clients", "no"]].concat();
+    let (_redis, mut connection) = Redis::start_with(&arguments).await;
+    let options = LoadOptions {
+        records: 100,
+        redis: Some(format!("127.0.0.1:{tls_port}")),
+        ..LoadOptions::default()
+    };
+    let target = |skip_verify, ca_file: Option<&str>| RedisSettings {
+        tls: Some(TlsSettings {
+            skip_verify,
+            ca_file: ca_file.map(Into::into),
+            identity: None,
+            min_version: TlsVersion::V1_2,
+            max_version: TlsVersion::V1_3,
+        }),
+        ..options.target(None)
+    };
+    push(&options, &target(false, Some(&certificate)), |_| ())
+        .await
+        .unwrap();
+    push(&options, &target(true, None), |_| ()).await.unwrap();
+    assert!(
+        push(&options, &target(false, None), |_| ()).await.is_err(),
+        "nobody vouches for this certificate"
+    );
+    let pushed: usize = connection.llen("analytics-tyk-system-analytics").await.unwrap();
+    assert_eq!(pushed, 200);
+}
+
+#[tokio::test]
+async fn the_master_behind_a_sentinel_is_found() {
+    let (redis, mut connection) = Redis::start().await;
+    let folder = tempfile::tempdir().unwrap();
+    let configuration = folder.path().join("sentinel.conf");
+    std::fs::write(
+        &configuration,
+        format!("sentinel monitor main 127.0.0.1 {} 1\n", redis.port),
+    )
+    .unwrap();
+    let port = free_port();
+    let child = Command::new("redis-server")
+        .arg(&configuration)
+        .args(["--sentinel", "--port", &port.to_string(), "--bind", "127.0.0.1"])
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap();
+    let sentinel = Redis {
+        child,
+        port,
+        _folder: folder,
+    };
+    sentinel.answers().await;
+    let options = LoadOptions {
+        records: 100,
+        redis: Some(format!("127.0.0.1:{port}")),
+        ..LoadOptions::default()
+    };
+    let target = RedisSettings {
+        topology: RedisTopology::Sentinel {
+            master: "main".to_owned(),
+            password: Secret::default(),
+        },
+        ..options.target(None)
+    };
+    push(&options, &target, |_| ()).await.unwrap();
+    let pushed: usize = connection.llen("analytics-tyk-system-analytics").await.unwrap();
+    assert_eq!(pushed, 100);
 }
 
 #[tokio::test]

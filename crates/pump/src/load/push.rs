@@ -12,10 +12,14 @@ use analytics::Wire;
 use anyhow::Context;
 use futures::future::try_join_all;
 use rand::{Rng, SeedableRng, rngs::StdRng};
-use redis::{Pipeline, aio::MultiplexedConnection};
+use redis::Pipeline;
 use tokio::task::JoinSet;
 
-use super::{LoadOptions, Report, connect::connect, fixture::Fixture};
+use super::{
+    LoadOptions, Report,
+    connect::{Connection, connect},
+    fixture::Fixture,
+};
 use crate::config::RedisSettings;
 
 /// Bytes of elements after which a pipeline is sent.
@@ -132,21 +136,21 @@ impl Load {
     }
 
     /// Gives lists without a time to live one, as a gateway does every second for its msgpack lists.
-    async fn limit_lifetimes(&self, connection: &mut MultiplexedConnection) -> anyhow::Result<()> {
+    async fn limit_lifetimes(&self, connection: &mut Connection) -> anyhow::Result<()> {
         if self.wire == Wire::Protobuf || self.options.ttl < 0 {
             return Ok(());
         }
-        let mut ask = Pipeline::new();
         for list in &self.lists {
-            ask.cmd("TTL").arg(list);
-        }
-        let left: Vec<i64> = ask.query_async(connection).await.context("TTL")?;
-        let mut limit = Pipeline::new();
-        for (list, _) in self.lists.iter().zip(left).filter(|(_, left)| *left == -1) {
-            limit.cmd("EXPIRE").arg(list).arg(self.options.ttl).ignore();
-        }
-        if !limit.is_empty() {
-            limit.exec_async(connection).await.context("EXPIRE")?;
+            let left: i64 = redis::cmd("TTL")
+                .arg(list)
+                .query_async(connection)
+                .await
+                .context("TTL")?;
+            if left == -1 {
+                let mut expire = redis::cmd("EXPIRE");
+                expire.arg(list).arg(self.options.ttl);
+                expire.exec_async(connection).await.context("EXPIRE")?;
+            }
         }
         Ok(())
     }
@@ -154,7 +158,7 @@ impl Load {
 
 struct Client {
     load: Arc<Load>,
-    connection: MultiplexedConnection,
+    connection: Connection,
     rng: StdRng,
 }
 
