@@ -21,7 +21,7 @@ use crate::{
     },
     demo::{self, DemoOptions},
     instrumentation::{self, Instrumentation},
-    source::{Mode, Source, SourceError, memory::MemorySource, redis::RedisSource},
+    source::{Mode, Source, SourceError, memory::MemorySource, redis::{ListSettings, RedisSource}},
 };
 
 /// Something that ends the process: a line at level fatal, exit code 1.
@@ -53,7 +53,7 @@ pub async fn run(settings: Settings, demo: Option<DemoOptions>) -> Result<(), Fa
     let running = Arc::new(Running::default());
     serve_admin(&settings, &status, &running)?;
 
-    let redis = RedisSource::new(&settings).map_err(|error| Fatal::new(error.to_string()))?;
+    let redis = redis_source(&settings).map_err(|error| Fatal::new(error.to_string()))?;
     announce_version(&redis).await;
     let pumps = known_pumps(&settings, &status);
     if pumps.is_empty() {
@@ -111,7 +111,7 @@ async fn run_demo(
     instrumentation: Arc<Instrumentation>,
     stop: &CancellationToken,
 ) -> Result<(), Fatal> {
-    let source = Arc::new(MemorySource::new(&settings.redis.key_prefix));
+    let source = Arc::new(MemorySource::with_records(Vec::new()));
     let fleet = Arc::new(OnceLock::new());
     let engine = Engine::start(settings, pumps, source.clone(), status, instrumentation, fleet.clone())
         .await
@@ -120,7 +120,7 @@ async fn run_demo(
     open(&engine, &*source, &fleet).await;
     demo::announce();
     for hour in demo::hours(&options) {
-        source.push(hour.elements);
+        source.push(0, hour.elements);
         tokio::select! {
             () = engine.run(Mode::Memory, true) => {}
             () = stop.cancelled() => break,
@@ -205,6 +205,16 @@ async fn announce_version(source: &RedisSource) {
     if let Err(error) = source.announce_version(crate::VERSION).await {
         tracing::error!(prefix = "main", "Error storing version: {error}");
     }
+}
+
+fn redis_source(settings: &Settings) -> anyhow::Result<RedisSource> {
+    let lists = ListSettings {
+        // Nobody could deliver it: see `report_uptime`.
+        uptime: false,
+        purge_chunk: settings.purge_chunk,
+        expiration: settings.storage_expiration_time,
+    };
+    RedisSource::new(&settings.redis, &settings.delivery, lists)
 }
 
 fn serve_admin(settings: &Settings, status: &Arc<StatusBoard>, running: &Arc<Running>) -> Result<(), Fatal> {
