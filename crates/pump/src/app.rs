@@ -207,7 +207,8 @@ async fn announce_version(source: &RedisSource) {
     }
 }
 
-fn redis_source(settings: &Settings) -> anyhow::Result<RedisSource> {
+/// The Redis that the settings name.
+pub(crate) fn redis_source(settings: &Settings) -> anyhow::Result<RedisSource> {
     let lists = ListSettings {
         // Nobody could deliver it: see `report_uptime`.
         uptime: false,
