@@ -23,7 +23,7 @@ pub(crate) fn contains(text: &[u8], is_special: impl Fn(u8) -> bool + Copy) -> b
 #[inline]
 pub(crate) fn plain_len(text: &[u8], is_special: impl Fn(u8) -> bool + Copy) -> usize {
     let (chunks, _) = text.as_chunks::<32>();
-    let plain = chunks.iter().take_while(|chunk| !any(*chunk, is_special)).count() * 32;
+    let plain = chunks.iter().take_while(|chunk| !any(chunk, is_special)).count() * 32;
     let rest = text.get(plain..).unwrap_or_default();
     if rest.len() < 32 && !contains(rest, is_special) {
         return text.len();
