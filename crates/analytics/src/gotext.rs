@@ -51,13 +51,14 @@ fn write_escaped(out: &mut Vec<u8>, character: char) {
 
 fn write_long_escape(out: &mut Vec<u8>, character: char) {
     let code = character as u32;
-    match code {
-        0..0x80 => write_hex(out, b"\\x", code, 2),
-        _ if is_printable(character) => {
-            out.extend_from_slice(character.encode_utf8(&mut [0; 4]).as_bytes());
-        }
-        0..0x1_0000 => write_hex(out, b"\\u", code, 4),
-        _ => write_hex(out, b"\\U", code, 8),
+    if code < 0x80 {
+        write_hex(out, b"\\x", code, 2);
+    } else if is_printable(character) {
+        out.extend_from_slice(character.encode_utf8(&mut [0; 4]).as_bytes());
+    } else if code < 0x1_0000 {
+        write_hex(out, b"\\u", code, 4);
+    } else {
+        write_hex(out, b"\\U", code, 8);
     }
 }
 

@@ -2,7 +2,7 @@
 
 use smallvec::SmallVec;
 
-use crate::{Flag, Float, Int, Text, When, Zone};
+use crate::{Flag, Float, Int, RecordView, Text, Transform, When, Zone};
 
 /// A byte range inside the buffer of a batch.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -190,4 +190,123 @@ pub enum DecodeError {
     /// A protobuf string that is not UTF-8.
     #[error("proto: field {0} contains invalid UTF-8")]
     InvalidUtf8(&'static str),
+}
+
+/// Makes records where none are decoded: demonstration data, generated load, tests.
+#[derive(Clone, Debug, Default)]
+pub struct Builder {
+    buffer: Vec<u8>,
+    record: Record,
+}
+
+impl Builder {
+    /// A record without any value.
+    pub fn new() -> Builder {
+        Builder::default()
+    }
+
+    /// Keeps `text` and returns where, for [`PathItem`]s.
+    pub fn keep(&mut self, text: impl AsRef<[u8]>) -> Span {
+        let text = text.as_ref();
+        let span = Span {
+            start: self.buffer.len() as u32,
+            len: text.len() as u32,
+        };
+        self.buffer.extend_from_slice(text);
+        span
+    }
+
+    fn keep_all(&mut self, texts: impl IntoIterator<Item = impl AsRef<[u8]>>) -> Vec<Span> {
+        texts.into_iter().map(|text| self.keep(text)).collect()
+    }
+
+    fn rare(&mut self) -> &mut Rare {
+        self.record.rare.get_or_insert_default()
+    }
+
+    /// Sets a text field.
+    pub fn text(&mut self, field: Text, text: impl AsRef<[u8]>) -> &mut Self {
+        self.record.text[field as usize] = self.keep(text);
+        self
+    }
+
+    /// Sets an integer field.
+    pub fn int(&mut self, field: Int, value: i64) -> &mut Self {
+        self.record.int[field as usize] = value;
+        self
+    }
+
+    /// Sets a float field.
+    pub fn float(&mut self, field: Float, value: f64) -> &mut Self {
+        self.record.float[field as usize] = value;
+        self
+    }
+
+    /// Sets a time field.
+    pub fn time(&mut self, field: When, value: Time) -> &mut Self {
+        self.record.time[field as usize] = value;
+        self
+    }
+
+    /// Sets a boolean field.
+    pub fn flag(&mut self, field: Flag, value: bool) -> &mut Self {
+        self.record.flag[field as usize] = value;
+        self
+    }
+
+    /// Sets the tags.
+    pub fn tags(&mut self, tags: impl IntoIterator<Item = impl AsRef<[u8]>>) -> &mut Self {
+        self.record.tags = Some(self.keep_all(tags).into());
+        self
+    }
+
+    /// Sets the names of the client's city by language.
+    pub fn city_names<T: AsRef<[u8]>>(&mut self, names: impl IntoIterator<Item = (T, T)>) -> &mut Self {
+        let names = names
+            .into_iter()
+            .map(|(language, name)| (self.keep(language), self.keep(name)))
+            .collect();
+        self.rare().city_names = Some(names);
+        self.sorted()
+    }
+
+    /// Sets the root fields of the GraphQL operation.
+    pub fn root_fields(&mut self, fields: impl IntoIterator<Item = impl AsRef<[u8]>>) -> &mut Self {
+        let fields = self.keep_all(fields);
+        self.rare().root_fields = Some(fields);
+        self
+    }
+
+    /// Sets the types that the GraphQL operation touches with the fields of each.
+    pub fn types<T: AsRef<[u8]>>(&mut self, types: impl IntoIterator<Item = (T, Option<Vec<T>>)>) -> &mut Self {
+        let types = types
+            .into_iter()
+            .map(|(name, fields)| (self.keep(name), fields.map(|fields| self.keep_all(fields))))
+            .collect();
+        self.rare().types = Some(types);
+        self.sorted()
+    }
+
+    /// Sets the errors of the GraphQL response; their texts come from [`Builder::keep`].
+    pub fn errors(&mut self, errors: Vec<GraphError>) -> &mut Self {
+        self.rare().errors = Some(errors);
+        self
+    }
+
+    fn sorted(&mut self) -> &mut Self {
+        if let Some(rare) = &mut self.record.rare {
+            rare.sort(&self.buffer);
+        }
+        self
+    }
+
+    /// The record as it is so far, unchanged by any option.
+    pub fn view(&self) -> RecordView<'_> {
+        RecordView::new(&self.buffer, &self.record, &Transform::NONE)
+    }
+
+    /// The record and the bytes that it holds positions of.
+    pub fn build(self) -> (Vec<u8>, Record) {
+        (self.buffer, self.record)
+    }
 }
