@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, ops::Range};
 
-use analytics::{ClaimId, Decoded, RowId, RowRanges, Selection};
+use analytics::{ClaimId, RowId, RowRanges, Selection};
 
 /// More claims than any lane has under way. Beyond it the oldest go, so that a caller that never forgets (a source
 /// without claims) cannot make a ledger grow for ever.
@@ -22,20 +22,11 @@ impl Ledger {
         }
     }
 
-    /// Adds what `selection` settles when it is written: every row that it spans, selected or not. An undecodable row
-    /// stays out, so that a version that can decode it may still write it.
+    /// Adds what `selection` settles when it is written.
     pub(crate) fn insert_selection(&mut self, selection: &Selection) {
-        let batch = selection.batch();
-        let rows = selection.rows();
-        let mut start = rows.start;
-        let first = (rows.start - batch.first_row) as usize;
-        for (row, decoded) in rows.clone().zip(batch.rows.iter().skip(first)) {
-            if matches!(decoded, Decoded::Undecodable(_)) {
-                self.insert(batch.claim, start..row);
-                start = row + 1;
-            }
+        for rows in selection.covered().iter() {
+            self.insert(selection.batch().claim, rows.clone());
         }
-        self.insert(batch.claim, start..rows.end);
     }
 
     pub(crate) fn merge(&mut self, other: &Ledger) {

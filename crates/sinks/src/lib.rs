@@ -9,7 +9,7 @@ mod table;
 pub mod testkit;
 
 pub use sink::{
-    BoxError, Build, BuildContext, BuildError, Gather, Guarantee, Rejected, Sink, SinkSpec, WriteError, Written,
+    BoxError, Build, BuildContext, BuildError, Fleet, Gather, Guarantee, Rejected, Sink, SinkSpec, WriteError, Written,
 };
 pub use table::{find, suggest};
 

@@ -204,6 +204,10 @@ pub enum BuildError {
     Unavailable(BoxError),
 }
 
+/// Random id that is kept in the source. It is known before the first write, but not yet when sinks are made: a Redis
+/// that is away keeps no pump from starting.
+pub type Fleet = Arc<std::sync::OnceLock<Arc<str>>>;
+
 /// What a sink is made from.
 #[derive(Clone)]
 pub struct BuildContext {
@@ -215,6 +219,6 @@ pub struct BuildContext {
     pub compat: bool,
     /// Form and level of the process log, for sinks that write log lines of their own.
     pub log: analytics::logrus::LogForm,
-    /// Random id that is kept in the source: tells ledgers of different Redis servers apart.
-    pub fleet: Arc<str>,
+    /// Tells ledgers of different Redis servers apart.
+    pub fleet: Fleet,
 }

@@ -1,6 +1,10 @@
 //! What every sink is checked for.
 
-use std::{ops::Range, sync::Arc, time::Duration};
+use std::{
+    ops::Range,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use analytics::{
     ClaimId, Selection,
@@ -150,7 +154,7 @@ impl Stand {
                 format: LogFormat::Text,
                 level: LogLevel::Info,
             },
-            fleet: "fleet".into(),
+            fleet: Arc::new(OnceLock::from(Arc::from("fleet"))),
         };
         match self.back_end.build(context).await {
             Ok(sink) => Ok(sink.into()),

@@ -1,0 +1,1 @@
+//! The reference page and the JSON schema of everything outside the sinks' own options.
