@@ -36,6 +36,13 @@ pub(super) struct Failure {
     pub(super) source: io::Error,
 }
 
+impl Failure {
+    pub(super) fn new(action: &'static str, path: &Path, source: io::Error) -> Failure {
+        let path = path.to_owned();
+        Failure { action, path, source }
+    }
+}
+
 /// Why a directory cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum OpenError {
@@ -52,8 +59,7 @@ trait Doing<T> {
 
 impl<T> Doing<T> for io::Result<T> {
     fn doing(self, action: &'static str, path: &Path) -> Result<T, Failure> {
-        let path = path.to_owned();
-        self.map_err(|source| Failure { action, path, source })
+        self.map_err(|source| Failure::new(action, path, source))
     }
 }
 
@@ -68,11 +74,13 @@ struct OpenFile {
 pub(super) struct Directory {
     path: PathBuf,
     /// On a network file system nothing is truncated.
-    remote: bool,
+    pub(super) remote: bool,
     lock: Lock,
     state: State,
     /// The announced append has not been seen to succeed.
     unsettled: bool,
+    /// Something has failed: the folder may be gone, the lock with it.
+    shaken: bool,
     /// Rows that may be in a file although the ledger does not know them.
     doubtful: BTreeMap<String, Ledger>,
     /// A file that may end inside a row that cannot be cut off.
@@ -116,6 +124,7 @@ impl Directory {
             remote: network.is_some(),
             lock,
             unsettled: state.intent.is_some(),
+            shaken: false,
             state,
             doubtful: BTreeMap::new(),
             torn: None,
@@ -130,13 +139,13 @@ impl Directory {
 
     /// Appends the rows of `group` that `pump` has not applied yet to the file `name`. On failure nothing of them stays.
     pub(super) fn write(&mut self, pump: &str, name: &str, group: &[Selection]) -> Result<Written, OpenError> {
-        if self.unsettled {
+        if self.shaken {
             self.recover(pump)?;
         }
         let result = self.append_group(pump, name, group);
+        self.shaken = result.is_err();
         if result.is_err() {
             self.open = None;
-            self.unsettled = true;
             // What cannot be settled now is settled before the next write.
             if let Err(error) = self.settle(false) {
                 tracing::warn!(prefix = PREFIX, pump, "{error}; tried again before the next write");
@@ -207,11 +216,16 @@ impl Directory {
             return Ok(written);
         }
 
-        let (inode, offset) = existing.map_or((None, 0), |(inode, len)| (Some(inode), len));
+        let created = existing.is_none();
+        let (inode, offset) = match existing {
+            Some(found) => found,
+            None => (self.prepare(name)?, 0),
+        };
         self.state.intent = Some(Intent {
             pump: pump.to_owned(),
             file: name.to_owned(),
             inode,
+            created,
             offset,
             length: self.buffer.len() as u64,
             crc: crc32fast::hash(&self.buffer),
@@ -219,20 +233,16 @@ impl Directory {
         });
         self.unsettled = true;
         self.store()?;
-        if inode.is_none() {
-            let created = self.create(name);
-            if created.is_err() {
-                // Whatever stands there now is not ours to take back.
-                self.count_in(false);
-            }
-            created.doing("create", &path)?;
+        if created {
+            self.steps.pass(Step::Create).doing("create", &path)?;
+            move_new(&self.prepared(), &path).doing("create", &path)?;
         }
         self.append().doing("append to", &path)?;
         self.steps.pass(Step::Sync).doing("flush", &path)?;
         if let Some(open) = &self.open {
             open.file.sync_data().doing("flush", &path)?;
         }
-        if inode.is_none() {
+        if created {
             sync_folder(&self.path).doing("flush", &self.path)?;
         }
         self.unsettled = false;
@@ -264,19 +274,30 @@ impl Directory {
         Ok(Some((meta.ino(), meta.len())))
     }
 
-    fn create(&mut self, name: &str) -> io::Result<()> {
-        self.steps.pass(Step::Create)?;
-        let file = OpenOptions::new()
+    /// Makes a new file aside, so that its inode is known before the append is announced.
+    fn prepare(&mut self, name: &str) -> Result<u64, Failure> {
+        let path = self.prepared();
+        match fs::remove_file(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(Failure::new("remove", &path, error)),
+            _ => {}
+        }
+        let mut options = OpenOptions::new();
+        let file = options
             .append(true)
             .create_new(true)
-            .open(self.path.join(name))?;
-        let inode = file.metadata()?.ino();
+            .open(&path)
+            .doing("create", &path)?;
+        let inode = file.metadata().doing("look at", &path)?.ino();
         self.open = Some(OpenFile {
             name: name.to_owned(),
-            inode,
             file,
+            inode,
         });
-        Ok(())
+        Ok(inode)
+    }
+
+    fn prepared(&self) -> PathBuf {
+        state_folder(&self.path).join("new.csv")
     }
 
     fn append(&mut self) -> io::Result<()> {
@@ -321,26 +342,22 @@ impl Directory {
         let path = self.path.join(&intent.file);
         self.steps.pass(Step::Undo).doing("settle", &path)?;
         let end = intent.offset + intent.length;
+        let is_ours = |meta: fs::Metadata| meta.ino() == intent.inode;
+        if intent.created && fs::metadata(self.prepared()).is_ok_and(is_ours) {
+            // It never came to its place.
+            self.count_in(false);
+            return Ok(());
+        }
         let file = match OpenOptions::new().read(true).write(true).open(&path) {
-            Ok(file) => file,
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                // This process knows that the file never came to be; after a crash it may have been moved away.
-                if whole_counts || intent.inode.is_some() {
-                    self.doubt(&intent, "is gone");
-                }
+                self.doubt(&intent, "is gone");
                 self.count_in(false);
                 return Ok(());
             }
-            Err(source) => {
-                return Err(Failure {
-                    action: "open",
-                    path,
-                    source,
-                });
-            }
+            opened => opened.doing("open", &path)?,
         };
         let meta = file.metadata().doing("look at", &path)?;
-        if intent.inode.is_some_and(|inode| inode != meta.ino()) {
+        if meta.ino() != intent.inode {
             self.doubt(&intent, "was replaced by another file");
             self.count_in(false);
             return Ok(());
@@ -354,7 +371,7 @@ impl Directory {
             self.count_in(true);
             return Ok(());
         }
-        let untouched = intent.inode.is_some() && meta.len() == intent.offset;
+        let untouched = !intent.created && meta.len() == intent.offset;
         if untouched {
             self.count_in(false);
             return Ok(());
@@ -377,7 +394,7 @@ impl Directory {
             self.count_in(false);
             return Ok(());
         }
-        if intent.inode.is_none() {
+        if intent.created {
             // Cut to nothing it would stay without its header.
             fs::remove_file(&path).doing("remove", &path)?;
             sync_folder(&self.path).doing("flush", &self.path)?;
@@ -410,6 +427,16 @@ impl Directory {
             .entry(intent.pump.clone())
             .or_default()
             .merge(&intent.rows);
+    }
+}
+
+/// Moves a file to a place where there must not be one.
+fn move_new(from: &Path, to: &Path) -> io::Result<()> {
+    use rustix::fs::{CWD, RenameFlags, renameat_with};
+    match renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE) {
+        // The file system cannot look and move at once. Only a stranger could have made the file since we looked.
+        Err(rustix::io::Errno::INVAL) => fs::rename(from, to),
+        moved => moved.map_err(io::Error::from),
     }
 }
 

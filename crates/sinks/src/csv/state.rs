@@ -24,8 +24,10 @@ pub(super) struct Intent {
     pub pump: String,
     /// Name of the file.
     pub file: String,
-    /// Inode of the file; `None`: the append creates it.
-    pub inode: Option<u64>,
+    /// Inode of the file.
+    pub inode: u64,
+    /// The file is new: it is moved to its place after the intent is stored.
+    pub created: bool,
     /// Length of the file before.
     pub offset: u64,
     /// Number of bytes that are appended.
@@ -81,7 +83,7 @@ impl State {
             .collect();
         let intent = self.intent.as_ref().map(|intent| {
             json!({
-                "pump": intent.pump, "file": intent.file, "inode": intent.inode, "offset": intent.offset,
+                "pump": intent.pump, "file": intent.file, "inode": intent.inode, "created": intent.created, "offset": intent.offset,
                 "length": intent.length, "crc": intent.crc, "rows": ledger_json(&intent.rows),
             })
         });
@@ -102,7 +104,8 @@ impl State {
             intent => Some(Intent {
                 pump: intent.get("pump")?.as_str()?.to_owned(),
                 file: intent.get("file")?.as_str()?.to_owned(),
-                inode: intent.get("inode")?.as_u64(),
+                inode: intent.get("inode")?.as_u64()?,
+                created: intent.get("created")?.as_bool()?,
                 offset: intent.get("offset")?.as_u64()?,
                 length: intent.get("length")?.as_u64()?,
                 crc: intent.get("crc")?.as_u64()?.try_into().ok()?,
@@ -154,7 +157,8 @@ mod tests {
             intent: Some(Intent {
                 pump: "CSV".to_owned(),
                 file: "2023-November-14-9.csv".to_owned(),
-                inode: Some(12),
+                inode: 12,
+                created: true,
                 offset: 1 << 40,
                 length: 17,
                 crc: u32::MAX,

@@ -7,7 +7,7 @@ use std::io;
 pub enum Step {
     /// The intent is stored.
     Announce,
-    /// A new file is created.
+    /// A new file is moved to its place.
     Create,
     /// Rows are appended.
     Append,

@@ -18,8 +18,15 @@ pub enum Row {
     Good(u64),
     /// A record with a serial number and something odd.
     Odd(u64, Alter),
+    /// These bytes, whatever they are.
+    Bytes(&'static [u8]),
+}
+
+impl Row {
     /// Bytes that are no record.
-    Undecodable,
+    pub const UNDECODABLE: Row = Row::Bytes(&[0xc1]);
+    /// A record without any field.
+    pub const ZERO: Row = Row::Bytes(&[0x80]);
 }
 
 const MARK: &str = "/serial/";
@@ -32,7 +39,7 @@ pub fn batch(claim: ClaimId, first_row: u64, rows: impl IntoIterator<Item = Row>
         match row {
             Row::Good(serial) => encode(&mut buffer, serial, |_| {}),
             Row::Odd(serial, alter) => encode(&mut buffer, serial, alter),
-            Row::Undecodable => buffer.push(0xc1),
+            Row::Bytes(bytes) => buffer.extend_from_slice(bytes),
         }
         elements.push(Span {
             start: start as u32,
@@ -112,7 +119,7 @@ mod tests {
         let claim = ClaimId(ulid::Ulid(1));
         let rows = [
             Row::Good(7),
-            Row::Undecodable,
+            Row::UNDECODABLE,
             Row::Odd(1234, |record| record.int[0] = 5),
         ];
         let selection = all(&batch(claim, 3, rows));

@@ -270,7 +270,7 @@ async fn leaves_undecodable_rows_out(stand: &Stand) -> Result<(), Stop> {
     let sink = stand.sink().await?;
     let rows = (0..100).map(|row| {
         if row % 10 == 3 {
-            Row::Undecodable
+            Row::UNDECODABLE
         } else {
             Row::Good(row)
         }
