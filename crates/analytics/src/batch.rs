@@ -4,7 +4,7 @@ use std::{fmt, ops::Range, sync::Arc};
 
 use bytes::Bytes;
 
-use crate::{DecodeError, Record, RecordView, Span, Transform, UptimeRecord};
+use crate::{DecodeError, Record, RecordView, RowRanges, Span, Transform, UptimeRecord, UptimeView};
 
 /// Identity of a claim: a list that was renamed away from the key that gateways push to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -63,7 +63,10 @@ pub struct Key {
 }
 
 /// One row after decoding.
+///
+/// Nearly every row is a record: boxing them would cost an allocation a row to save nothing.
 #[derive(Clone, Debug, PartialEq)]
+#[allow(clippy::large_enum_variant)]
 pub enum Decoded {
     /// A traffic record.
     Record(Record),
@@ -161,6 +164,8 @@ pub struct Selection {
     range: Range<usize>,
     /// Indexes of the selected rows, in order; `None`: every decodable row of `range`.
     chosen: Option<Arc<[u32]>>,
+    /// Rows that are no business of this write.
+    excluded: Option<Arc<RowRanges>>,
     transform: Arc<Transform>,
 }
 
@@ -171,6 +176,7 @@ impl Selection {
             batch,
             range,
             chosen: None,
+            excluded: None,
             transform,
         }
     }
@@ -188,6 +194,35 @@ impl Selection {
         }
     }
 
+    /// Leaves `rows` of the claim out, and out of the ledger: they are finished, or dead letters that may be replayed.
+    pub fn exclude(&self, rows: &RowRanges) -> Selection {
+        let first = self.batch.first_row;
+        let mut excluded = self.excluded.as_deref().cloned().unwrap_or_default();
+        rows.iter().for_each(|range| excluded.insert(range.clone()));
+        let kept = self.retain(|index| !excluded.contains(first + index as u64));
+        Selection {
+            excluded: Some(Arc::new(excluded)),
+            ..kept
+        }
+    }
+
+    /// What a ledger records once this selection is written: the rows that it spans, without excluded and undecodable
+    /// ones, so that those can still be replayed.
+    pub fn covered(&self) -> RowRanges {
+        let mut covered = RowRanges::new();
+        let mut from = self.rows().start;
+        for index in self.range.clone() {
+            let row = self.batch.first_row + index as u64;
+            let undecodable = matches!(self.batch.rows.get(index), Some(Decoded::Undecodable(_)));
+            if undecodable || self.excluded.as_ref().is_some_and(|excluded| excluded.contains(row)) {
+                covered.insert(from..row);
+                from = row + 1;
+            }
+        }
+        covered.insert(from..self.rows().end);
+        covered
+    }
+
     /// The part whose rows lie in `rows` of the claim.
     pub fn slice(&self, rows: Range<u64>) -> Selection {
         let first = self.batch.first_row;
@@ -201,10 +236,9 @@ impl Selection {
                 .collect()
         });
         Selection {
-            batch: self.batch.clone(),
             range,
             chosen,
-            transform: self.transform.clone(),
+            ..self.clone()
         }
     }
 
@@ -262,9 +296,12 @@ impl Selection {
     }
 
     /// The selected uptime records.
-    pub fn uptime(&self) -> impl Iterator<Item = (RowId, &UptimeRecord)> + '_ {
+    pub fn uptime(&self) -> impl Iterator<Item = (RowId, UptimeView<'_>)> + '_ {
         self.indexes().filter_map(|index| match self.batch.rows.get(index)? {
-            Decoded::Uptime(record) => Some((self.batch.row_id(index), record)),
+            Decoded::Uptime(record) => {
+                let view = UptimeView::new(&self.batch.buffer, record);
+                Some((self.batch.row_id(index), view))
+            }
             _ => None,
         })
     }

@@ -1,1 +1,308 @@
-//! stub
+//! The daemon from start to stop: what starts in which order, and what ends it.
+
+use std::{
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    admin::{self, Actions, AdminSettings, Refused},
+    config::{PumpSettings, Settings},
+    delivery::{
+        Engine,
+        engine::Pump,
+        replay::Replayed,
+        retry::Backoff,
+        status::{LaneState, StatusBoard},
+    },
+    demo::{self, DemoOptions},
+    instrumentation::{self, Instrumentation},
+    source::{
+        Mode, Source, SourceError,
+        memory::MemorySource,
+        redis::{ListSettings, RedisSource},
+    },
+};
+
+/// Something that ends the process: a line at level fatal, exit code 1.
+#[derive(Debug, thiserror::Error)]
+#[error("{text}")]
+pub struct Fatal {
+    /// Field `prefix` of the line.
+    pub prefix: &'static str,
+    /// What, and what to do about it.
+    pub text: String,
+}
+
+impl Fatal {
+    /// A fatal error of the main part.
+    pub fn new(text: impl Into<String>) -> Self {
+        Self {
+            prefix: "main",
+            text: text.into(),
+        }
+    }
+}
+
+/// Runs the pump until a stop signal or, in demo mode, until the demo data is delivered.
+///
+/// # Errors
+/// What keeps the process from working at all: see [`Fatal`].
+pub async fn run(settings: Settings, demo: Option<DemoOptions>) -> Result<(), Fatal> {
+    let stop = stop_signal()?;
+    let instrumentation = Instrumentation::start(instrumentation::wanted(), settings.statsd.as_ref())
+        .map_err(|error| Fatal::new(error.to_string()))?;
+    let status = Arc::new(StatusBoard::new(settings.delivery.instance_id.clone()));
+    let running = Arc::new(Running::default());
+    serve_admin(&settings, &status, &running)?;
+
+    let redis = redis_source(&settings).map_err(|error| Fatal::new(error.to_string()))?;
+    announce_version(&redis).await;
+    let pumps = known_pumps(&settings, &status);
+    if pumps.is_empty() {
+        return Err(Fatal::new("No pumps configured"));
+    }
+    report_uptime(&settings);
+    match demo {
+        Some(options) => run_demo(settings, options, pumps, status, Arc::new(instrumentation), &stop).await,
+        None => {
+            let source: Arc<dyn Source> = Arc::new(redis);
+            drain(
+                settings,
+                source,
+                pumps,
+                status,
+                Arc::new(instrumentation),
+                &running,
+                &stop,
+            )
+            .await
+        }
+    }
+}
+
+/// The ordinary run: drains the source until the stop signal.
+async fn drain(
+    settings: Settings,
+    source: Arc<dyn Source>,
+    pumps: Vec<Pump>,
+    status: Arc<StatusBoard>,
+    instrumentation: Arc<Instrumentation>,
+    running: &Running,
+    stop: &CancellationToken,
+) -> Result<(), Fatal> {
+    let fleet = Arc::new(OnceLock::new());
+    let (delay, chunk) = (settings.purge_delay.as_secs(), settings.purge_chunk);
+    let engine = Engine::start(settings, pumps, source.clone(), status, instrumentation, fleet.clone())
+        .await
+        .map_err(|error| Fatal::new(format!("{error:#}")))?;
+    refuse_if_nothing_runs(&engine).await?;
+    // Set once: a second engine in one process does not exist.
+    let _ = running.engine.set(engine.clone());
+    tracing::info!(prefix = "main", "Starting purge loop @{delay}, chunk size {chunk}");
+    let work = async {
+        let mode = open(&engine, &*source, &fleet).await;
+        tracing::info!(prefix = "main", mode = ?mode, reason = %source.mode_reason(), "records are claimed");
+        engine.run(mode, false).await;
+    };
+    tokio::select! {
+        () = work => {}
+        () = stop.cancelled() => {}
+    }
+    engine.stop().await;
+    tracing::info!(prefix = "main", "Tyk-pump stopped.");
+    Ok(())
+}
+
+/// Demo mode: records made here go through the same lanes, hour by hour.
+async fn run_demo(
+    settings: Settings,
+    options: DemoOptions,
+    pumps: Vec<Pump>,
+    status: Arc<StatusBoard>,
+    instrumentation: Arc<Instrumentation>,
+    stop: &CancellationToken,
+) -> Result<(), Fatal> {
+    let source = Arc::new(MemorySource::with_records(Vec::new()));
+    let fleet = Arc::new(OnceLock::new());
+    let engine = Engine::start(settings, pumps, source.clone(), status, instrumentation, fleet.clone())
+        .await
+        .map_err(|error| Fatal::new(format!("{error:#}")))?;
+    refuse_if_nothing_runs(&engine).await?;
+    open(&engine, &*source, &fleet).await;
+    demo::announce();
+    for hour in demo::hours(&options) {
+        source.push(0, hour.elements);
+        tokio::select! {
+            () = engine.run(Mode::Memory, true) => {}
+            () = stop.cancelled() => break,
+        }
+        if let Some(done) = hour.last_of_day {
+            demo::finished(done);
+        }
+    }
+    engine.close().await;
+    Ok(())
+}
+
+/// Connects until it succeeds; the process goes on to answer on its admin port meanwhile.
+async fn open(engine: &Engine, source: &dyn Source, fleet: &OnceLock<Arc<str>>) -> Mode {
+    let mut backoff = Backoff::default();
+    loop {
+        let opened = async {
+            let mode = source.open().await?;
+            let id = source.fleet().await?;
+            Ok::<_, SourceError>((mode, id))
+        };
+        match opened.await {
+            Ok((mode, id)) => {
+                fleet.get_or_init(|| id);
+                engine.source_is_up();
+                return mode;
+            }
+            Err(error) => {
+                engine.source_is_down(&error);
+                tokio::time::sleep(backoff.next(None).min(Duration::from_secs(5))).await;
+            }
+        }
+    }
+}
+
+/// A process of which every pump has wrong options would hold records that it can never deliver.
+async fn refuse_if_nothing_runs(engine: &Engine) -> Result<(), Fatal> {
+    if engine.lanes().any(|(_, state, _)| state != LaneState::Disabled) {
+        return Ok(());
+    }
+    let causes: Vec<String> = engine
+        .lanes()
+        .map(|(name, _, cause)| format!("pump {name}: {}", cause.unwrap_or_default()))
+        .collect();
+    Err(Fatal::new(format!(
+        "No pumps configured: none can start. {}",
+        causes.join("; ")
+    )))
+}
+
+/// The pumps whose type is built, in the order of the configuration. The others are reported, and shown as disabled.
+fn known_pumps(settings: &Settings, status: &StatusBoard) -> Vec<Pump> {
+    let mut pumps = Vec::new();
+    for pump in &settings.pumps {
+        match sinks::find(&pump.kind) {
+            Some(spec) if spec.build.is_some() => pumps.push(Pump {
+                settings: pump.clone(),
+                spec,
+            }),
+            Some(spec) => skip(
+                pump,
+                status,
+                format!("the type {} is planned, but not built yet", spec.name),
+            ),
+            None => {
+                let meant = sinks::suggest(&pump.kind).map(|name| format!(" – did you mean \"{name}\"?"));
+                let text = format!("{} Not found: unknown type{}", pump.kind, meant.unwrap_or_default());
+                skip(pump, status, text);
+            }
+        }
+    }
+    pumps
+}
+
+fn skip(pump: &PumpSettings, status: &StatusBoard, reason: String) {
+    tracing::error!(prefix = "main", pump = %pump.name, "Pump load error (skipping): {reason}");
+    let board = status.add_lane(pump.name.clone(), &pump.kind, "none");
+    board.enter(
+        LaneState::Disabled,
+        Some(reason),
+        Some("correct the type, or remove the pump".to_owned()),
+    );
+}
+
+/// Uptime data is delivered by pumps of types that are not built yet: it stays where it is, and that is said.
+fn report_uptime(settings: &Settings) {
+    if let Some(uptime) = &settings.uptime {
+        tracing::error!(
+            prefix = "main",
+            "the uptime pump of type {} is planned, but not built yet: uptime data stays in Redis",
+            uptime.kind
+        );
+    }
+}
+
+/// The version that Tyk Dashboard shows. That Redis is away is no reason not to start.
+async fn announce_version(source: &RedisSource) {
+    if let Err(error) = source.announce_version(crate::VERSION).await {
+        tracing::error!(prefix = "main", "Error storing version: {error}");
+    }
+}
+
+/// The Redis that the settings name.
+pub(crate) fn redis_source(settings: &Settings) -> anyhow::Result<RedisSource> {
+    let lists = ListSettings {
+        // Nobody could deliver it: see `report_uptime`.
+        uptime: false,
+        purge_chunk: settings.purge_chunk,
+        expiration: settings.storage_expiration_time,
+    };
+    RedisSource::new(&settings.redis, &settings.delivery, lists)
+}
+
+fn serve_admin(settings: &Settings, status: &Arc<StatusBoard>, running: &Arc<Running>) -> Result<(), Fatal> {
+    let admin = AdminSettings {
+        name: settings.health_name.clone(),
+        port: settings.health_port,
+        profiler: settings.profiler,
+        compat: settings.compat,
+    };
+    let bound = admin::bind(&admin).map_err(|error| Fatal {
+        prefix: "server",
+        text: error.to_string(),
+    })?;
+    let (status, running) = (status.clone(), running.clone());
+    tokio::spawn(async move {
+        if let Err(error) = admin::serve(bound, status, running, CancellationToken::new()).await {
+            tracing::error!(prefix = "server", "the health endpoint has stopped answering: {error}");
+        }
+    });
+    Ok(())
+}
+
+fn stop_signal() -> Result<CancellationToken, Fatal> {
+    let stop = CancellationToken::new();
+    for kind in [SignalKind::interrupt(), SignalKind::terminate()] {
+        let mut signals =
+            signal(kind).map_err(|error| Fatal::new(format!("cannot listen for stop signals: {error}")))?;
+        let stop = stop.clone();
+        tokio::spawn(async move {
+            signals.recv().await;
+            stop.cancel();
+        });
+    }
+    Ok(stop)
+}
+
+/// The engine as the admin server reaches it, once it runs.
+#[derive(Default)]
+struct Running {
+    engine: OnceLock<Arc<Engine>>,
+}
+
+#[async_trait]
+impl Actions for Running {
+    async fn accept_refusals(&self, pump: &str) -> Result<(), Refused> {
+        match self.engine.get() {
+            Some(engine) if engine.accept_refusals(pump) => Ok(()),
+            _ => Err(Refused::UnknownPump(pump.to_owned())),
+        }
+    }
+
+    async fn replay(&self, pump: Option<&str>, limit: usize) -> anyhow::Result<Replayed> {
+        match self.engine.get() {
+            Some(engine) => engine.replay(pump, limit).await,
+            None => anyhow::bail!("the pump is still starting"),
+        }
+    }
+}

@@ -1,5 +1,7 @@
 //! The source against one real Redis, and the same promises in memory.
 
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
 mod support;
 
 use std::time::Duration;
@@ -8,7 +10,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use support::{
     Server,
-    promises::{self, LEASE, World, elements, lanes, read_all},
+    promises::{self, AcknowledgeOne, LEASE, World, elements, lanes, read_all},
     until,
 };
 use tyk_pump::{
@@ -182,7 +184,7 @@ async fn a_claim_never_expires_and_leaves_nothing_behind() {
     source.fleet().await.unwrap();
     source.announce_version("1.2.3").await.unwrap();
     assert_eq!(ask::<String>(&server, &["GET", "version-check-pump"]), "1.2.3");
-    source.acknowledge(&claim.reference(), "A", 10).await.unwrap();
+    source.acknowledge_one(&claim.reference(), "A", 10).await.unwrap();
     source.renew(&[], &lanes(&["A"])).await.unwrap();
     let left = [
         "analytics-fleet".to_owned(),
@@ -262,9 +264,9 @@ async fn a_full_redis_is_drained() {
     assert_eq!(read_all(&other, &claim, 0).await, elements(30_000));
     for lane in ["A", "B"] {
         for cursor in [20_000, 25_000, 30_000] {
-            other.acknowledge(&claim.reference(), lane, cursor).await.unwrap();
+            other.acknowledge_one(&claim.reference(), lane, cursor).await.unwrap();
         }
-        other.acknowledge(&second.reference(), lane, 10).await.unwrap();
+        other.acknowledge_one(&second.reference(), lane, 10).await.unwrap();
     }
     assert!(other.list().await.unwrap().is_empty());
     let usage = other.usage().await.unwrap();
@@ -291,11 +293,11 @@ async fn a_full_redis_is_drained_without_scripts() {
     assert!(source.renew(&[at.clone()], &lanes(&["A"])).await.unwrap().is_empty());
     assert_eq!(read_all(&source, &claim, 0).await, elements(30_000));
     for (lane, cursor) in [("A", 30_000), ("B", 20_000)] {
-        let waiting = source.acknowledge(&at, lane, cursor).await;
+        let waiting = source.acknowledge_one(&at, lane, cursor).await;
         assert!(matches!(waiting, Err(SourceError::Unavailable(_))), "{waiting:?}");
     }
     assert_eq!(
-        source.acknowledge(&at, "B", 30_000).await.unwrap(),
+        source.acknowledge_one(&at, "B", 30_000).await.unwrap(),
         Acknowledged::Finished
     );
     assert!(source.list().await.unwrap().is_empty());
@@ -328,7 +330,7 @@ async fn a_claim_without_its_state_comes_again() {
     assert_eq!(again.key.name, claim.key.name);
     assert_eq!(read_all(&source, &again, 0).await, elements(10));
     assert_eq!(
-        source.acknowledge(&again.reference(), "A", 10).await.unwrap(),
+        source.acknowledge_one(&again.reference(), "A", 10).await.unwrap(),
         Acknowledged::Finished
     );
     assert!(leftovers(&server).is_empty());
@@ -342,14 +344,14 @@ async fn a_lost_list_is_reported_with_its_rows() {
     let source = open(&support::redis_settings(server.addr(0)), "a", ModeChoice::Auto).await;
     push(&server, KEY, &elements(10));
     let claim = source.claim(&source.keys()[0], &lanes(&["A"])).await.unwrap().unwrap();
-    source.acknowledge(&claim.reference(), "A", 4).await.unwrap();
+    source.acknowledge_one(&claim.reference(), "A", 4).await.unwrap();
     ask::<i64>(&server, &["DEL", &format!("analytics-claim:{{{KEY}}}:{}", claim.id)]);
     match source.read(&claim.reference(), 4, 100).await {
         Err(SourceError::Evicted { claim: id, rows }) => assert_eq!((id, rows), (claim.id, 4..10)),
         other => panic!("{other:?}"),
     }
     assert_eq!(
-        source.acknowledge(&claim.reference(), "A", 10).await.unwrap(),
+        source.acknowledge_one(&claim.reference(), "A", 10).await.unwrap(),
         Acknowledged::Finished
     );
 }
@@ -425,7 +427,10 @@ async fn beside_an_old_pump_every_record_goes_to_exactly_one() {
                         match source.claim(&source.keys()[0], &lanes(&["A"])).await.unwrap() {
                             Some(claim) => {
                                 rows.extend(read_all(&source, &claim, 0).await);
-                                source.acknowledge(&claim.reference(), "A", claim.len).await.unwrap();
+                                source
+                                    .acknowledge_one(&claim.reference(), "A", claim.len)
+                                    .await
+                                    .unwrap();
                             }
                             None if finished => return rows,
                             None => {}
@@ -454,13 +459,13 @@ async fn lost_scripts_and_connections_are_made_anew() {
     push(&server, KEY, &elements(1000));
     let claim = source.claim(&source.keys()[0], &lanes(&["A"])).await.unwrap().unwrap();
     ask::<()>(&server, &["SCRIPT", "FLUSH"]);
-    source.acknowledge(&claim.reference(), "A", 10).await.unwrap();
+    source.acknowledge_one(&claim.reference(), "A", 10).await.unwrap();
     read_all(&source, &claim, 10).await;
     ask::<i64>(&server, &["CLIENT", "KILL", "TYPE", "normal"]);
     let failed = source.read(&claim.reference(), 10, 10).await;
     assert!(matches!(failed, Ok(_) | Err(SourceError::Unavailable(_))), "{failed:?}");
     until("reconnected", async || {
-        source.acknowledge(&claim.reference(), "A", 20).await.ok()
+        source.acknowledge_one(&claim.reference(), "A", 20).await.ok()
     })
     .await;
     until("reconnected", async || {
@@ -506,7 +511,7 @@ async fn the_claims_of_a_dead_process_are_taken_at_once() {
         assert!(other.take_over(&lanes(&["A"]), &[]).await.unwrap().is_empty());
         let taken = source.take_over(&lanes(&["A"]), &[]).await.unwrap().pop().unwrap();
         assert_eq!((taken.id, taken.fence), (claim.id, 2));
-        source.acknowledge(&taken.reference(), "A", 10).await.unwrap();
+        source.acknowledge_one(&taken.reference(), "A", 10).await.unwrap();
     }
 }
 
@@ -536,7 +541,7 @@ async fn half_made_claims_are_finished_or_forgotten() {
             [ids[0].clone()]
         );
         assert_eq!(read_all(&source, &taken[0], 0).await, elements(10));
-        source.acknowledge(&taken[0].reference(), "A", 10).await.unwrap();
+        source.acknowledge_one(&taken[0].reference(), "A", 10).await.unwrap();
         assert!(
             leftovers(&server).iter().all(|key| !key.contains("claim")),
             "{:?}",
@@ -585,11 +590,11 @@ async fn a_limited_user_reads_in_place() {
     }
     let claim = source.claim(&source.keys()[0], &lanes(&["A"])).await.unwrap().unwrap();
     assert_eq!(read_all(&source, &claim, 0).await, elements(100));
-    source.acknowledge(&claim.reference(), "A", 60).await.unwrap();
+    source.acknowledge_one(&claim.reference(), "A", 60).await.unwrap();
     let left: i64 = redis::cmd("LLEN").arg(KEY).query(&mut client).unwrap();
     assert_eq!(left, 40);
     assert_eq!(
-        source.acknowledge(&claim.reference(), "A", 100).await.unwrap(),
+        source.acknowledge_one(&claim.reference(), "A", 100).await.unwrap(),
         Acknowledged::Finished
     );
     let letters = source.list_dead(None, 10).await.unwrap();
@@ -631,8 +636,8 @@ async fn reading_in_place_removes_only_what_was_delivered() {
         elements(100),
         "what came later is for the next claim"
     );
-    a.acknowledge(&claim.reference(), "A", 100).await.unwrap();
-    a.acknowledge(&claim.reference(), "B", 30).await.unwrap();
+    a.acknowledge_one(&claim.reference(), "A", 100).await.unwrap();
+    a.acknowledge_one(&claim.reference(), "B", 30).await.unwrap();
     assert_eq!(ask::<i64>(&server, &["LLEN", KEY]), 75);
     assert_eq!(
         read_all(&a, &claim, 30).await,
@@ -646,7 +651,7 @@ async fn reading_in_place_removes_only_what_was_delivered() {
     // An old pump takes everything, and gateways go on.
     ask::<i64>(&server, &["DEL", KEY]);
     push(&server, KEY, &elements(100)[10..]);
-    let acknowledged = a.acknowledge(&claim.reference(), "B", 60).await;
+    let acknowledged = a.acknowledge_one(&claim.reference(), "B", 60).await;
     assert!(
         matches!(acknowledged, Err(SourceError::LeaseLost(_))),
         "{acknowledged:?}"
@@ -668,7 +673,7 @@ async fn reading_in_place_removes_only_what_was_delivered() {
     assert!(b.renew(&[claim.reference()], &[]).await.unwrap() == [claim.id]);
     read_all(&a, &next, 0).await;
     assert_eq!(
-        a.acknowledge(&next.reference(), "A", 90).await.unwrap(),
+        a.acknowledge_one(&next.reference(), "A", 90).await.unwrap(),
         Acknowledged::Finished
     );
     assert!(leftovers(&server).is_empty(), "{:?}", leftovers(&server));
@@ -692,7 +697,7 @@ async fn legacy_pops_in_chunks_and_sets_the_expiry_on_the_rest() {
     assert_eq!(claim.len, 30);
     assert_eq!(ask::<i64>(&server, &["TTL", KEY]), 77);
     assert_eq!(read_all(&source, &claim, 0).await, elements(50)[..30]);
-    source.acknowledge(&claim.reference(), "A", 30).await.unwrap();
+    source.acknowledge_one(&claim.reference(), "A", 30).await.unwrap();
     let rest = source.claim(&source.keys()[0], &lanes(&["A"])).await.unwrap().unwrap();
     assert_eq!(read_all(&source, &rest, 0).await, elements(50)[30..]);
     assert_eq!(source.usage().await.unwrap().claimed_rows, 20);

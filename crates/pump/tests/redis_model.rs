@@ -1,13 +1,18 @@
 //! Random walks through the claim protocol on a real Redis: two instances that read, write, acknowledge, sleep, crash
 //! and take over at any moment. One lane's back-end keeps a ledger, the other's does not.
 
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
 mod support;
 
 use std::{collections::BTreeSet, time::Duration};
 
 use bytes::Bytes;
 use rand::{Rng, SeedableRng, rngs::StdRng};
-use support::{Server, promises::lanes};
+use support::{
+    Server,
+    promises::{AcknowledgeOne, lanes},
+};
 use tyk_pump::{
     config::{ModeChoice, RedisSettings, Secret},
     source::{Claim, Source, SourceError, redis::RedisSource},
@@ -148,7 +153,7 @@ impl Walk<'_> {
                 instance.work = Work::Written { lane, end };
             }
             Work::Written { lane, end } => {
-                match lost(instance.source.acknowledge(&at, LANES[lane], end * UNIT).await) {
+                match lost(instance.source.acknowledge_one(&at, LANES[lane], end * UNIT).await) {
                     Some(tyk_pump::source::Acknowledged::Finished) => self.finished = true,
                     Some(_) => instance.cursors[lane] = instance.cursors[lane].max(end),
                     None => instance.claim = None,

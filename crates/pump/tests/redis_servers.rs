@@ -1,5 +1,7 @@
 //! The source against Redis Cluster, Sentinel and TLS.
 
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
 mod support;
 
 use std::{path::PathBuf, time::Duration};
@@ -8,7 +10,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use support::{
     Server,
-    promises::{self, LEASE, World, elements, lanes, read_all},
+    promises::{self, AcknowledgeOne, LEASE, World, elements, lanes, read_all},
     until,
 };
 use tyk_pump::{
@@ -123,7 +125,7 @@ async fn prefixes_with_and_without_a_hash_tag_work_in_a_cluster() {
         for key in source.keys() {
             let claim = source.claim(key, &lanes(&["A"])).await.unwrap().unwrap();
             assert_eq!(read_all(&source, &claim, 0).await, elements(100));
-            let state = source.acknowledge(&claim.reference(), "A", 100).await.unwrap();
+            let state = source.acknowledge_one(&claim.reference(), "A", 100).await.unwrap();
             assert_eq!(state, Acknowledged::Finished);
         }
         assert!(source.pending().await.unwrap().is_empty());
@@ -177,7 +179,7 @@ async fn a_slot_that_moves_takes_nothing_with_it() {
         // In the middle everything may fail, but only as something that passes.
         let read = source.read(&at, 10, 10).await;
         assert!(matches!(read, Ok(_) | Err(SourceError::Unavailable(_))), "{read:?}");
-        let acknowledged = source.acknowledge(&at, "A", 10).await;
+        let acknowledged = source.acknowledge_one(&at, "A", 10).await;
         assert!(
             matches!(acknowledged, Ok(_) | Err(SourceError::Unavailable(_))),
             "{acknowledged:?}"
@@ -189,7 +191,7 @@ async fn a_slot_that_moves_takes_nothing_with_it() {
     until("the new node", async || source.read(&at, 10, 10).await.ok()).await;
     assert_eq!(read_all(&source, &claim, 0).await, elements(3000));
     assert_eq!(
-        source.acknowledge(&at, "A", 3000).await.unwrap(),
+        source.acknowledge_one(&at, "A", 3000).await.unwrap(),
         Acknowledged::Finished
     );
 }
@@ -225,7 +227,7 @@ async fn a_new_master_is_found_through_the_sentinels() {
             .unwrap();
     }
     let claim = source.claim(&source.keys()[0], &lanes(&["A"])).await.unwrap().unwrap();
-    source.acknowledge(&claim.reference(), "A", 10).await.unwrap();
+    source.acknowledge_one(&claim.reference(), "A", 10).await.unwrap();
     redis::cmd("WAIT").arg(1).arg(5000).exec(&mut master).unwrap();
     for act in ["failover", "kill-master"] {
         server.act(act);
@@ -238,7 +240,7 @@ async fn a_new_master_is_found_through_the_sentinels() {
         });
         assert!(rows.await > 0);
         until("the new master", async || {
-            match source.acknowledge(&claim.reference(), "A", 10).await {
+            match source.acknowledge_one(&claim.reference(), "A", 10).await {
                 Ok(state) => Some(state),
                 Err(SourceError::Unavailable(_)) => None,
                 Err(error) => panic!("{act}: {error}"),
@@ -257,7 +259,7 @@ async fn a_new_master_is_found_through_the_sentinels() {
             .await;
         }
     }
-    source.acknowledge(&claim.reference(), "A", 100).await.unwrap();
+    source.acknowledge_one(&claim.reference(), "A", 100).await.unwrap();
 }
 
 fn tls(server: &Server) -> TlsSettings {

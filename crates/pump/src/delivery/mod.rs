@@ -1,3 +1,26 @@
-//! Lanes: one for each pump, from claims to acknowledgements.
+//! Delivery: claims come in, every lane writes them to its back-end, acknowledgements go out.
+//!
+//! [`engine`] takes claims and keeps them; [`lane`] is one pump's way through them; [`status`] is what the daemon
+//! knows about itself.
 
+pub mod dead_letter;
+mod deliver;
+pub mod durable;
+pub mod engine;
+mod gather;
+pub mod held;
+mod lane;
+mod maintenance;
+pub mod progress;
+pub mod reader;
+pub mod refusals;
+mod relief;
+pub mod replay;
+pub mod report;
+pub mod retry;
+mod shared;
+pub mod spool;
 pub mod status;
+pub mod undecodable;
+
+pub use engine::Engine;

@@ -255,8 +255,8 @@ pub trait Source: Send + Sync {
     /// Reads up to `max_rows` rows from `first_row` on, fewer if they are large; at least one.
     async fn read(&self, claim: &ClaimRef, first_row: u64, max_rows: usize) -> Result<Window, SourceError>;
 
-    /// The lane has finished every row below `cursor`.
-    async fn acknowledge(&self, claim: &ClaimRef, lane: &str, cursor: u64) -> Result<Acknowledged, SourceError>;
+    /// Each of these lanes has finished every row below its cursor.
+    async fn acknowledge(&self, claim: &ClaimRef, cursors: &[(Arc<str>, u64)]) -> Result<Acknowledged, SourceError>;
 
     /// Gives claims back at once, for another instance or the next start.
     async fn release(&self, claims: &[ClaimRef]) -> Result<(), SourceError>;

@@ -52,6 +52,19 @@ pub async fn read_all(source: &dyn Source, claim: &Claim, first: u64) -> Vec<Vec
     rows
 }
 
+/// Acknowledges for one lane, as most tests do.
+#[async_trait]
+pub trait AcknowledgeOne {
+    async fn acknowledge_one(&self, claim: &ClaimRef, lane: &str, cursor: u64) -> Result<Acknowledged, SourceError>;
+}
+
+#[async_trait]
+impl<S: Source + ?Sized> AcknowledgeOne for S {
+    async fn acknowledge_one(&self, claim: &ClaimRef, lane: &str, cursor: u64) -> Result<Acknowledged, SourceError> {
+        self.acknowledge(claim, &[(lane.into(), cursor)]).await
+    }
+}
+
 async fn claim(world: &dyn World, source: &dyn Source, pushed: Vec<Bytes>, names: &[&str]) -> Claim {
     world.push(0, pushed).await;
     source
@@ -122,16 +135,16 @@ async fn a_claim_ends_when_every_lane_is_through(world: &dyn World) {
     let claim = claim(world, &*source, elements(5), &["A", "B"]).await;
     let at = claim.reference();
     assert!(matches!(
-        source.acknowledge(&at, "A", 5).await.unwrap(),
+        source.acknowledge_one(&at, "A", 5).await.unwrap(),
         Acknowledged::Open { .. }
     ));
     assert!(matches!(
-        source.acknowledge(&at, "B", 3).await.unwrap(),
+        source.acknowledge_one(&at, "B", 3).await.unwrap(),
         Acknowledged::Open { .. }
     ));
     // Cursors never go back.
     assert!(matches!(
-        source.acknowledge(&at, "B", 1).await.unwrap(),
+        source.acknowledge_one(&at, "B", 1).await.unwrap(),
         Acknowledged::Open { .. }
     ));
     let list = source.list().await.unwrap();
@@ -140,11 +153,20 @@ async fn a_claim_ends_when_every_lane_is_through(world: &dyn World) {
         BTreeMap::from([("A".to_owned(), 5), ("B".to_owned(), 3)])
     );
     assert!(matches!(
-        source.acknowledge(&at, "C", 5).await,
+        source.acknowledge_one(&at, "C", 5).await,
         Err(SourceError::Refused(_))
     ));
-    assert_eq!(source.acknowledge(&at, "B", 5).await.unwrap(), Acknowledged::Finished);
-    assert!(is_lost(source.acknowledge(&at, "B", 5).await));
+    let both: [(Arc<str>, u64); 2] = [("A".into(), 5), ("B".into(), 4)];
+    assert!(matches!(
+        source.acknowledge(&at, &both).await.unwrap(),
+        Acknowledged::Open { .. }
+    ));
+    assert_eq!(source.list().await.unwrap()[0].cursors["B"], 4);
+    assert_eq!(
+        source.acknowledge_one(&at, "B", 5).await.unwrap(),
+        Acknowledged::Finished
+    );
+    assert!(is_lost(source.acknowledge_one(&at, "B", 5).await));
     assert!(is_lost(source.read(&at, 0, 1).await));
     assert_eq!(source.renew(&[at.clone()], &lanes(&["A"])).await.unwrap(), [at.id]);
     assert!(source.list().await.unwrap().is_empty());
@@ -167,7 +189,7 @@ async fn a_lease_that_is_renewed_is_left_alone(world: &dyn World) {
 async fn a_released_claim_is_taken_over_at_its_cursors(world: &dyn World) {
     let (a, b) = (world.instance("a").await, world.instance("b").await);
     let claim = claim(world, &*a, elements(100), &["A", "B"]).await;
-    a.acknowledge(&claim.reference(), "A", 40).await.unwrap();
+    a.acknowledge_one(&claim.reference(), "A", 40).await.unwrap();
     a.release(&[claim.reference()]).await.unwrap();
     assert!(
         b.take_over(&lanes(&["A"]), &[claim.id]).await.unwrap().is_empty(),
@@ -185,12 +207,12 @@ async fn a_paused_owner_can_neither_read_nor_acknowledge(world: &dyn World) {
     let old = claim(world, &*a, elements(30_000), &["A"]).await;
     a.read(&old.reference(), 0, 100).await.unwrap();
     let new = taken(&*b, &["A"], old.id).await;
-    b.acknowledge(&new.reference(), "A", 25_000).await.unwrap();
+    b.acknowledge_one(&new.reference(), "A", 25_000).await.unwrap();
     assert!(
         is_lost(a.read(&old.reference(), 100, 100).await),
         "rows under numbers that are not theirs"
     );
-    assert!(is_lost(a.acknowledge(&old.reference(), "A", 30_000).await));
+    assert!(is_lost(a.acknowledge_one(&old.reference(), "A", 30_000).await));
     a.release(&[old.reference()]).await.unwrap();
     assert!(
         a.take_over(&lanes(&["A"]), &[]).await.unwrap().is_empty(),
@@ -204,10 +226,10 @@ async fn a_paused_owner_can_neither_read_nor_acknowledge(world: &dyn World) {
         is_lost(b.read(&stale, 25_000, 1).await),
         "an older fence of our own counts no more"
     );
-    assert!(is_lost(b.acknowledge(&stale, "A", 26_000).await));
+    assert!(is_lost(b.acknowledge_one(&stale, "A", 26_000).await));
     assert_eq!(read_all(&*b, &new, 25_000).await, elements(30_000)[25_000..]);
     assert_eq!(
-        b.acknowledge(&new.reference(), "A", 30_000).await.unwrap(),
+        b.acknowledge_one(&new.reference(), "A", 30_000).await.unwrap(),
         Acknowledged::Finished
     );
 }
@@ -215,7 +237,7 @@ async fn a_paused_owner_can_neither_read_nor_acknowledge(world: &dyn World) {
 async fn only_claims_with_rows_for_our_lanes_are_taken_over(world: &dyn World) {
     let (a, b) = (world.instance("a").await, world.instance("b").await);
     let claim = claim(world, &*a, elements(5), &["A", "B"]).await;
-    a.acknowledge(&claim.reference(), "A", 5).await.unwrap();
+    a.acknowledge_one(&claim.reference(), "A", 5).await.unwrap();
     a.release(&[claim.reference()]).await.unwrap();
     assert!(b.take_over(&lanes(&["A", "C"]), &[]).await.unwrap().is_empty());
     assert_eq!(b.take_over(&lanes(&["B"]), &[]).await.unwrap().len(), 1);
@@ -225,13 +247,13 @@ async fn the_head_is_trimmed_and_rows_keep_their_numbers(world: &dyn World) {
     let source = world.instance("a").await;
     let claim = claim(world, &*source, elements(50_000), &["A", "B"]).await;
     let at = claim.reference();
-    source.acknowledge(&at, "A", 45_000).await.unwrap();
+    source.acknowledge_one(&at, "A", 45_000).await.unwrap();
     assert_eq!(
-        source.acknowledge(&at, "B", 19_999).await.unwrap().base_or_len(),
+        source.acknowledge_one(&at, "B", 19_999).await.unwrap().base_or_len(),
         source.usage().await.unwrap().base_of(50_000)
     );
     for cursor in (20_000..=45_000).step_by(1_000) {
-        source.acknowledge(&at, "B", cursor).await.unwrap();
+        source.acknowledge_one(&at, "B", cursor).await.unwrap();
         assert_eq!(read_all(&*source, &claim, cursor).await.len() as u64, 50_000 - cursor);
     }
     assert!(
@@ -337,7 +359,7 @@ async fn spooled_rows_are_remembered(world: &dyn World) {
     let claim = claim(world, &*source, elements(5), &["A"]).await;
     source.note_spooled(&claim.reference(), "A/1", true).await.unwrap();
     source.note_spooled(&claim.reference(), "A/1", true).await.unwrap();
-    source.acknowledge(&claim.reference(), "A", 5).await.unwrap();
+    source.acknowledge_one(&claim.reference(), "A", 5).await.unwrap();
     assert_eq!(source.spooled().await.unwrap(), [(claim.id, Arc::from("A/1"))]);
     source.note_spooled(&claim.reference(), "A/1", false).await.unwrap();
     assert!(source.spooled().await.unwrap().is_empty());
@@ -382,14 +404,14 @@ impl Ledgers for Applied {
 async fn a_restored_claim_is_back_in_order(world: &dyn World) {
     let (a, operator) = (world.instance("a").await, world.instance("operator").await);
     let claimed = claim(world, &*a, elements(3500), &["A", "B"]).await;
-    a.acknowledge(&claimed.reference(), "A", 700).await.unwrap();
+    a.acknowledge_one(&claimed.reference(), "A", 700).await.unwrap();
     let later: Vec<Bytes> = vec![Bytes::from_static(b"later")];
     world.push(0, later.clone()).await;
     let ledgers = Applied(BTreeMap::from([("A", 650), ("B", 700)]));
     let restored = operator.restore(claimed.id, &ledgers, false).await.unwrap();
     assert_eq!((restored.moved, restored.finished), (2800, 700));
     assert!(
-        is_lost(a.acknowledge(&claimed.reference(), "A", 800).await),
+        is_lost(a.acknowledge_one(&claimed.reference(), "A", 800).await),
         "the owner learns of it"
     );
     assert!(operator.list().await.unwrap().is_empty());
@@ -426,9 +448,9 @@ async fn a_restore_that_would_double_is_refused(world: &dyn World) {
 async fn a_lane_can_be_dropped_and_adopted(world: &dyn World) {
     let source = world.instance("a").await;
     let first = claim(world, &*source, elements(10), &["A", "OLD"]).await;
-    source.acknowledge(&first.reference(), "OLD", 4).await.unwrap();
+    source.acknowledge_one(&first.reference(), "OLD", 4).await.unwrap();
     assert_eq!(source.adopt_lane("OLD", "NEW").await.unwrap(), 6);
-    assert!(is_lost(source.acknowledge(&first.reference(), "OLD", 5).await));
+    assert!(is_lost(source.acknowledge_one(&first.reference(), "OLD", 5).await));
     let taken = source.take_over(&lanes(&["NEW"]), &[]).await.unwrap().pop().unwrap();
     assert_eq!(taken.cursors, BTreeMap::from([("A".into(), 0), ("NEW".into(), 4)]));
     assert_eq!(taken.adopted, BTreeMap::from([("NEW".into(), "OLD".into())]));

@@ -209,13 +209,15 @@ impl RedisSource {
         memory.unwritten.remove(&id);
     }
 
-    /// Adds a cursor to those that are to be written, and returns all of the claim's.
-    fn remember(&self, id: ClaimId, lane: &str, cursor: u64) -> BTreeMap<Arc<str>, u64> {
+    /// Adds cursors to those that are to be written, and returns all of the claim's.
+    fn remember(&self, id: ClaimId, cursors: &[(Arc<str>, u64)]) -> BTreeMap<Arc<str>, u64> {
         let mut memory = self.memory();
-        let cursors = memory.unwritten.entry(id).or_default();
-        let known = cursors.get(lane).copied().unwrap_or_default();
-        cursors.insert(lane.into(), known.max(cursor));
-        cursors.clone()
+        let all = memory.unwritten.entry(id).or_default();
+        for (lane, cursor) in cursors {
+            let known = all.entry(lane.clone()).or_default();
+            *known = (*known).max(*cursor);
+        }
+        all.clone()
     }
 
     /// Forgets cursors that are written, unless they have moved on.
@@ -331,12 +333,12 @@ impl Source for RedisSource {
         }
     }
 
-    async fn acknowledge(&self, claim: &ClaimRef, lane: &str, cursor: u64) -> Result<Acknowledged, SourceError> {
+    async fn acknowledge(&self, claim: &ClaimRef, cursors: &[(Arc<str>, u64)]) -> Result<Acknowledged, SourceError> {
         match self.mode()? {
-            Mode::ClaimsWatch => self.acknowledge_by_watch(claim, lane, cursor).await,
-            Mode::Peek => self.acknowledge_peek(claim, lane, cursor).await,
-            Mode::Legacy => self.acknowledge_popped(claim, lane, cursor),
-            Mode::ClaimsScript | Mode::Memory => self.acknowledge_by_script(claim, lane, cursor).await,
+            Mode::ClaimsWatch => self.acknowledge_by_watch(claim, cursors).await,
+            Mode::Peek => self.acknowledge_peek(claim, cursors).await,
+            Mode::Legacy => self.acknowledge_popped(claim, cursors),
+            Mode::ClaimsScript | Mode::Memory => self.acknowledge_by_script(claim, cursors).await,
         }
     }
 

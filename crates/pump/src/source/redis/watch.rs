@@ -229,21 +229,20 @@ impl RedisSource {
     pub(super) async fn acknowledge_by_watch(
         &self,
         claim: &ClaimRef,
-        lane: &str,
-        cursor: u64,
+        cursors: &[(Arc<str>, u64)],
     ) -> Result<Acknowledged, SourceError> {
         let names = self.names_of(&claim.key);
         let [list, state, index] = claim_keys(&names, claim.id);
-        let cursors = self.remember(claim.id, lane, cursor);
+        let all = self.remember(claim.id, cursors);
         let look = pipeline([command("HGETALL", &state, [])]);
         let watched = [state.as_str()];
         let done = self.transact(&state, &watched, &look, |values| {
             let mut found = self.still_ours(claim, values)?;
-            if !found.cursors.contains_key(lane) {
+            if let Some((lane, _)) = cursors.iter().find(|(lane, _)| !found.cursors.contains_key(lane)) {
                 return Err(no_such_lane(claim, lane));
             }
             let mut writes = redis::pipe();
-            for (lane, cursor) in found.advance(&cursors) {
+            for (lane, cursor) in found.advance(&all) {
                 let field = format!("c:{lane}");
                 writes.add_command(command("HSET", &state, [field.as_str(), &cursor.to_string()]));
             }
@@ -271,7 +270,7 @@ impl RedisSource {
             Err(error) if failure::is_full(&error) => {
                 let values = self.link.run_all(&state, &look).await?;
                 let mut found = self.still_ours(claim, &values)?;
-                found.advance(&cursors);
+                found.advance(&all);
                 if found.low() < found.len.unwrap_or_default() {
                     return Err(error);
                 }
@@ -290,7 +289,7 @@ impl RedisSource {
             Ok(Acknowledged::Finished) => self.let_go(claim.id),
             Ok(Acknowledged::Open { base }) => {
                 self.note_base(claim, base);
-                self.written(claim.id, &cursors);
+                self.written(claim.id, &all);
             }
             Err(SourceError::LeaseLost(_)) => return Err(self.lost(claim)),
             Err(_) => {}

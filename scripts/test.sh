@@ -1,0 +1,95 @@
+#!/usr/bin/env bash
+# Everything that must hold, in one command: formatting, lints, tests against real servers, documentation, dependencies, and the
+# golden corpus against the release binary. Installs what it needs. Ends with "N passed, N failed"; logs are in target/test-logs.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+# shellcheck source=scripts/lib.sh
+. scripts/lib.sh
+
+export CARGO_TERM_COLOR=never
+target=${CARGO_TARGET_DIR:-target}
+logs=$PWD/target/test-logs
+passed=0
+failed=0
+broken=()
+
+need_cargo
+install_missing redis-server redis-server redis-cli redis-tools openssl openssl python3 python3 git git
+python3 -c 'import sys; sys.exit(sys.version_info < (3, 11))' || die "python3 is older than 3.11"
+rustfmt --version >/dev/null 2>&1 || rustup component add rustfmt
+cargo clippy --version >/dev/null 2>&1 || rustup component add clippy
+mkdir -p "$logs"
+
+# Add up the pairs "N passed, M failed" that a log reports, or count the step itself when it reports none.
+count() { # count LOG STATUS
+  local ok bad
+  read -r ok bad < <(sed -nE 's/^(test result: [a-zA-Z]+\. )?([0-9]+) passed[;,] ([0-9]+) failed.*/\2 \3/p' "$1" |
+    awk '{ok += $1; bad += $2; n++} END {print (n ? ok : -1), bad + 0}') || true
+  if [ "$ok" -lt 0 ]; then
+    ok=$(($2 == 0)) bad=$(($2 != 0))
+  elif [ "$2" -ne 0 ] && [ "$bad" -eq 0 ]; then
+    bad=1 # it ended before it could count
+  fi
+  passed=$((passed + ok))
+  failed=$((failed + bad))
+}
+
+step() { # step NAME COMMAND...
+  local name=$1 log=$logs/${1// /-}.log status=0 start=$SECONDS
+  shift
+  say "$name"
+  "$@" >"$log" 2>&1 || status=$?
+  count "$log" "$status"
+  if [ "$status" -ne 0 ]; then
+    broken+=("$name")
+    tail -n 80 "$log"
+  else
+    tail -n 1 "$log"
+  fi
+  echo "($name: $((SECONDS - start)) s)"
+}
+
+formatting() { git -c safe.directory="$PWD" ls-files -z '*.rs' | xargs -0 rustfmt --check --edition 2024; }
+documentation() { RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked; }
+dependencies() {
+  if cargo deny --version >/dev/null 2>&1; then
+    cargo deny --offline check licenses bans sources
+  else
+    scripts/check-licences.py
+  fi
+}
+generated_pages() {
+  rm -rf "$logs/sinks"
+  cargo run --quiet --locked -p sinks --bin reference -- "$logs/sinks"
+  diff -r docs/sinks "$logs/sinks" || { echo "docs/sinks is stale: cargo run -p sinks --bin reference -- docs/sinks"; return 1; }
+}
+explained_differences() { # every override is a row of docs/differences.md that names the case
+  local why title status=0
+  for why in tests/golden-overrides/*/*/WHY.md; do
+    title=$(head -n 1 "$why")
+    why=${why#tests/golden-overrides/}
+    grep -F "| $title |" docs/differences.md | grep -qF "${why%/WHY.md}" || { echo "docs/differences.md: no row '$title' that names ${why%/WHY.md}" && status=1; }
+  done
+  return $status
+}
+golden() {
+  tests/golden/golden.py run --pump "$target/release/tyk-pump" --overrides tests/golden-overrides --not-yet tests/golden/not-yet.txt -j "${GOLDEN_JOBS:-6}" files core
+}
+
+step "formatting" formatting
+step "lints" cargo clippy --workspace --all-targets --locked -- -D warnings
+step "tests" cargo test --workspace --locked --no-fail-fast
+step "documentation" documentation
+step "generated pages" generated_pages
+step "explained differences" explained_differences
+step "dependencies" dependencies
+step "release build" cargo build --release --locked -p tyk-pump --bin tyk-pump
+if [ -x "$target/release/tyk-pump" ]; then
+  step "golden corpus" golden
+fi
+
+echo
+grep -hE '^(SKIP|WAIT) ' "$logs"/*.log || true
+for name in "${broken[@]}"; do echo "failed: $name (log: $logs/${name// /-}.log)"; done
+echo "$passed passed, $failed failed"
+[ "$failed" -eq 0 ]
