@@ -1,5 +1,5 @@
 //! Real servers for tests, on free ports, stopped when the test ends.
-#![allow(dead_code)] // every test binary uses another part
+#![allow(dead_code, unreachable_pub)] // every test binary uses another part
 
 use std::{
     net::TcpListener,
@@ -47,15 +47,16 @@ pub struct Server {
 impl Server {
     /// `None`, with the reason printed, when what it needs is not installed.
     fn start(script: &str, port: u16, arguments: &[&str]) -> Option<Server> {
-        let program = "redis-server";
-        if !Command::new(program)
-            .arg("--version")
-            .output()
-            .is_ok_and(|output| output.status.success())
-        {
-            let test = std::thread::current().name().unwrap_or("test").to_owned();
-            println!("SKIPPED {test}: {program} is not installed (apt-get install redis-server)");
-            return None;
+        for (program, package) in [
+            ("redis-server", "redis-server"),
+            ("redis-cli", "redis-tools"),
+            ("openssl", "openssl"),
+        ] {
+            if Command::new(program).arg("--version").output().is_err() {
+                let test = std::thread::current().name().unwrap_or("test").to_owned();
+                println!("SKIPPED {test}: {program} is not installed (apt-get install {package})");
+                return None;
+            }
         }
         let server = Server {
             script: services().join(script),

@@ -168,7 +168,10 @@ async fn a_claim_ends_when_every_lane_is_through(world: &dyn World) {
     );
     assert!(is_lost(source.acknowledge_one(&at, "B", 5).await));
     assert!(is_lost(source.read(&at, 0, 1).await));
-    assert_eq!(source.renew(&[at.clone()], &lanes(&["A"])).await.unwrap(), [at.id]);
+    assert_eq!(
+        source.renew(std::slice::from_ref(&at), &lanes(&["A"])).await.unwrap(),
+        [at.id]
+    );
     assert!(source.list().await.unwrap().is_empty());
 }
 

@@ -70,7 +70,7 @@ impl RedisSource {
         lanes: &[Arc<str>],
     ) -> Result<Option<Claim>, SourceError> {
         let names = self.names_of(key);
-        let id = ClaimId(ulid::Ulid::new());
+        let id = self.new_id();
         let keys = [list.to_owned(), names.claim(id), names.state(id), names.index()];
         let mut arguments = vec![argument(id), argument(&self.owner_text), argument(self.lease_ms())];
         arguments.extend([argument("src"), argument(&key.name)]);

@@ -147,7 +147,8 @@ impl Link {
     }
 
     /// Puts a connection back whose replies have all been read.
-    pub(super) fn give_back(&self, taken: Taken<Connection>) {
+    pub(super) fn give_back(&self, mut taken: Taken<Connection>) {
+        taken.connection.shed();
         let mut pools = self.pools();
         let idle = pools.windows.entry(taken.node).or_default();
         if idle.len() < IDLE {

@@ -74,8 +74,9 @@ struct Held {
     pace: Pace,
 }
 
-#[derive(Default)]
 struct Memory {
+    /// Ids that grow within this process, so that claims sort in the order in which they were made.
+    ids: ulid::Generator,
     chosen: Option<Chosen>,
     fleet: Option<Arc<str>>,
     held: HashMap<ClaimId, Held>,
@@ -114,7 +115,14 @@ impl RedisSource {
             lease: delivery.lease,
             delivery: delivery.clone(),
             lists,
-            memory: Mutex::default(),
+            memory: Mutex::new(Memory {
+                ids: ulid::Generator::new(),
+                chosen: None,
+                fleet: None,
+                held: HashMap::new(),
+                unwritten: HashMap::new(),
+                paces: HashMap::new(),
+            }),
             local: Local::default(),
         })
     }
@@ -145,6 +153,10 @@ impl RedisSource {
             .as_ref()
             .map(|chosen| chosen.reason.clone())
             .unwrap_or_default()
+    }
+
+    fn new_id(&self) -> ClaimId {
+        ClaimId(self.memory().ids.generate().unwrap_or_else(|_| ulid::Ulid::new()))
     }
 
     fn lease_ms(&self) -> u64 {
@@ -234,7 +246,7 @@ impl RedisSource {
     /// Lets go of a claim, unless it has been taken over by ourselves in the meantime.
     fn lost(&self, claim: &ClaimRef) -> SourceError {
         let mut memory = self.memory();
-        if memory.held.get(&claim.id).is_some_and(|held| held.fence == claim.fence) {
+        if memory.held.get(&claim.id).is_none_or(|held| held.fence == claim.fence) {
             memory.held.remove(&claim.id);
             memory.unwritten.remove(&claim.id);
         }

@@ -1,6 +1,6 @@
 //! Claims for users who may not run scripts: WATCH, look, MULTI, EXEC, on a connection of its own.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use analytics::{ClaimId, Key};
 use redis::{Pipeline, Value, cmd};
@@ -112,7 +112,7 @@ impl RedisSource {
                 return Err(SourceError::NotAList { key, found });
             }
         }
-        let id = ClaimId(ulid::Ulid::new());
+        let id = self.new_id();
         let [list, state, index] = claim_keys(&names, id);
         let now = self.now_ms(&index).await?;
         let mut fields = cmd("HMSET");
@@ -267,22 +267,7 @@ impl RedisSource {
             })
         });
         let done = match done.await {
-            Err(error) if failure::is_full(&error) => {
-                let values = self.link.run_all(&state, &look).await?;
-                let mut found = self.still_ours(claim, &values)?;
-                found.advance(&all);
-                if found.low() < found.len.unwrap_or_default() {
-                    return Err(error);
-                }
-                // Safe without a transaction: every lane is through, whoever owns the claim by now.
-                first_error(
-                    &self
-                        .link
-                        .run_all(&state, &removal(claim, &list, &state, &index))
-                        .await?,
-                )?;
-                Ok(Acknowledged::Finished)
-            }
+            Err(error) if failure::is_full(&error) => self.remove_when_full(claim, &look, &all, error).await,
             other => other,
         };
         match done {
@@ -295,6 +280,27 @@ impl RedisSource {
             Err(_) => {}
         }
         done
+    }
+
+    /// Removes a claim whose lanes are all through, as far as this instance knows; else the error stays.
+    async fn remove_when_full(
+        &self,
+        claim: &ClaimRef,
+        look: &Pipeline,
+        cursors: &BTreeMap<Arc<str>, u64>,
+        error: SourceError,
+    ) -> Result<Acknowledged, SourceError> {
+        let [list, state, index] = claim_keys(&self.names_of(&claim.key), claim.id);
+        let values = self.link.run_all(&state, look).await?;
+        let mut found = self.still_ours(claim, &values)?;
+        found.advance(cursors);
+        if found.low() < found.len.unwrap_or_default() {
+            return Err(error);
+        }
+        // Safe without a transaction: every lane is through, whoever owns the claim by now.
+        let removal = removal(claim, &list, &state, &index);
+        first_error(&self.link.run_all(&state, &removal).await?)?;
+        Ok(Acknowledged::Finished)
     }
 
     /// The state out of a look, if the claim is still ours.

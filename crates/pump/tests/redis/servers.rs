@@ -1,18 +1,14 @@
 //! The source against Redis Cluster, Sentinel and TLS.
 
-#![allow(clippy::unwrap_used, clippy::expect_used)]
-
-mod support;
-
 use std::{path::PathBuf, time::Duration};
 
-use async_trait::async_trait;
-use bytes::Bytes;
-use support::{
-    Server,
+use crate::support::{
+    self, Server,
     promises::{self, AcknowledgeOne, LEASE, World, elements, lanes, read_all},
     until,
 };
+use async_trait::async_trait;
+use bytes::Bytes;
 use tyk_pump::{
     config::{ModeChoice, RedisSettings, RedisTopology, Secret, TlsSettings, TlsVersion},
     source::{Acknowledged, Mode, Source, SourceError, redis::RedisSource},

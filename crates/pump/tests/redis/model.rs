@@ -1,18 +1,14 @@
 //! Random walks through the claim protocol on a real Redis: two instances that read, write, acknowledge, sleep, crash
 //! and take over at any moment. One lane's back-end keeps a ledger, the other's does not.
 
-#![allow(clippy::unwrap_used, clippy::expect_used)]
-
-mod support;
-
 use std::{collections::BTreeSet, time::Duration};
 
-use bytes::Bytes;
-use rand::{Rng, SeedableRng, rngs::StdRng};
-use support::{
-    Server,
+use crate::support::{
+    self, Server,
     promises::{AcknowledgeOne, lanes},
 };
+use bytes::Bytes;
+use rand::{Rng, SeedableRng, rngs::StdRng};
 use tyk_pump::{
     config::{ModeChoice, RedisSettings, Secret},
     source::{Claim, Source, SourceError, redis::RedisSource},
