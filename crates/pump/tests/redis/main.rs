@@ -1,6 +1,7 @@
 //! The source against real servers.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod beside;
 mod claims;
 mod model;
 mod modes;

@@ -96,7 +96,7 @@ pub async fn hold<W: World>(world: impl AsyncFn() -> W) {
     a_paused_owner_can_neither_read_nor_acknowledge(&world().await).await;
     only_claims_with_rows_for_our_lanes_are_taken_over(&world().await).await;
     the_head_is_trimmed_and_rows_keep_their_numbers(&world().await).await;
-    dead_letters_are_kept_once_and_the_oldest_go(&world().await).await;
+    dead_letters_are_kept_once_and_the_oldest_go(&*world().await.instance("a").await).await;
     spooled_rows_are_remembered(&world().await).await;
     claims_are_reported(&world().await).await;
     if world().await.operable() {
@@ -307,8 +307,7 @@ fn letter(lane: &str, row: u64, at_ms: u64) -> DeadLetter {
     }
 }
 
-async fn dead_letters_are_kept_once_and_the_oldest_go(world: &dyn World) {
-    let source = world.instance("a").await;
+pub async fn dead_letters_are_kept_once_and_the_oldest_go(source: &dyn Source) {
     let roomy = DeadLimits {
         count: 100,
         bytes: 1 << 20,
