@@ -90,7 +90,14 @@ pub fn switch(form: LogForm) {
 pub fn fatal(prefix: &str, text: &str) {
     let fields = [("prefix", Value::Text(prefix.as_bytes()))];
     let mut line = Vec::new();
-    logrus::write_line(&mut line, FORM.format(), LogLevel::Fatal, now(), text.as_bytes(), &fields);
+    logrus::write_line(
+        &mut line,
+        FORM.format(),
+        LogLevel::Fatal,
+        now(),
+        text.as_bytes(),
+        &fields,
+    );
     write_stderr(&line);
 }
 
@@ -118,7 +125,9 @@ fn write_stderr(line: &[u8]) {
 }
 
 fn now() -> Time {
-    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    let since = SystemTime::now()
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .unwrap_or_default();
     Time {
         seconds: i64::try_from(since.as_secs()).unwrap_or(i64::MAX),
         nanos: since.subsec_nanos(),
@@ -144,19 +153,34 @@ fn log_level(level: &Level) -> Option<LogLevel> {
 
 impl<S: Subscriber, W: Fn(&[u8]) + 'static> Layer<S> for LogLayer<W> {
     fn enabled(&self, metadata: &Metadata<'_>, _: Context<'_, S>) -> bool {
-        let Some(level) = log_level(metadata.level()) else { return false };
+        let Some(level) = log_level(metadata.level()) else {
+            return false;
+        };
         let crate_name = metadata.target().split("::").next().unwrap_or_default();
         let own = OWN.contains(&crate_name);
         metadata.is_event() && self.form.allows(level) && (own || level <= LogLevel::Warning)
     }
 
     fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
-        let Some(level) = log_level(event.metadata().level()) else { return };
+        let Some(level) = log_level(event.metadata().level()) else {
+            return;
+        };
         let mut entry = Entry::default();
         event.record(&mut entry);
-        let fields: Vec<(&str, Value<'_>)> = entry.fields.iter().map(|(name, value)| (*name, value.borrowed())).collect();
+        let fields: Vec<(&str, Value<'_>)> = entry
+            .fields
+            .iter()
+            .map(|(name, value)| (*name, value.borrowed()))
+            .collect();
         let mut line = Vec::with_capacity(256);
-        logrus::write_line(&mut line, self.form.format(), level, now(), entry.message.as_bytes(), &fields);
+        logrus::write_line(
+            &mut line,
+            self.form.format(),
+            level,
+            now(),
+            entry.message.as_bytes(),
+            &fields,
+        );
         (self.write)(&line);
     }
 }
@@ -292,7 +316,10 @@ mod tests {
         };
         let messages = |level| -> Vec<String> {
             let lines = lines(form(LogFormat::Text, level), log);
-            lines.iter().map(|line| line.split_once("message=").unwrap().1.to_owned()).collect()
+            lines
+                .iter()
+                .map(|line| line.split_once("message=").unwrap().1.to_owned())
+                .collect()
         };
         assert_eq!(messages(LogLevel::Error), ["e"]);
         assert_eq!(messages(LogLevel::Warning), ["e", "w", "\"foreign warning\""]);

@@ -9,7 +9,10 @@ fn is_fresh(file: &str, content: &str) {
         std::fs::write(&path, content).unwrap();
     }
     let stored = std::fs::read_to_string(&path).unwrap_or_default();
-    assert!(stored == content, "docs/{file} is stale: run `UPDATE=1 cargo test -p tyk-pump --test config_reference`");
+    assert!(
+        stored == content,
+        "docs/{file} is stale: run `UPDATE=1 cargo test -p tyk-pump --test config_reference`"
+    );
 }
 
 #[test]

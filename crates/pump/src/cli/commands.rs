@@ -9,9 +9,18 @@ use crate::load::LoadOptions;
 
 /// Names and what they are for, as the help text lists them.
 pub(super) const COMMANDS: &[(&str, &str)] = &[
-    ("check", "reads the configuration strictly and says everything that is wrong"),
-    ("load", "pushes records into Redis as a gateway does, for trials and benchmarks"),
-    ("claims", "lists, gives back or drops records that are claimed and not delivered"),
+    (
+        "check",
+        "reads the configuration strictly and says everything that is wrong",
+    ),
+    (
+        "load",
+        "pushes records into Redis as a gateway does, for trials and benchmarks",
+    ),
+    (
+        "claims",
+        "lists, gives back or drops records that are claimed and not delivered",
+    ),
     ("dlq", "lists, sends again or drops records that a back-end refused"),
     ("lane", "lets a paused pump go on"),
 ];
@@ -191,9 +200,13 @@ mod tests {
     fn every_command_is_understood() {
         Root::command().debug_assert();
         assert_eq!(COMMANDS.len(), Root::command().get_subcommands().count());
-        let Invocation::Command(Command::Check(options)) = run("check") else { panic!() };
+        let Invocation::Command(Command::Check(options)) = run("check") else {
+            panic!()
+        };
         assert_eq!(options.file.conf, PathBuf::from("pump.conf"));
-        let Invocation::Command(Command::Check(options)) = run("check -c x.conf") else { panic!() };
+        let Invocation::Command(Command::Check(options)) = run("check -c x.conf") else {
+            panic!()
+        };
         assert_eq!(options.file.conf, PathBuf::from("x.conf"));
         for line in [
             "load --records 10",
@@ -212,11 +225,28 @@ mod tests {
 
     #[test]
     fn help_is_output_and_mistakes_are_errors() {
-        let Invocation::Print(help) = run("claims --help") else { panic!() };
-        assert!(help.stdout.contains("Usage: tyk-pump claims <COMMAND>") && help.code == 0, "{}", help.stdout);
-        for line in ["claims", "claims drop", "check extra", "dlq list --limit x", "lane accept-refusals"] {
-            let Invocation::Print(printed) = run(line) else { panic!("{line}") };
-            assert!(printed.code == 1 && !printed.stderr.is_empty() && printed.stdout.is_empty(), "{line}");
+        let Invocation::Print(help) = run("claims --help") else {
+            panic!()
+        };
+        assert!(
+            help.stdout.contains("Usage: tyk-pump claims <COMMAND>") && help.code == 0,
+            "{}",
+            help.stdout
+        );
+        for line in [
+            "claims",
+            "claims drop",
+            "check extra",
+            "dlq list --limit x",
+            "lane accept-refusals",
+        ] {
+            let Invocation::Print(printed) = run(line) else {
+                panic!("{line}")
+            };
+            assert!(
+                printed.code == 1 && !printed.stderr.is_empty() && printed.stdout.is_empty(),
+                "{line}"
+            );
         }
     }
 }

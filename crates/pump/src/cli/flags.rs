@@ -125,7 +125,10 @@ pub(super) fn parse(program: &str, arguments: &[String]) -> Invocation {
 }
 
 fn stdout(text: String) -> Printed {
-    Printed { stdout: text, ..Printed::default() }
+    Printed {
+        stdout: text,
+        ..Printed::default()
+    }
 }
 
 fn stderr(text: String, code: u8) -> Printed {
@@ -190,7 +193,9 @@ impl Tokens {
         if let Some(text) = self.pushed.take() {
             return Token::Argument(text);
         }
-        let Some(argument) = self.arguments.pop_front() else { return Token::End };
+        let Some(argument) = self.arguments.pop_front() else {
+            return Token::End;
+        };
         if self.plain {
             return Token::Argument(argument);
         }
@@ -210,7 +215,9 @@ impl Tokens {
             && let Some(letter) = letters.chars().next()
         {
             let rest = letters.get(letter.len_utf8()..).unwrap_or_default();
-            let takes_value = FLAGS.iter().any(|flag| flag.short == Some(letter) && flag.takes != Takes::Nothing);
+            let takes_value = FLAGS
+                .iter()
+                .any(|flag| flag.short == Some(letter) && flag.takes != Takes::Nothing);
             if takes_value && !rest.is_empty() {
                 self.pushed = Some(rest.to_owned());
             } else if !rest.is_empty() {
@@ -234,7 +241,9 @@ impl Tokens {
                     std::io::ErrorKind::PermissionDenied => "permission denied".to_owned(),
                     _ => error.to_string(),
                 };
-                return Token::Unreadable(format!("failed to open arguments file \"{file}\": open {file}: {reason}"));
+                return Token::Unreadable(format!(
+                    "failed to open arguments file \"{file}\": open {file}: {reason}"
+                ));
             }
         };
         let lines: Vec<&str> = text.lines().filter(|line| !line.starts_with('#')).collect();
@@ -311,15 +320,37 @@ mod tests {
 
     #[test]
     fn every_form_of_a_flag_is_understood() {
-        for form in [&["--conf=x"][..], &["--conf", "x"], &["-c", "x"], &["-cx"], &["--no-debug", "-c", "x"]] {
-            assert_eq!(options(form), RunOptions { conf: PathBuf::from("x"), ..RunOptions::default() }, "{form:?}");
+        for form in [
+            &["--conf=x"][..],
+            &["--conf", "x"],
+            &["-c", "x"],
+            &["-cx"],
+            &["--no-debug", "-c", "x"],
+        ] {
+            assert_eq!(
+                options(form),
+                RunOptions {
+                    conf: PathBuf::from("x"),
+                    ..RunOptions::default()
+                },
+                "{form:?}"
+            );
         }
         assert_eq!(options(&["--conf="]).conf, PathBuf::from(""));
         assert_eq!(options(&["-c=x"]).conf, PathBuf::from("=x"));
         assert_eq!(options(&["--conf=a=b"]).conf, PathBuf::from("a=b"));
         let all = options(&[
-            "--demo=org", "--demo-api", "api", "--demo-api-version", "v2", "--demo-track-path", "--demo-days=12.7",
-            "--demo-records-per-hour", "1e2", "--demo-future-data", "--debug",
+            "--demo=org",
+            "--demo-api",
+            "api",
+            "--demo-api-version",
+            "v2",
+            "--demo-track-path",
+            "--demo-days=12.7",
+            "--demo-records-per-hour",
+            "1e2",
+            "--demo-future-data",
+            "--debug",
         ]);
         let expected = RunOptions {
             demo: "org".to_owned(),
@@ -353,10 +384,16 @@ mod tests {
             (&["--demo-days", "-5"], "expected argument for flag '--demo-days'"),
             (&["-c", "a", "--conf=b"], "flag 'conf' cannot be repeated"),
             (&["--debug", "--no-debug"], "flag 'debug' cannot be repeated"),
-            (&["--demo-days=abc"], "strconv.ParseFloat: parsing \"abc\": invalid syntax"),
+            (
+                &["--demo-days=abc"],
+                "strconv.ParseFloat: parsing \"abc\": invalid syntax",
+            ),
             (&["--demo-days="], "strconv.ParseFloat: parsing \"\": invalid syntax"),
             (&["-h", "--bogus"], "unknown long flag '--bogus'"),
-            (&["@nofile"], "failed to open arguments file \"nofile\": open nofile: no such file or directory"),
+            (
+                &["@nofile"],
+                "failed to open arguments file \"nofile\": open nofile: no such file or directory",
+            ),
         ] {
             assert_eq!(problem(arguments), text, "{arguments:?}");
         }
@@ -365,18 +402,41 @@ mod tests {
     #[test]
     fn version_and_help_answer_on_the_error_output() {
         let version = Invocation::Print(stderr(format!("{}\n", crate::VERSION), 0));
-        for form in [&["--version"][..], &["--version", "--bogus"], &["--no-version"], &["--help", "--version"]] {
+        for form in [
+            &["--version"][..],
+            &["--version", "--bogus"],
+            &["--no-version"],
+            &["--help", "--version"],
+        ] {
             assert_eq!(format!("{:?}", run(form)), format!("{version:?}"), "{form:?}");
         }
         assert_eq!(problem(&["--bogus", "--version"]), "unknown long flag '--bogus'");
         for form in [&["--help"][..], &["-h"], &["--no-help"], &["--help", "-ca", "-cb"]] {
-            let Invocation::Print(printed) = run(form) else { panic!("{form:?}") };
-            assert!(printed.stderr.starts_with("usage: tyk-pump [<flags>]\n\nFlags:\n  -h, --help "), "{form:?}");
+            let Invocation::Print(printed) = run(form) else {
+                panic!("{form:?}")
+            };
+            assert!(
+                printed
+                    .stderr
+                    .starts_with("usage: tyk-pump [<flags>]\n\nFlags:\n  -h, --help "),
+                "{form:?}"
+            );
             assert_eq!((printed.stdout.as_str(), printed.code), ("", 0));
         }
-        for form in ["--help-long", "--help-man", "--completion-script-bash", "--completion-script-zsh", "--completion-bash"] {
-            let Invocation::Print(printed) = run(&[form]) else { panic!("{form}") };
-            assert!(!printed.stdout.is_empty() && printed.stderr.is_empty() && printed.code == 0, "{form}");
+        for form in [
+            "--help-long",
+            "--help-man",
+            "--completion-script-bash",
+            "--completion-script-zsh",
+            "--completion-bash",
+        ] {
+            let Invocation::Print(printed) = run(&[form]) else {
+                panic!("{form}")
+            };
+            assert!(
+                !printed.stdout.is_empty() && printed.stderr.is_empty() && printed.code == 0,
+                "{form}"
+            );
         }
     }
 

@@ -7,9 +7,8 @@ mod usage;
 
 use std::{ffi::OsString, path::Path};
 
-pub use commands::{CheckOptions, ClaimsCommand, ConfOption, Command, DeadLetterCommand, LaneCommand};
+pub use commands::{CheckOptions, ClaimsCommand, Command, ConfOption, DeadLetterCommand, LaneCommand};
 pub use flags::RunOptions;
-
 
 /// What the command line asks for.
 #[derive(Clone, Debug)]
@@ -35,14 +34,19 @@ pub struct Printed {
 
 /// Understands the arguments of the process, its own name first. Bytes that are no UTF-8 become U+FFFD.
 pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Invocation {
-    let mut arguments = arguments.into_iter().map(|argument| argument.to_string_lossy().into_owned());
+    let mut arguments = arguments
+        .into_iter()
+        .map(|argument| argument.to_string_lossy().into_owned());
     let name = arguments.next().unwrap_or_default();
-    let program = Path::new(&name).file_name().map(|file| file.to_string_lossy().into_owned());
-    let program = program.filter(|file| !file.is_empty()).unwrap_or_else(|| "tyk-pump".to_owned());
+    let program = Path::new(&name)
+        .file_name()
+        .map(|file| file.to_string_lossy().into_owned());
+    let program = program
+        .filter(|file| !file.is_empty())
+        .unwrap_or_else(|| "tyk-pump".to_owned());
     let arguments: Vec<String> = arguments.collect();
     if arguments.first().is_some_and(|first| commands::is_command(first)) {
         return commands::parse(&program, &arguments);
     }
     flags::parse(&program, &arguments)
 }
-

@@ -40,7 +40,9 @@ fn text(program: &str, hidden: bool) -> String {
 
 /// `  -c, --conf="pump.conf"`
 fn left(flag: &Flag) -> String {
-    let short = flag.short.map_or_else(|| "    ".to_owned(), |letter| format!("-{letter}, "));
+    let short = flag
+        .short
+        .map_or_else(|| "    ".to_owned(), |letter| format!("-{letter}, "));
     let value = match flag.takes {
         Takes::Nothing => String::new(),
         Takes::Text | Takes::Number => format!("={}", flag.default),
@@ -66,8 +68,14 @@ fn wrap(text: &str, width: usize) -> Vec<String> {
 
 /// A man page.
 pub(super) fn man(program: &str) -> String {
-    let mut page = format!(".TH {program} 1 \"\" \"{}\" \"\"\n.SH \"NAME\"\n{program}\n", crate::VERSION);
-    let _ = writeln!(page, ".SH \"SYNOPSIS\"\n.TP\n\\fB{program} [<flags>]\\fR\n.SH \"OPTIONS\"");
+    let mut page = format!(
+        ".TH {program} 1 \"\" \"{}\" \"\"\n.SH \"NAME\"\n{program}\n",
+        crate::VERSION
+    );
+    let _ = writeln!(
+        page,
+        ".SH \"SYNOPSIS\"\n.TP\n\\fB{program} [<flags>]\\fR\n.SH \"OPTIONS\""
+    );
     for flag in FLAGS.iter().filter(|flag| !flag.hidden) {
         let names = left(flag).trim().replace('-', "\\-");
         let _ = writeln!(page, ".TP\n\\fB{names}\\fR\n{}", flag.help);
@@ -81,14 +89,22 @@ pub(super) fn man(program: &str) -> String {
 
 /// Candidates for the last word on the command line.
 pub(super) fn completions(arguments: &[String]) -> String {
-    let asked = arguments.iter().position(|argument| argument == "--completion-bash").map_or(0, |at| at + 1);
+    let asked = arguments
+        .iter()
+        .position(|argument| argument == "--completion-bash")
+        .map_or(0, |at| at + 1);
     let words = arguments.get(asked..).unwrap_or_default();
     let last = words.last().map(String::as_str).unwrap_or_default();
     let mut candidates: Vec<String> = Vec::new();
     if words.len() <= 1 {
         candidates.extend(COMMANDS.iter().map(|(name, _)| (*name).to_owned()));
     }
-    candidates.extend(FLAGS.iter().filter(|flag| !flag.hidden).map(|flag| format!("--{}", flag.long)));
+    candidates.extend(
+        FLAGS
+            .iter()
+            .filter(|flag| !flag.hidden)
+            .map(|flag| format!("--{}", flag.long)),
+    );
     candidates.retain(|candidate| candidate.starts_with(last));
     candidates.iter().map(|candidate| format!("{candidate}\n")).collect()
 }

@@ -68,9 +68,17 @@ pub fn page() -> String {
     let mut page = HEAD.to_owned();
     for (title, about, section) in [
         ("Global keys", "", &TOP),
-        ("Redis: `analytics_storage_config`", "The prefixes `TYK_PMP_REDIS_` and, before it, `TYK_PMP_TEMPORAL_STORAGE_` work too and go before this one.", &STORAGE),
+        (
+            "Redis: `analytics_storage_config`",
+            "The prefixes `TYK_PMP_REDIS_` and, before it, `TYK_PMP_TEMPORAL_STORAGE_` work too and go before this one.",
+            &STORAGE,
+        ),
         ("Delivery: `delivery`", "Additions of this pump.", &DELIVERY),
-        ("Uptime data: `uptime_pump_config`", "The uptime pump runs when a destination is named and `dont_purge_uptime_data` is not true; else uptime data stays in Redis.", &UPTIME),
+        (
+            "Uptime data: `uptime_pump_config`",
+            "The uptime pump runs when a destination is named and `dont_purge_uptime_data` is not true; else uptime data stays in Redis.",
+            &UPTIME,
+        ),
         ("A pump: `pumps.<name>`", "`meta` holds the options of its kind.", &PUMP),
     ] {
         let _ = writeln!(page, "\n## {title}\n");
@@ -97,7 +105,12 @@ fn row(section: &Section, setting: &Setting) -> String {
         "" => String::new(),
         env => format!("`{prefix}{env}`"),
     };
-    format!("| `{}` | {} | {default} | {variable} | {} |\n", setting.key, setting.kind.words(), setting.doc)
+    format!(
+        "| `{}` | {} | {default} | {variable} | {} |\n",
+        setting.key,
+        setting.kind.words(),
+        setting.doc
+    )
 }
 
 /// The JSON schema of a configuration file.
@@ -110,10 +123,18 @@ pub fn json_schema() -> Value {
         "type": "object",
         "properties": {"type": {"type": "string"}, "required": {"type": "boolean"}, "config": {"type": "object"}},
     });
-    put(&mut properties, "kv", json!({"type": "object", "properties": {"stores": {"type": "object", "additionalProperties": store}}}));
+    put(
+        &mut properties,
+        "kv",
+        json!({"type": "object", "properties": {"stores": {"type": "object", "additionalProperties": store}}}),
+    );
     let mut pump = object(&PUMP);
     let types: Vec<&str> = sinks::SINKS.iter().map(|spec| spec.name).collect();
-    put(&mut pump, "type", json!({"type": "string", "description": "Kind of back-end.", "examples": types}));
+    put(
+        &mut pump,
+        "type",
+        json!({"type": "string", "description": "Kind of back-end.", "examples": types}),
+    );
     let meta: Vec<Value> = sinks::SINKS
         .iter()
         .filter(|spec| spec.is_built())
@@ -124,15 +145,26 @@ pub fn json_schema() -> Value {
             })
         })
         .collect();
-    put(&mut pump, "meta", json!({"type": "object", "description": "Options of the back-end."}));
+    put(
+        &mut pump,
+        "meta",
+        json!({"type": "object", "description": "Options of the back-end."}),
+    );
     let mut pump = closed(pump);
     if let Value::Object(pump) = &mut pump {
         pump.insert("allOf".to_owned(), Value::Array(meta));
     }
-    put(&mut properties, "pumps", json!({"type": "object", "additionalProperties": pump}));
+    put(
+        &mut properties,
+        "pumps",
+        json!({"type": "object", "additionalProperties": pump}),
+    );
     let mut schema = closed(properties);
     if let Value::Object(schema) = &mut schema {
-        schema.insert("$schema".to_owned(), "https://json-schema.org/draft/2020-12/schema".into());
+        schema.insert(
+            "$schema".to_owned(),
+            "https://json-schema.org/draft/2020-12/schema".into(),
+        );
         schema.insert("title".to_owned(), "Configuration of tyk-pump".into());
     }
     schema
