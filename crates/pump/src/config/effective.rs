@@ -435,7 +435,9 @@ fn uptime(config: &Config, inherited: &Inherited, findings: &mut Findings) -> Op
         ),
         _ => ("mongo", !values.text("mongo_url").is_empty()),
     };
-    let given = ["type", "connection_string"].into_iter().any(|key| !values.text(key).is_empty());
+    let given = ["type", "connection_string"]
+        .into_iter()
+        .any(|key| !values.text(key).is_empty());
     if !named && given && kind == "mongo" {
         let sql = if chosen.is_empty() { values.text("type") } else { chosen }.to_lowercase();
         let text = format!(

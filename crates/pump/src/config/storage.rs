@@ -164,7 +164,8 @@ fn host_address(values: &Values, default_port: i64, findings: &mut Findings) -> 
         (host, Some(port)) => Some(format!("{}:{port}", bracketed(host))),
         (host, None) => {
             if !values.is_unusable("port") {
-                let text = format!("{KEY}.port is missing – using {host}:{default_port}; write \"port\": {default_port}");
+                let text =
+                    format!("{KEY}.port is missing – using {host}:{default_port}; write \"port\": {default_port}");
                 findings.mistake(values.place("host"), text);
             }
             Some(format!("{}:{default_port}", bracketed(host)))
