@@ -29,7 +29,9 @@ fn print(printed: &Printed) -> ExitCode {
 }
 
 fn run(options: RunOptions) -> ExitCode {
-    let Some(settings) = load(&options) else { return ExitCode::FAILURE };
+    let Some(settings) = load(&options) else {
+        return ExitCode::FAILURE;
+    };
     let demo = demo(&options);
     tracing::info!(prefix = "main", "## Tyk Pump, {} ##", tyk_pump::VERSION);
     let ended = runtime().and_then(|runtime| runtime.block_on(app::run(settings, demo)));
@@ -54,7 +56,7 @@ fn runtime() -> Result<tokio::runtime::Runtime, Fatal> {
 /// Reads the configuration and starts the log. `None`: it is unusable, and the log says why.
 fn load(options: &RunOptions) -> Option<Settings> {
     let request = Request::of_process(options.conf.clone(), options.debug);
-    if logging::start(config::first_level(&request.environment, options.debug)).is_err() {
+    if logging::start(config::load::first_level(&request.environment, options.debug)).is_err() {
         return None;
     }
     let loaded = config::load(&request);

@@ -31,7 +31,10 @@ const REMOVED_AT_ONCE: usize = 1_000;
 /// The configuration is unusable, or Redis, the daemon or a back-end cannot be reached or refuses.
 pub async fn run(command: Command, out: &mut dyn Write) -> anyhow::Result<bool> {
     match command {
-        Command::Check(options) => Ok(config::check(&Request::of_process(options.file.conf, false), out)?),
+        Command::Check(options) => Ok(config::check::check(
+            &Request::of_process(options.file.conf, false),
+            out,
+        )?),
         Command::Load(options) => {
             let configured = match &options.conf {
                 Some(conf) => Some(settings(conf)?.redis),
@@ -45,7 +48,10 @@ pub async fn run(command: Command, out: &mut dyn Write) -> anyhow::Result<bool> 
         Command::Lane(LaneCommand::AcceptRefusals { file, pump }) => {
             let settings = settings(&file.conf)?;
             client::accept_refusals(settings.health_port, &pump).await?;
-            writeln!(out, "pump {pump} goes on; what its back-end refuses becomes dead letters until a record is accepted")?;
+            writeln!(
+                out,
+                "pump {pump} goes on; what its back-end refuses becomes dead letters until a record is accepted"
+            )?;
             Ok(true)
         }
     }
@@ -53,7 +59,10 @@ pub async fn run(command: Command, out: &mut dyn Write) -> anyhow::Result<bool> 
 
 fn settings(conf: &Path) -> anyhow::Result<Settings> {
     let loaded = config::load(&Request::of_process(PathBuf::from(conf), false));
-    let fatal = loaded.findings.iter().find(|finding| finding.severity == Severity::Fatal);
+    let fatal = loaded
+        .findings
+        .iter()
+        .find(|finding| finding.severity == Severity::Fatal);
     match (loaded.settings, fatal) {
         (Some(settings), None) => Ok(settings),
         (_, Some(finding)) => bail!("{}", finding.text.trim_end()),
@@ -81,7 +90,10 @@ async fn claims(command: ClaimsCommand, out: &mut dyn Write) -> anyhow::Result<b
                 writeln!(out, "no claims")?;
             }
         }
-        ClaimsCommand::Restore { file, accept_duplicates } => {
+        ClaimsCommand::Restore {
+            file,
+            accept_duplicates,
+        } => {
             let settings = settings(&file.conf)?;
             let source = open(&settings).await?;
             return restore(&settings, &*source, accept_duplicates, out).await;
@@ -103,7 +115,14 @@ fn print_claim(claim: &ClaimReport, out: &mut dyn Write) -> anyhow::Result<()> {
         left if left > 0 => format!("leased for {} s", left / 1000),
         _ => "free to be taken up".to_owned(),
     };
-    writeln!(out, "{} {} {} records, {} s old, {lease}", claim.id, claim.key, claim.len, claim.age_ms / 1000)?;
+    writeln!(
+        out,
+        "{} {} {} records, {} s old, {lease}",
+        claim.id,
+        claim.key,
+        claim.len,
+        claim.age_ms / 1000
+    )?;
     writeln!(out, "    owner {}", claim.owner)?;
     for (lane, cursor) in &claim.cursors {
         writeln!(out, "    {lane}: {cursor} of {}", claim.len)?;
@@ -120,7 +139,12 @@ async fn restore(
     let ledgers = OpenLedgers::open(settings, source.fleet().await?).await;
     let (mut moved, mut refused) = (0, 0);
     for claim in source.list().await? {
-        let id = ClaimId(claim.id.parse().with_context(|| format!("claim {} has no proper id", claim.id))?);
+        let id = ClaimId(
+            claim
+                .id
+                .parse()
+                .with_context(|| format!("claim {} has no proper id", claim.id))?,
+        );
         match source.restore(id, &ledgers, accept_duplicates).await {
             Ok(restored) => moved += restored.moved,
             Err(error) => {
@@ -129,7 +153,10 @@ async fn restore(
             }
         }
     }
-    writeln!(out, "{moved} records are back in the gateways' lists; the gateways' time to live (60 s by default) starts now")?;
+    writeln!(
+        out,
+        "{moved} records are back in the gateways' lists; the gateways' time to live (60 s by default) starts now"
+    )?;
     if refused > 0 {
         writeln!(out, "{refused} claims stay; --accept-duplicates puts them back as well")?;
     }
@@ -144,7 +171,9 @@ impl OpenLedgers {
         let fleet = Arc::new(OnceLock::from(fleet));
         let mut sinks = HashMap::new();
         for pump in &settings.pumps {
-            let Some(build) = sinks::find(&pump.kind).and_then(|spec| spec.build) else { continue };
+            let Some(build) = sinks::find(&pump.kind).and_then(|spec| spec.build) else {
+                continue;
+            };
             let context = BuildContext {
                 pump: pump.name.clone(),
                 meta: pump.meta.clone(),
@@ -152,7 +181,10 @@ impl OpenLedgers {
                 log: settings.log,
                 fleet: fleet.clone(),
             };
-            sinks.insert(pump.name.to_string(), build(context).await.map_err(|error| error.to_string()));
+            sinks.insert(
+                pump.name.to_string(),
+                build(context).await.map_err(|error| error.to_string()),
+            );
         }
         Self(sinks)
     }
@@ -171,13 +203,21 @@ impl Ledgers for OpenLedgers {
 
 fn dead_letters_of(settings: &Settings, source: Arc<dyn Source>) -> DeadLetters {
     let delivery = &settings.delivery;
-    let limits = DeadLimits { count: delivery.dead_letter_max_count, bytes: delivery.dead_letter_max_bytes };
+    let limits = DeadLimits {
+        count: delivery.dead_letter_max_count,
+        bytes: delivery.dead_letter_max_bytes,
+    };
     DeadLetters::new(source, delivery.spool_dir.as_deref(), limits)
 }
 
 async fn dead_letters(command: DeadLetterCommand, out: &mut dyn Write) -> anyhow::Result<bool> {
     match command {
-        DeadLetterCommand::List { file, pump, limit, json } => {
+        DeadLetterCommand::List {
+            file,
+            pump,
+            limit,
+            json,
+        } => {
             let settings = settings(&file.conf)?;
             let dead = dead_letters_of(&settings, open(&settings).await?);
             let letters = dead.list(pump.as_deref(), limit).await?;
@@ -204,8 +244,13 @@ async fn dead_letters(command: DeadLetterCommand, out: &mut dyn Write) -> anyhow
             let mut dropped = 0;
             loop {
                 let letters = dead.list(Some(&pump), REMOVED_AT_ONCE).await?;
-                let ids: Vec<DeadLetterId> =
-                    letters.into_iter().map(|letter| DeadLetterId { lane: letter.lane, row: letter.row }).collect();
+                let ids: Vec<DeadLetterId> = letters
+                    .into_iter()
+                    .map(|letter| DeadLetterId {
+                        lane: letter.lane,
+                        row: letter.row,
+                    })
+                    .collect();
                 let removed = dead.remove(&ids).await?;
                 dropped += removed;
                 if removed == 0 {
@@ -230,6 +275,10 @@ fn print_letter(letter: &DeadLetter, json: bool, out: &mut dyn Write) -> anyhow:
     }
     let at = jiff::Timestamp::from_millisecond(letter.at_ms as i64)?;
     let bytes = letter.raw.len();
-    writeln!(out, "{at:.0} {} {} ({}, {bytes} bytes): {}", letter.lane, letter.row, letter.key, letter.cause)?;
+    writeln!(
+        out,
+        "{at:.0} {} {} ({}, {bytes} bytes): {}",
+        letter.lane, letter.row, letter.key, letter.cause
+    )?;
     Ok(())
 }

@@ -61,7 +61,11 @@ impl Part {
     pub(super) fn advance(&mut self, claim: &ClaimRef, cursors: &[(Arc<str>, u64)]) -> Result<u64, SourceError> {
         let len = self.claim.len;
         for (lane, cursor) in cursors {
-            let own = self.claim.cursors.get_mut(lane).ok_or_else(|| no_such_lane(claim, lane))?;
+            let own = self
+                .claim
+                .cursors
+                .get_mut(lane)
+                .ok_or_else(|| no_such_lane(claim, lane))?;
             *own = (*own).max((*cursor).min(len));
         }
         Ok(self.claim.cursors.values().copied().fold(len, u64::min))
