@@ -51,3 +51,42 @@ impl Sink for Dummy {
         Ok(Written::default())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use analytics::{
+        ClaimId,
+        logrus::{LogForm, LogFormat, LogLevel},
+    };
+    use serde_json::Value;
+
+    use super::*;
+    use crate::testkit::{Log, rows::group};
+
+    #[tokio::test]
+    async fn it_says_how_many_records_it_received() {
+        let log = Log::default();
+        let context = BuildContext {
+            pump: "DUMMY".into(),
+            meta: Value::Null,
+            compat: false,
+            log: LogForm {
+                format: LogFormat::Text,
+                level: LogLevel::Info,
+            },
+            fleet: Arc::default(),
+        };
+        let _guard = tracing::subscriber::set_default(log.clone());
+        let sink = build(context).await.unwrap();
+        let mut rows = group(ClaimId(ulid::Ulid(1)), 0..3);
+        rows.extend(group(ClaimId(ulid::Ulid(2)), 0..4));
+        sink.write(&rows).await.unwrap();
+        assert_eq!(
+            log.lines(),
+            [
+                "INFO dummy-pump: Dummy Initialized",
+                "INFO dummy-pump: Writing 7 records"
+            ]
+        );
+    }
+}
