@@ -11,7 +11,8 @@ use tracing::{
     span::{Attributes, Id, Record},
 };
 
-/// Keeps the log lines of the thread that [`tracing::subscriber::with_default`] installs it on; clones share them.
+/// Keeps the log lines of the process that [`tracing::subscriber::set_global_default`] installs it in; clones share
+/// them. (Installed for one thread, it would miss lines whose place in the code another thread has reached first.)
 #[derive(Clone, Default)]
 pub struct Log(Arc<Mutex<Vec<String>>>);
 
