@@ -18,13 +18,20 @@ use super::{
 };
 
 /// Translates everything; what cannot work is a fatal finding.
-pub fn settings(config: &Config, request: &Request, env: &mut Environment, findings: &mut Findings) -> (Settings, LogForm) {
+pub fn settings(
+    config: &Config,
+    request: &Request,
+    env: &mut Environment,
+    findings: &mut Findings,
+) -> (Settings, LogForm) {
     let top = &config.top;
     warn_without_effect(top, findings);
     let log = log_form(top, request.debug, env, findings);
     let kind = top.text("analytics_storage_type");
     if !matches!(kind, "" | "redis") {
-        let text = format!("Invalid analytics storage type: {kind} – analytics_storage_type is where records wait: \"redis\"; sinks belong into \"pumps\"");
+        let text = format!(
+            "Invalid analytics storage type: {kind} – analytics_storage_type is where records wait: \"redis\"; sinks belong into \"pumps\""
+        );
         findings.fatal(top.place("analytics_storage_type"), text);
     }
     let delivery = delivery(&config.delivery, request, findings);
@@ -38,12 +45,20 @@ pub fn settings(config: &Config, request: &Request, env: &mut Environment, findi
     let expiration = top.int("storage_expiration_time").unwrap_or(0).max(0).unsigned_abs();
     let settings = Settings {
         redis: storage::redis_settings(&config.storage, findings),
-        pumps: config.pumps.iter().map(|entry| pump(entry, &inherited, findings)).collect(),
+        pumps: config
+            .pumps
+            .iter()
+            .map(|entry| pump(entry, &inherited, findings))
+            .collect(),
         uptime: uptime(config, &inherited, findings),
         purge_delay: purge_delay(top, findings),
         purge_chunk,
         // What the reference falls back to when it takes chunks.
-        storage_expiration_time: if expiration == 0 && purge_chunk > 0 { 60 } else { expiration },
+        storage_expiration_time: if expiration == 0 && purge_chunk > 0 {
+            60
+        } else {
+            expiration
+        },
         log,
         health_name: health_name(top, findings),
         health_port: health_port(top, findings),
@@ -66,7 +81,8 @@ struct Inherited {
 fn warn_without_effect(top: &Values, findings: &mut Findings) {
     for key in ["raw_request_decoded", "raw_response_decoded"] {
         if top.is_on(key) {
-            let text = format!("Global {key} setting is deprecated. Please use pump level {key} configuration instead.");
+            let text =
+                format!("Global {key} setting is deprecated. Please use pump level {key} configuration instead.");
             findings.warn(top.place(key), text);
         }
     }
@@ -105,14 +121,19 @@ fn log_form(top: &Values, debug: bool, env: &mut Environment, findings: &mut Fin
             Some(_) => {}
             None => {
                 let text = text.to_lowercase();
-                let text = format!("Invalid log level {text:?} specified in config, must be error, warn, debug or info. ");
+                let text =
+                    format!("Invalid log level {text:?} specified in config, must be error, warn, debug or info. ");
                 findings.fatal(top.place("log_level"), text);
             }
         }
     }
     let variable = env.take("TYK_LOGFORMAT").filter(|text| !text.is_empty());
     let (key, name, place) = match &variable {
-        Some(name) => ("TYK_LOGFORMAT", name.as_str(), Place::Variable("TYK_LOGFORMAT".to_owned())),
+        Some(name) => (
+            "TYK_LOGFORMAT",
+            name.as_str(),
+            Place::Variable("TYK_LOGFORMAT".to_owned()),
+        ),
         None => ("log_format", top.text("log_format"), top.place("log_format")),
     };
     let format = match name {
@@ -120,7 +141,10 @@ fn log_form(top: &Values, debug: bool, env: &mut Environment, findings: &mut Fin
         "json" => LogFormat::Json,
         "legacy" => LogFormat::Legacy,
         other => {
-            findings.mistake(place, format!("{key} \"{other}\" is unknown – using text (text, json, legacy)"));
+            findings.mistake(
+                place,
+                format!("{key} \"{other}\" is unknown – using text (text, json, legacy)"),
+            );
             LogFormat::Text
         }
     };
@@ -131,7 +155,8 @@ fn purge_delay(top: &Values, findings: &mut Findings) -> Duration {
     match top.int("purge_delay") {
         Some(seconds) if seconds > 0 => Duration::from_secs(seconds.unsigned_abs()),
         Some(seconds) => {
-            let text = format!("purge_delay is {seconds} – using 1 s; write the seconds between two looks at the lists");
+            let text =
+                format!("purge_delay is {seconds} – using 1 s; write the seconds between two looks at the lists");
             findings.mistake(top.place("purge_delay"), text);
             Duration::from_secs(1)
         }
@@ -156,7 +181,11 @@ fn health_name(top: &Values, findings: &mut Findings) -> String {
         let text = format!("health_check_endpoint_name is \"{given}\" – using \"{name}\"; drop the slash");
         findings.mistake(top.place("health_check_endpoint_name"), text);
     }
-    if name.is_empty() { "health".to_owned() } else { name.to_owned() }
+    if name.is_empty() {
+        "health".to_owned()
+    } else {
+        name.to_owned()
+    }
 }
 
 fn health_port(top: &Values, findings: &mut Findings) -> u16 {
@@ -200,7 +229,10 @@ fn delivery(values: &Values, request: &Request, findings: &mut Findings) -> Deli
     let bad = |key: &str, findings: &mut Findings| {
         let setting = DELIVERY.find(key);
         let (words, default) = setting.map_or(("", ""), |setting| (setting.kind.words(), setting.default));
-        let text = format!("delivery.{key} is \"{}\" – write {words}; using {default}", values.text(key));
+        let text = format!(
+            "delivery.{key} is \"{}\" – write {words}; using {default}",
+            values.text(key)
+        );
         findings.error(values.place(key), text);
     };
     let span = |key: &str, default: u64, findings: &mut Findings| match values.text(key) {
@@ -231,7 +263,9 @@ fn delivery(values: &Values, request: &Request, findings: &mut Findings) -> Deli
         max_unacked: bytes("max_unacked", findings),
         max_backlog: bytes("max_backlog", findings),
         memory_budget: bytes("memory_budget", findings).unwrap_or(48 << 20),
-        spool_dir: Some(values.text("spool_dir")).filter(|dir| !dir.is_empty()).map(PathBuf::from),
+        spool_dir: Some(values.text("spool_dir"))
+            .filter(|dir| !dir.is_empty())
+            .map(PathBuf::from),
         stop_deadline: span("stop_deadline", 10, findings),
         dead_letter_max_count: values.int("dead_letter_max_count").map_or(100_000, i64::unsigned_abs),
         dead_letter_max_bytes: bytes("dead_letter_max_bytes", findings).unwrap_or(64 << 20),
@@ -241,7 +275,11 @@ fn delivery(values: &Values, request: &Request, findings: &mut Findings) -> Deli
 /// Host name and a short hash of the file's path, so that two pumps on one host are two instances.
 fn default_instance_id(request: &Request) -> String {
     let path = std::path::absolute(&request.conf).unwrap_or_else(|_| request.conf.clone());
-    format!("{}-{:08x}", request.host, crc32fast::hash(path.as_os_str().as_encoded_bytes()))
+    format!(
+        "{}-{:08x}",
+        request.host,
+        crc32fast::hash(path.as_os_str().as_encoded_bytes())
+    )
 }
 
 fn pump(entry: &PumpEntry, inherited: &Inherited, findings: &mut Findings) -> PumpSettings {
@@ -264,13 +302,19 @@ fn pump(entry: &PumpEntry, inherited: &Inherited, findings: &mut Findings) -> Pu
             ("raw_response_decoded", &mut transform.decode_response),
         ] {
             if std::mem::take(on) {
-                findings.warn(values.place(key), format!("{context}{key} has no effect on pumps of this type – remove it"));
+                findings.warn(
+                    values.place(key),
+                    format!("{context}{key} has no effect on pumps of this type – remove it"),
+                );
             }
         }
     }
     let seconds = values.int("timeout").unwrap_or(0);
     if seconds < 0 {
-        findings.mistake(values.place("timeout"), format!("{context}timeout is {seconds} – no limit is 0, which is used"));
+        findings.mistake(
+            values.place("timeout"),
+            format!("{context}timeout is {seconds} – no limit is 0, which is used"),
+        );
     }
     PumpSettings {
         name: Arc::from(entry.name.as_str()),
@@ -338,11 +382,19 @@ fn refusal(entry: &PumpEntry, context: &str, findings: &mut Findings) -> Option<
     let refused = match entry.spec() {
         None => format!("{context}{}", unknown_type(entry, &kind)),
         Some(spec) if !spec.is_built() => {
-            format!("{context}pump type \"{}\" is planned but not built yet – it is skipped", spec.name)
+            format!(
+                "{context}pump type \"{}\" is planned but not built yet – it is skipped",
+                spec.name
+            )
         }
         Some(_) => {
-            let filters = PUMP.settings.iter().filter(|setting| setting.key.starts_with("filters."));
-            let broken = filters.map(|setting| setting.key).find(|key| entry.values.is_unusable(key))?;
+            let filters = PUMP
+                .settings
+                .iter()
+                .filter(|setting| setting.key.starts_with("filters."));
+            let broken = filters
+                .map(|setting| setting.key)
+                .find(|key| entry.values.is_unusable(key))?;
             // A filter that is left out would let through, or hold back, records that were not meant.
             format!("{context}it does not start, because {broken} cannot be used – correct it")
         }
@@ -380,11 +432,18 @@ fn uptime(config: &Config, inherited: &Inherited, findings: &mut Findings) -> Op
         findings.mistake(values.place("uptime_type"), text);
     }
     let (kind, named) = match chosen {
-        "sql" => ("sql", !values.text("type").is_empty() || !values.text("connection_string").is_empty()),
+        "sql" => (
+            "sql",
+            !values.text("type").is_empty() || !values.text("connection_string").is_empty(),
+        ),
         _ => ("mongo", !values.text("mongo_url").is_empty()),
     };
     if !named {
-        let key = if kind == "sql" { "connection_string" } else { "mongo_url" };
+        let key = if kind == "sql" {
+            "connection_string"
+        } else {
+            "mongo_url"
+        };
         let text = format!(
             "uptime data is on, but uptime_pump_config.{key} is missing – it stays in Redis; add it, or set \"dont_purge_uptime_data\": true"
         );
@@ -418,7 +477,11 @@ fn uptime(config: &Config, inherited: &Inherited, findings: &mut Findings) -> Op
         transform: Transform::default(),
         timeout: None,
         compat: inherited.compat,
-        on_full: if inherited.spool { OnFull::Spool } else { OnFull::DropOldest },
+        on_full: if inherited.spool {
+            OnFull::Spool
+        } else {
+            OnFull::DropOldest
+        },
         meta: Value::Object(meta),
         refused: None,
     })

@@ -59,7 +59,8 @@ impl Environment {
     /// Takes every variable of this prefix away that was used.
     pub fn remove_used(&mut self, prefix: &str) {
         let used = &self.used;
-        self.variables.retain(|name, _| !name.starts_with(prefix) || !used.contains(name));
+        self.variables
+            .retain(|name, _| !name.starts_with(prefix) || !used.contains(name));
     }
 
     /// Counts every variable of this prefix as used.
@@ -118,9 +119,15 @@ impl Override<'_> {
 
     fn set(&self, setting: &'static Setting, name: &str, text: &str, values: &mut Values, findings: &mut Findings) {
         let place = Place::Variable(name.to_owned());
-        let counts = !matches!(setting.kind, Kind::Bool | Kind::Int | Kind::Uint | Kind::Span | Kind::Bytes);
+        let counts = !matches!(
+            setting.kind,
+            Kind::Bool | Kind::Int | Kind::Uint | Kind::Span | Kind::Bytes
+        );
         if text.trim().is_empty() && !counts {
-            return findings.warn(place, format!("{name} is empty – ignored; remove it or give it a value"));
+            return findings.warn(
+                place,
+                format!("{name} is empty – ignored; remove it or give it a value"),
+            );
         }
         warn_quotes(name, text, setting.kind == Kind::Secret, findings);
         match parse(setting.kind, text) {
@@ -147,7 +154,11 @@ pub fn warn_quotes(name: &str, text: &str, secret: bool, findings: &mut Findings
     for quote in ['"', '\''] {
         let inner = text.strip_prefix(quote).and_then(|rest| rest.strip_suffix(quote));
         let Some(inner) = inner else { continue };
-        let shown = if secret { String::new() } else { format!(": write {name}={inner}") };
+        let shown = if secret {
+            String::new()
+        } else {
+            format!(": write {name}={inner}")
+        };
         let text = format!("{name} is in quotes – they are part of the value{shown}");
         findings.mistake(Place::Variable(name.to_owned()), text);
     }

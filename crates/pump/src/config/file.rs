@@ -20,7 +20,10 @@ pub fn read(document: &Node, config: &mut Config, findings: &mut Findings) {
     };
     warn_duplicates("", members, findings);
     for member in members {
-        if let Some(section) = SECTIONS.iter().find(|s| !s.key.is_empty() && s.key.eq_ignore_ascii_case(&member.key)) {
+        if let Some(section) = SECTIONS
+            .iter()
+            .find(|s| !s.key.is_empty() && s.key.eq_ignore_ascii_case(&member.key))
+        {
             read_section(section, &member.value, config.section_mut(section.key), findings);
         } else if member.key.eq_ignore_ascii_case(schema::PUMPS) {
             read_pumps(&member.value, config, findings);
@@ -42,7 +45,12 @@ fn is_note(key: &str) -> bool {
 }
 
 fn unknown_top_key(key: &str) -> String {
-    let names: Vec<&str> = TOP.settings.iter().map(|s| s.key).chain(TOP.objects.iter().copied()).collect();
+    let names: Vec<&str> = TOP
+        .settings
+        .iter()
+        .map(|s| s.key)
+        .chain(TOP.objects.iter().copied())
+        .collect();
     let near = did_you_mean(key, names);
     if near.is_empty() {
         for section in SECTIONS.iter().filter(|section| !section.key.is_empty()) {
@@ -51,7 +59,9 @@ fn unknown_top_key(key: &str) -> String {
             }
         }
         if PUMP.find(key).is_some() || key.eq_ignore_ascii_case("filters") || key.eq_ignore_ascii_case("meta") {
-            return format!("unknown key \"{key}\" – it belongs inside a pump: {{\"pumps\": {{\"csv\": {{\"{key}\": …}}}}}}");
+            return format!(
+                "unknown key \"{key}\" – it belongs inside a pump: {{\"pumps\": {{\"csv\": {{\"{key}\": …}}}}}}"
+            );
         }
     }
     format!("unknown key \"{key}\"{near}")
@@ -59,11 +69,17 @@ fn unknown_top_key(key: &str) -> String {
 
 fn warn_duplicates(context: &str, members: &[Member], findings: &mut Findings) {
     for (index, member) in members.iter().enumerate() {
-        let earlier = members.iter().take(index).rfind(|other| other.key.eq_ignore_ascii_case(&member.key));
+        let earlier = members
+            .iter()
+            .take(index)
+            .rfind(|other| other.key.eq_ignore_ascii_case(&member.key));
         let Some(earlier) = earlier else { continue };
         let (first, second) = (earlier.at.line, member.at.line);
         let key = &member.key;
-        let objects = matches!((&earlier.value.json, &member.value.json), (Json::Object(_), Json::Object(_)));
+        let objects = matches!(
+            (&earlier.value.json, &member.value.json),
+            (Json::Object(_), Json::Object(_))
+        );
         let result = match objects {
             true => "both are read, and of equal keys inside the last counts",
             false => "only the last counts",
@@ -103,7 +119,11 @@ impl Reader<'_> {
             Json::Object(members) => members,
             Json::Null => return,
             other => {
-                let text = format!("{}{path} is {} – it must be an object: {{…}}", self.context, other.kind());
+                let text = format!(
+                    "{}{path} is {} – it must be an object: {{…}}",
+                    self.context,
+                    other.kind()
+                );
                 return self.findings.error(Place::File(node.at), text);
             }
         };
@@ -115,9 +135,18 @@ impl Reader<'_> {
                 self.value(&path, setting, &member.value, values);
             } else if section.objects.iter().any(|object| object.eq_ignore_ascii_case(&key)) {
                 let object = key.to_lowercase();
-                self.object(section, &format!("{path}.{object}"), &format!("{object}."), &member.value, values);
+                self.object(
+                    section,
+                    &format!("{path}.{object}"),
+                    &format!("{object}."),
+                    &member.value,
+                    values,
+                );
             } else if !is_note(&member.key) {
-                let names = section.settings.iter().filter_map(|setting| setting.key.strip_prefix(inner));
+                let names = section
+                    .settings
+                    .iter()
+                    .filter_map(|setting| setting.key.strip_prefix(inner));
                 let near = did_you_mean(&member.key, names.chain(section.objects.iter().copied()));
                 let text = format!("{}unknown key {path}.{}{near}", self.context, member.key);
                 self.findings.mistake(Place::File(member.at), text);
@@ -139,7 +168,12 @@ impl Reader<'_> {
             (Kind::Ints, Json::List(items)) => self.ints(path, items),
             (Kind::TextMap, Json::Object(members)) => self.map(path, members),
             (_, json) => {
-                let text = format!("{}{path} is {}{}", self.context, wrong_type(setting.kind, json), until_then(setting));
+                let text = format!(
+                    "{}{path} is {}{}",
+                    self.context,
+                    wrong_type(setting.kind, json),
+                    until_then(setting)
+                );
                 self.findings.error(place.clone(), text);
                 None
             }
@@ -289,7 +323,10 @@ fn read_pumps(node: &Node, config: &mut Config, findings: &mut Findings) {
         };
         let same = match earlier.spelled == pump.spelled {
             true => format!("pumps has \"{}\" twice{lines}", pump.spelled),
-            false => format!("pumps \"{}\" and \"{}\" are the same name{lines}", earlier.spelled, pump.spelled),
+            false => format!(
+                "pumps \"{}\" and \"{}\" are the same name{lines}",
+                earlier.spelled, pump.spelled
+            ),
         };
         let text = format!("{same} – only the last counts; give each pump its own name and a \"type\"");
         findings.mistake(Place::File(member.at), text);
@@ -305,7 +342,10 @@ fn read_pump(member: &Member, findings: &mut Findings) -> PumpEntry {
         Json::Object(members) => members,
         Json::Null => return pump,
         other => {
-            let text = format!("{context}it is {} – it must be an object: {{\"type\": …, \"meta\": {{…}}}}", other.kind());
+            let text = format!(
+                "{context}it is {} – it must be an object: {{\"type\": …, \"meta\": {{…}}}}",
+                other.kind()
+            );
             findings.error(Place::File(member.value.at), text);
             return pump;
         }

@@ -78,7 +78,9 @@ impl Node {
             Json::Text(text) => serde_json::Value::String(text.clone()),
             Json::List(items) => serde_json::Value::Array(items.iter().map(Node::to_value).collect()),
             Json::Object(members) => {
-                let pairs = members.iter().map(|member| (member.key.clone(), member.value.to_value()));
+                let pairs = members
+                    .iter()
+                    .map(|member| (member.key.clone(), member.value.to_value()));
                 serde_json::Value::Object(pairs.collect())
             }
         }
@@ -93,7 +95,10 @@ fn number_value(text: &str) -> serde_json::Value {
         return number.into();
     }
     // Too large for a double: the largest one stands for it, so that the value stays a number.
-    text.parse::<f64>().map(|number| number.clamp(f64::MIN, f64::MAX)).unwrap_or_default().into()
+    text.parse::<f64>()
+        .map(|number| number.clamp(f64::MIN, f64::MAX))
+        .unwrap_or_default()
+        .into()
 }
 
 /// Why a text is no JSON.
@@ -127,7 +132,9 @@ pub fn parse(bytes: &[u8]) -> Result<Node, SyntaxError> {
     match reader.peek() {
         None => Ok(node),
         Some(b'/' | b'#') => Err(reader.comment()),
-        Some(_) => reader.fail("there is something after the end of the document – remove it, or look for a bracket that closes too early"),
+        Some(_) => reader.fail(
+            "there is something after the end of the document – remove it, or look for a bracket that closes too early",
+        ),
     }
 }
 
@@ -264,11 +271,15 @@ impl Reader<'_> {
             Some(byte) if byte == close => Ok(None),
             None => Err(self.end_of_file()),
             Some(b'/' | b'#') => Err(self.comment()),
-            Some(b'"' | b'{' | b'[' | b'-' | b'0'..=b'9' | b'a'..=b'z') => Err(self.error_at(end, "a comma is missing here")),
+            Some(b'"' | b'{' | b'[' | b'-' | b'0'..=b'9' | b'a'..=b'z') => {
+                Err(self.error_at(end, "a comma is missing here"))
+            }
             Some(b'}' | b']') => {
                 let opened = self.open.last().map(|(_, at)| at.line).unwrap_or_default();
                 let close = char::from(close);
-                self.fail(format!("a \"{close}\" is wanted here, for the bracket that opens in line {opened}"))
+                self.fail(format!(
+                    "a \"{close}\" is wanted here, for the bracket that opens in line {opened}"
+                ))
             }
             Some(_) => self.fail("a comma or a closing bracket is wanted here"),
         }
@@ -313,7 +324,10 @@ impl Reader<'_> {
     fn word(&mut self) -> Result<Json, SyntaxError> {
         let at = self.at;
         let start = self.index;
-        while matches!(self.peek(), Some(b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'_' | b'.' | b'+')) {
+        while matches!(
+            self.peek(),
+            Some(b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'_' | b'.' | b'+')
+        ) {
             self.advance();
         }
         let word = self.bytes.get(start..self.index).unwrap_or_default();
@@ -324,14 +338,20 @@ impl Reader<'_> {
             b"" => Err(self.error_at(at, "this is no value: texts need double quotes")),
             _ if word.eq_ignore_ascii_case(b"true") => Err(self.error_at(at, "write true in small letters")),
             _ if word.eq_ignore_ascii_case(b"false") => Err(self.error_at(at, "write false in small letters")),
-            _ => Err(self.error_at(at, "texts need double quotes; without them only numbers, true, false and null are allowed")),
+            _ => Err(self.error_at(
+                at,
+                "texts need double quotes; without them only numbers, true, false and null are allowed",
+            )),
         }
     }
 
     fn number(&mut self) -> Result<Json, SyntaxError> {
         let at = self.at;
         let start = self.index;
-        while matches!(self.peek(), Some(b'0'..=b'9' | b'a'..=b'z' | b'A'..=b'Z' | b'+' | b'-' | b'.' | b'_')) {
+        while matches!(
+            self.peek(),
+            Some(b'0'..=b'9' | b'a'..=b'z' | b'A'..=b'Z' | b'+' | b'-' | b'.' | b'_')
+        ) {
             self.advance();
         }
         let text = self.bytes.get(start..self.index).unwrap_or_default();
@@ -454,5 +474,8 @@ fn is_number(text: &[u8]) -> bool {
     };
     let digits = |part: &[u8]| !part.is_empty() && part.iter().all(u8::is_ascii_digit);
     let unsigned = |part: &[u8]| digits(part.strip_prefix(b"+").or(part.strip_prefix(b"-")).unwrap_or(part));
-    digits(whole) && (whole.len() == 1 || whole[0] != b'0') && fraction.is_none_or(digits) && exponent.is_none_or(unsigned)
+    digits(whole)
+        && (whole.len() == 1 || whole[0] != b'0')
+        && fraction.is_none_or(digits)
+        && exponent.is_none_or(unsigned)
 }

@@ -74,7 +74,9 @@ impl Stores {
             return Ok(text.to_owned());
         }
         if self.stores.is_empty() {
-            return Err("config contains KV references but no stores are configured – add them under kv.stores".to_owned());
+            return Err(
+                "config contains KV references but no stores are configured – add them under kv.stores".to_owned(),
+            );
         }
         if let Some(reference) = text.strip_prefix("kv://") {
             return self.look_up(reference, '/');
@@ -104,7 +106,9 @@ impl Stores {
         }
         let secret = self.fetch(store, path)?;
         match field {
-            Some(field) => select(&secret, field).map_err(|problem| format!("store \"{store}\", path \"{path}\": {problem}")),
+            Some(field) => {
+                select(&secret, field).map_err(|problem| format!("store \"{store}\", path \"{path}\": {problem}"))
+            }
             None => Ok(secret),
         }
     }
@@ -119,19 +123,29 @@ impl Stores {
         let key = (store.to_owned(), path.to_owned());
         let mut fetched = self.fetched.borrow_mut();
         let secret = fetched.entry(key).or_insert_with(|| found.fetch(path));
-        secret.clone().map_err(|problem| format!("store \"{store}\": {problem}"))
+        secret
+            .clone()
+            .map_err(|problem| format!("store \"{store}\": {problem}"))
     }
 }
 
 /// A key of an object, in any case.
 fn get<'a>(object: &'a Value, key: &str) -> Option<&'a Value> {
     let members = object.as_object()?;
-    let inexact = || members.iter().find(|(other, _)| other.eq_ignore_ascii_case(key)).map(|(_, value)| value);
+    let inexact = || {
+        members
+            .iter()
+            .find(|(other, _)| other.eq_ignore_ascii_case(key))
+            .map(|(_, value)| value)
+    };
     members.get(key).or_else(inexact)
 }
 
 fn open_store(definition: &Value, env: &Environment) -> Result<Box<dyn SecretStore>, String> {
-    let Some(kind) = get(definition, "type").and_then(Value::as_str).filter(|kind| !kind.is_empty()) else {
+    let Some(kind) = get(definition, "type")
+        .and_then(Value::as_str)
+        .filter(|kind| !kind.is_empty())
+    else {
         return Err("\"type\" is missing, e.g. \"env\"".to_owned());
     };
     let config = get(definition, "config").unwrap_or(&Value::Null);
@@ -145,7 +159,10 @@ fn open_store(definition: &Value, env: &Environment) -> Result<Box<dyn SecretSto
             allow_no_prefix: switch("allow_no_prefix"),
         })),
         "inline" => {
-            let data = get(config, "data").and_then(Value::as_object).cloned().unwrap_or_default();
+            let data = get(config, "data")
+                .and_then(Value::as_object)
+                .cloned()
+                .unwrap_or_default();
             Ok(Box::new(InlineStore(data)))
         }
         "file" => {
@@ -156,7 +173,10 @@ fn open_store(definition: &Value, env: &Environment) -> Result<Box<dyn SecretSto
             Ok(Box::new(FileStore(PathBuf::from(base))))
         }
         kind if TYPES.contains(&kind) => Err(format!("stores of type \"{kind}\" are not built yet")),
-        kind => Err(format!("unknown type \"{kind}\"{}", did_you_mean(kind, TYPES.iter().copied()))),
+        kind => Err(format!(
+            "unknown type \"{kind}\"{}",
+            did_you_mean(kind, TYPES.iter().copied())
+        )),
     }
 }
 
@@ -172,7 +192,11 @@ impl SecretStore for EnvStore {
         if self.prefix.is_empty() && !self.allow_no_prefix {
             return Err("it has no \"prefix\" – set one, or \"allow_no_prefix\": true".to_owned());
         }
-        let key = if self.uppercase { path.to_uppercase() } else { path.to_owned() };
+        let key = if self.uppercase {
+            path.to_uppercase()
+        } else {
+            path.to_owned()
+        };
         let name = format!("{}{key}", self.prefix);
         // A variable that is not set is an empty text, as in the reference.
         Ok(self.variables.get(&name).unwrap_or_default().to_owned())
@@ -184,7 +208,9 @@ struct InlineStore(Map<String, Value>);
 impl SecretStore for InlineStore {
     fn fetch(&self, path: &str) -> Result<String, String> {
         let found = self.0.get(path).and_then(Value::as_str);
-        found.map(str::to_owned).ok_or_else(|| format!("\"{path}\" is not in its data"))
+        found
+            .map(str::to_owned)
+            .ok_or_else(|| format!("\"{path}\" is not in its data"))
     }
 }
 
@@ -196,7 +222,10 @@ impl SecretStore for FileStore {
             return Err("it has no \"base_path\"".to_owned());
         }
         let relative = Path::new(path);
-        if !relative.components().all(|part| matches!(part, Component::Normal(_) | Component::CurDir)) {
+        if !relative
+            .components()
+            .all(|part| matches!(part, Component::Normal(_) | Component::CurDir))
+        {
             return Err(format!("\"{path}\" leaves its base_path"));
         }
         let wanted = self.0.join(relative);
@@ -213,12 +242,19 @@ impl SecretStore for FileStore {
 
 /// The field of a JSON text that a pointer names, as text.
 fn select(secret: &str, pointer: &str) -> Result<String, String> {
-    let mut node = json::parse(secret.as_bytes()).map_err(|_| format!("it is no JSON, so it has no field \"{pointer}\""))?;
+    let mut node =
+        json::parse(secret.as_bytes()).map_err(|_| format!("it is no JSON, so it has no field \"{pointer}\""))?;
     for part in pointer.strip_prefix('/').unwrap_or(pointer).split('/') {
         let part = part.replace("~1", "/").replace("~0", "~");
         let next = match node.json {
-            Json::Object(members) => members.into_iter().rfind(|member| member.key == part).map(|member| member.value),
-            Json::List(items) => part.parse::<usize>().ok().and_then(|index| items.into_iter().nth(index)),
+            Json::Object(members) => members
+                .into_iter()
+                .rfind(|member| member.key == part)
+                .map(|member| member.value),
+            Json::List(items) => part
+                .parse::<usize>()
+                .ok()
+                .and_then(|index| items.into_iter().nth(index)),
             _ => None,
         };
         node = next.ok_or_else(|| format!("it has no field \"{pointer}\""))?;
@@ -241,7 +277,8 @@ fn compact(node: &Node) -> String {
             format!("[{}]", items.join(","))
         }
         Json::Object(members) => {
-            let pair = |member: &json::Member| format!("{}:{}", Value::from(member.key.as_str()), compact(&member.value));
+            let pair =
+                |member: &json::Member| format!("{}:{}", Value::from(member.key.as_str()), compact(&member.value));
             let pairs: Vec<String> = members.iter().map(pair).collect();
             format!("{{{}}}", pairs.join(","))
         }
@@ -255,9 +292,14 @@ mod tests {
     use super::*;
 
     fn stores(definitions: Value) -> (Stores, Findings) {
-        let env = Environment::new([("SEC_token".to_owned(), "t0k".to_owned()), ("SEC_UP".to_owned(), "up".to_owned())]);
+        let env = Environment::new([
+            ("SEC_token".to_owned(), "t0k".to_owned()),
+            ("SEC_UP".to_owned(), "up".to_owned()),
+        ]);
         let mut findings = Findings::default();
-        let Value::Object(definitions) = definitions else { panic!("an object") };
+        let Value::Object(definitions) = definitions else {
+            panic!("an object")
+        };
         let stores = Stores::open(&definitions, &env, &mut findings);
         (stores, findings)
     }
@@ -280,7 +322,10 @@ mod tests {
             ("kv://local/absent", ""),
             ("kv://in/plain", "p w"),
             ("kv://in/loop", "kv://in/plain"),
-            ("mongodb://u:$kv{in:plain}@$kv{local:token}/db", "mongodb://u:p w@t0k/db"),
+            (
+                "mongodb://u:$kv{in:plain}@$kv{local:token}/db",
+                "mongodb://u:p w@t0k/db",
+            ),
             ("kv://in/json#user", "u"),
             ("kv://in/json#/n", "1.50"),
             ("kv://in/json#deep/a~1b/0", "true"),
@@ -305,7 +350,10 @@ mod tests {
         ] {
             let problem = stores.resolve(text).unwrap_err();
             assert!(problem.contains(part), "{text}: {problem}");
-            assert!(!problem.contains("p w") && !problem.contains("t0k"), "{problem} holds a secret");
+            assert!(
+                !problem.contains("p w") && !problem.contains("t0k"),
+                "{problem} holds a secret"
+            );
         }
     }
 
@@ -324,7 +372,14 @@ mod tests {
         }));
         assert!(findings.as_slice()[0].text.contains("write an absolute path"));
         assert_eq!(stores.resolve("kv://f/sub/pw").as_deref(), Ok("secret"));
-        for path in ["f/../outside", "f//etc/passwd", "f/link", "f/absent", "none/sub/pw", "relative/x"] {
+        for path in [
+            "f/../outside",
+            "f//etc/passwd",
+            "f/link",
+            "f/absent",
+            "none/sub/pw",
+            "relative/x",
+        ] {
             stores.resolve(&format!("kv://{path}")).unwrap_err();
         }
     }
@@ -338,6 +393,9 @@ mod tests {
         let (_, findings) = stores(json!({"v": {"type": "volt", "required": true}}));
         assert!(findings.has_fatal() && findings.as_slice()[0].text.contains("unknown type \"volt\""));
         let problem = Stores::default().resolve("a kv://b").unwrap_err();
-        assert!(problem.contains("config contains KV references but no stores are configured"), "{problem}");
+        assert!(
+            problem.contains("config contains KV references but no stores are configured"),
+            "{problem}"
+        );
     }
 }

@@ -100,10 +100,12 @@ pub fn load(request: &Request) -> Loaded {
 
 /// Reads the file into `config`; `false`: the process must end, and a finding says why.
 fn read_file(path: &Path, env: &mut Environment, config: &mut Config, findings: &mut Findings) -> bool {
-    let omitted = ["TYK_PMP_OMITCONFIGFILE", "TYK_PMP_OMIT_CONFIG_FILE"].into_iter().any(|name| {
-        let text = env.get(name).unwrap_or_default();
-        env::parse_bool(text).unwrap_or(text.eq_ignore_ascii_case("true"))
-    });
+    let omitted = ["TYK_PMP_OMITCONFIGFILE", "TYK_PMP_OMIT_CONFIG_FILE"]
+        .into_iter()
+        .any(|name| {
+            let text = env.get(name).unwrap_or_default();
+            env::parse_bool(text).unwrap_or(text.eq_ignore_ascii_case("true"))
+        });
     if omitted {
         return true;
     }
@@ -122,7 +124,8 @@ fn read_file(path: &Path, env: &mut Environment, config: &mut Config, findings: 
                 findings.fatal(Place::Missing, text);
                 return false;
             }
-            let text = format!("{lead} – the environment alone counts; TYK_PMP_OMITCONFIGFILE=true says that this is meant");
+            let text =
+                format!("{lead} – the environment alone counts; TYK_PMP_OMITCONFIGFILE=true says that this is meant");
             findings.warn(Place::Missing, text);
             return true;
         }
@@ -140,7 +143,13 @@ fn read_file(path: &Path, env: &mut Environment, config: &mut Config, findings: 
     }
 }
 
-fn override_section(section: &'static Section, config: &mut Config, env: &mut Environment, exact: bool, findings: &mut Findings) {
+fn override_section(
+    section: &'static Section,
+    config: &mut Config,
+    env: &mut Environment,
+    exact: bool,
+    findings: &mut Findings,
+) {
     for prefix in section.env_prefixes(exact) {
         let late = matches!(prefix.as_str(), "TYK_PMP_REDIS_" | "TYK_PMP_TEMPORAL_STORAGE_");
         let overriding = Override {
@@ -178,18 +187,25 @@ fn take_uptime_type(config: &mut Config, env: &mut Environment) {
     let bare = env.get("MONGO_DB_TYPE").and_then(|text| env::parse_int(text).ok());
     if let (false, Some(number)) = (given, bare) {
         let place = Place::Variable("MONGO_DB_TYPE".to_owned());
-        config.uptime.set("mongo_db_type", super::values::Data::Int(number), place);
+        config
+            .uptime
+            .set("mongo_db_type", super::values::Data::Int(number), place);
     }
 }
 
 fn merge_stores(config: &mut Config, env: &mut Environment, findings: &mut Findings) {
     const NAME: &str = "TYK_PMP_KV_STORES";
-    let Some(text) = env.take(NAME).filter(|text| !text.trim().is_empty()) else { return };
+    let Some(text) = env.take(NAME).filter(|text| !text.trim().is_empty()) else {
+        return;
+    };
     let place = Place::Variable(NAME.to_owned());
     match json::parse(text.as_bytes()) {
         Ok(node) => match node.to_value() {
             Value::Object(stores) => config.stores.extend(stores),
-            _ => findings.error(place, format!("{NAME} is no object – write {{\"name\": {{\"type\": \"env\"}}}}")),
+            _ => findings.error(
+                place,
+                format!("{NAME} is no object – write {{\"name\": {{\"type\": \"env\"}}}}"),
+            ),
         },
         // The text of the variable may hold secrets.
         Err(error) => findings.error(place, format!("{NAME} is no JSON: {error}")),
@@ -207,8 +223,14 @@ fn resolve_references(config: &mut Config, stores: &Stores, findings: &mut Findi
             match stores.resolve(text) {
                 Ok(resolved) => *text = resolved,
                 Err(problem) => {
-                    let place = places.iter().find(|(other, _)| *other == key).map(|(_, place)| place.clone());
-                    let full = section.find(key).map(|setting| section.full_key(setting)).unwrap_or_default();
+                    let place = places
+                        .iter()
+                        .find(|(other, _)| *other == key)
+                        .map(|(_, place)| place.clone());
+                    let full = section
+                        .find(key)
+                        .map(|setting| section.full_key(setting))
+                        .unwrap_or_default();
                     fail(full, place.unwrap_or_default(), problem);
                 }
             }
@@ -223,8 +245,14 @@ fn resolve_references(config: &mut Config, stores: &Stores, findings: &mut Findi
             }
         }
         for (key, value) in &mut pump.meta {
-            let place = pump.meta_places.get(&key.to_lowercase()).copied().map_or(Place::Missing, Place::File);
-            resolve_value(value, stores, &mut |problem| fail(format!("{context}: meta.{key}"), place.clone(), problem));
+            let place = pump
+                .meta_places
+                .get(&key.to_lowercase())
+                .copied()
+                .map_or(Place::Missing, Place::File);
+            resolve_value(value, stores, &mut |problem| {
+                fail(format!("{context}: meta.{key}"), place.clone(), problem)
+            });
         }
     }
 }
@@ -236,7 +264,9 @@ fn resolve_value(value: &mut Value, stores: &Stores, fail: &mut dyn FnMut(String
             Err(problem) => fail(problem),
         },
         Value::Array(items) => items.iter_mut().for_each(|item| resolve_value(item, stores, fail)),
-        Value::Object(members) => members.values_mut().for_each(|member| resolve_value(member, stores, fail)),
+        Value::Object(members) => members
+            .values_mut()
+            .for_each(|member| resolve_value(member, stores, fail)),
         Value::Null | Value::Bool(_) | Value::Number(_) => {}
     }
 }

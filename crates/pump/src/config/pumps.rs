@@ -151,12 +151,16 @@ fn named(env: &mut Environment, findings: &mut Findings) -> BTreeMap<String, Vec
 fn pump_name(rest: &str) -> Option<&str> {
     for spec in SINKS.iter().filter(|spec| spec.name.contains('_')) {
         let length = spec.name.len();
-        let begins = rest.get(..length).is_some_and(|name| name.eq_ignore_ascii_case(spec.name));
+        let begins = rest
+            .get(..length)
+            .is_some_and(|name| name.eq_ignore_ascii_case(spec.name));
         if begins && rest.get(length..).is_some_and(|tail| tail.starts_with('_')) {
             return rest.get(..length);
         }
     }
-    rest.split_once('_').map(|(name, _)| name).filter(|name| !name.is_empty())
+    rest.split_once('_')
+        .map(|(name, _)| name)
+        .filter(|name| !name.is_empty())
 }
 
 /// Sets the type as the reference does: a name that is a type is the type. `false`: there is none.
@@ -167,7 +171,10 @@ fn choose_type(pump: &mut PumpEntry, prefix: &str, env: &mut Environment, findin
         let other = given.as_deref().unwrap_or(pump.values.text("type"));
         if !other.is_empty() && !other.eq_ignore_ascii_case(spec.name) {
             let name = &pump.name;
-            let text = format!("pump \"{name}\" is of type \"{}\" like its name, not \"{other}\" – rename it", spec.name);
+            let text = format!(
+                "pump \"{name}\" is of type \"{}\" like its name, not \"{other}\" – rename it",
+                spec.name
+            );
             findings.mistake(Place::Variable(variable.clone()), text);
         }
         (spec.name.to_owned(), variable)
@@ -181,13 +188,24 @@ fn choose_type(pump: &mut PumpEntry, prefix: &str, env: &mut Environment, findin
 }
 
 /// A name without a type: harmless when its variables are those of another pump, under the prefix of its type.
-fn report_without_type(config: &Config, name: &str, variables: &[String], env: &mut Environment, findings: &mut Findings) {
+fn report_without_type(
+    config: &Config,
+    name: &str,
+    variables: &[String],
+    env: &mut Environment,
+    findings: &mut Findings,
+) {
     let owner = |variable: &String| {
         let mut specs = SINKS.iter();
         specs.find(|spec| !spec.env_prefix.is_empty() && variable.starts_with(&format!("{}_", spec.env_prefix)))
     };
     let owners: Vec<_> = variables.iter().filter_map(owner).collect();
-    let used = |spec: &SinkSpec| config.pumps.iter().any(|pump| pump.spec().is_some_and(|of| of.name == spec.name));
+    let used = |spec: &SinkSpec| {
+        config
+            .pumps
+            .iter()
+            .any(|pump| pump.spec().is_some_and(|of| of.name == spec.name))
+    };
     if owners.len() == variables.len() && owners.iter().all(|spec| used(spec)) {
         return;
     }
@@ -217,7 +235,10 @@ pub fn apply_meta(config: &mut Config, env: &mut Environment, stores: &Stores, e
             let top = key.path.strip_prefix("meta.").unwrap_or(&key.path);
             let place = pump.meta_places.get(&top.to_lowercase()).copied();
             let place = place.map_or_else(|| pump.place.clone(), Place::File);
-            findings.mistake(place, format!("{context}: {}", unknown_option(top, key.did_you_mean.as_deref())));
+            findings.mistake(
+                place,
+                format!("{context}: {}", unknown_option(top, key.did_you_mean.as_deref())),
+            );
         }
         let prefix = match (&pump.env_prefix, pump.meta.get(ENV_PREFIX_KEY).and_then(Value::as_str)) {
             (Some(prefix), _) => prefix.clone(),
@@ -240,10 +261,15 @@ pub fn apply_meta(config: &mut Config, env: &mut Environment, stores: &Stores, e
             }
             let names: Vec<String> = suffixes.iter().map(|suffix| format!("{prefix}_{suffix}")).collect();
             let given: Vec<(&String, String)> = names.iter().filter_map(|name| Some((name, env.take(name)?))).collect();
-            let Some((name, text)) = given.into_iter().next() else { continue };
+            let Some((name, text)) = given.into_iter().next() else {
+                continue;
+            };
             let place = Place::Variable(name.clone());
             if text.trim().is_empty() && !matches!(option.shape, options::Shape::Text | options::Shape::List(_)) {
-                findings.warn(place, format!("{name} is empty – ignored; remove it or give it a value"));
+                findings.warn(
+                    place,
+                    format!("{name} is empty – ignored; remove it or give it a value"),
+                );
                 continue;
             }
             let secret = is_secret(&schema, &option.path);
@@ -259,7 +285,11 @@ pub fn apply_meta(config: &mut Config, env: &mut Environment, stores: &Stores, e
             match env::parse_shape(&option.shape, &resolved) {
                 Ok(value) => put(&mut pump.meta, &option.path, value),
                 Err(remedy) => {
-                    let shown = if secret { "not usable".to_owned() } else { format!("{text:?}") };
+                    let shown = if secret {
+                        "not usable".to_owned()
+                    } else {
+                        format!("{text:?}")
+                    };
                     findings.error(place, format!("{name} is {shown} – {remedy}"));
                 }
             }
@@ -271,7 +301,9 @@ fn is_secret(schema: &schemars::Schema, path: &[String]) -> bool {
     let mut shape = options::Shape::of(schema);
     let mut secret = false;
     for key in path {
-        let options::Shape::Object(properties) = shape else { return secret };
+        let options::Shape::Object(properties) = shape else {
+            return secret;
+        };
         let Some(property) = properties.into_iter().find(|property| property.key == *key) else {
             return secret;
         };
@@ -295,7 +327,9 @@ fn unknown_option(key: &str, did_you_mean: Option<&str>) -> String {
 
 /// Sets an option, also inside objects.
 fn put(meta: &mut Map<String, Value>, path: &[String], value: Value) {
-    let Some((first, rest)) = path.split_first() else { return };
+    let Some((first, rest)) = path.split_first() else {
+        return;
+    };
     if rest.is_empty() {
         meta.insert(first.clone(), value);
         return;
@@ -312,19 +346,33 @@ fn put(meta: &mut Map<String, Value>, path: &[String], value: Value) {
 /// Says where keys belong that stand beside `meta` and that no pump has.
 pub fn report_strangers(config: &Config, findings: &mut Findings) {
     for pump in &config.pumps {
-        let names = || PUMP.settings.iter().map(|setting| setting.key).filter(|key| !key.contains('.'));
+        let names = || {
+            PUMP.settings
+                .iter()
+                .map(|setting| setting.key)
+                .filter(|key| !key.contains('.'))
+        };
         for (key, at) in &pump.strangers {
-            let of_sink = pump.spec().is_some_and(|spec| match options::Shape::of(&(spec.options)()) {
-                options::Shape::Object(options) => options.iter().any(|option| option.key.eq_ignore_ascii_case(key)),
-                _ => false,
-            });
+            let of_sink = pump
+                .spec()
+                .is_some_and(|spec| match options::Shape::of(&(spec.options)()) {
+                    options::Shape::Object(options) => {
+                        options.iter().any(|option| option.key.eq_ignore_ascii_case(key))
+                    }
+                    _ => false,
+                });
             let hint = match super::finding::nearest(key, names().chain(PUMP.objects.iter().copied())) {
                 _ if of_sink => format!(" – \"{key}\" belongs inside \"meta\""),
-                _ if PUMP.find(&format!("filters.{key}")).is_some() => format!(" – \"{key}\" belongs inside \"filters\""),
+                _ if PUMP.find(&format!("filters.{key}")).is_some() => {
+                    format!(" – \"{key}\" belongs inside \"filters\"")
+                }
                 Some(near) => format!(" – did you mean \"{near}\"?"),
                 None => " – options of the back-end belong inside \"meta\"".to_owned(),
             };
-            findings.mistake(Place::File(*at), format!("pump \"{}\": unknown key \"{key}\"{hint}", pump.spelled));
+            findings.mistake(
+                Place::File(*at),
+                format!("pump \"{}\": unknown key \"{key}\"{hint}", pump.spelled),
+            );
         }
     }
 }

@@ -36,7 +36,10 @@ pub fn redis_settings(values: &Values, findings: &mut Findings) -> RedisSettings
     }
     let seconds = values.int("timeout").filter(|seconds| *seconds > 0).unwrap_or(5);
     let prefixes = [values.text("key_prefix"), values.text("redis_key_prefix"), "analytics-"];
-    let key_prefix = prefixes.into_iter().find(|prefix| !prefix.is_empty()).unwrap_or_default();
+    let key_prefix = prefixes
+        .into_iter()
+        .find(|prefix| !prefix.is_empty())
+        .unwrap_or_default();
     RedisSettings {
         addrs: addresses(values, &topology, findings),
         username: values.text("username").to_owned(),
@@ -77,24 +80,38 @@ fn addresses(values: &Values, topology: &RedisTopology, findings: &mut Findings)
     for addr in values.texts("addrs") {
         let key = format!("{KEY}.addrs");
         if let Some((_, rest)) = addr.split_once("://") {
-            let host = rest.rsplit('@').next().unwrap_or(rest).split('/').next().unwrap_or_default();
+            let host = rest
+                .rsplit('@')
+                .next()
+                .unwrap_or(rest)
+                .split('/')
+                .next()
+                .unwrap_or_default();
             let text = format!("{FATAL}{key} has a URL – write host:port: \"{host}\"");
             findings.fatal(values.place("addrs"), text);
         }
         if !has_port(addr) {
-            let text = format!("{key} has \"{addr}\" without a port – using {default_port}; write \"{addr}:{default_port}\"");
+            let text =
+                format!("{key} has \"{addr}\" without a port – using {default_port}; write \"{addr}:{default_port}\"");
             findings.mistake(values.place("addrs"), text);
         }
         addrs.push(with_port(addr, default_port));
     }
     if addrs.is_empty() {
-        addrs.extend(values.pairs("hosts").iter().map(|(host, port)| format!("{}:{port}", bracketed(host))));
+        addrs.extend(
+            values
+                .pairs("hosts")
+                .iter()
+                .map(|(host, port)| format!("{}:{port}", bracketed(host))),
+        );
     }
     if addrs.is_empty() {
         addrs.extend(host_address(values, default_port, findings));
     }
     if addrs.is_empty() {
-        let wrong = ["addrs", "hosts", "host", "port"].into_iter().find(|key| values.is_unusable(key));
+        let wrong = ["addrs", "hosts", "host", "port"]
+            .into_iter()
+            .find(|key| values.is_unusable(key));
         if let Some(key) = wrong {
             // Whatever listens at the default address is not what was meant: its records would be taken.
             let text = format!("{FATAL}{KEY}.{key} cannot be used, and there is no other address – correct it");
@@ -103,9 +120,15 @@ fn addresses(values: &Values, topology: &RedisTopology, findings: &mut Findings)
         addrs.push(format!("127.0.0.1:{default_port}"));
     }
     if *topology == RedisTopology::Single && addrs.len() > 1 {
-        let place = values.place(if values.texts("addrs").is_empty() { "hosts" } else { "addrs" });
+        let place = values.place(if values.texts("addrs").is_empty() {
+            "hosts"
+        } else {
+            "addrs"
+        });
         let first = addrs.first().cloned().unwrap_or_default();
-        let text = format!("{KEY} has several addresses, but only {first} is used – set \"enable_cluster\" or \"master_name\"");
+        let text = format!(
+            "{KEY} has several addresses, but only {first} is used – set \"enable_cluster\" or \"master_name\""
+        );
         findings.mistake(place, text);
         addrs.truncate(1);
     }
@@ -123,14 +146,18 @@ fn host_address(values: &Values, default_port: i64, findings: &mut Findings) -> 
         ("", None) => None,
         ("", Some(port)) => Some(format!("127.0.0.1:{port}")),
         (host, port) if host.contains("://") => {
-            let text = format!("{FATAL}{KEY}.host is a URL – write the name alone, and \"port\": {}", port.unwrap_or(6379));
+            let text = format!(
+                "{FATAL}{KEY}.host is a URL – write the name alone, and \"port\": {}",
+                port.unwrap_or(6379)
+            );
             findings.fatal(values.place("host"), text);
             None
         }
         (host, port) if has_port(host) && host.parse::<Ipv6Addr>().is_err() => {
             let (name, own) = host.rsplit_once(':').unwrap_or((host, ""));
             let port = port.map_or_else(|| own.to_owned(), |port| port.to_string());
-            let text = format!("{KEY}.host is \"{host}\" – write \"host\": \"{name}\", \"port\": {port}; using {name}:{port}");
+            let text =
+                format!("{KEY}.host is \"{host}\" – write \"host\": \"{name}\", \"port\": {port}; using {name}:{port}");
             findings.mistake(values.place("host"), text);
             Some(format!("{name}:{port}"))
         }
@@ -188,7 +215,11 @@ fn tls(values: &Values, findings: &mut Findings) -> Option<TlsSettings> {
         (Some(certificate), Some(key)) => Some((certificate, key)),
         (None, None) => None,
         (certificate, _) => {
-            let missing = if certificate.is_some() { "ssl_key_file" } else { "ssl_cert_file" };
+            let missing = if certificate.is_some() {
+                "ssl_key_file"
+            } else {
+                "ssl_cert_file"
+            };
             let text = format!("{KEY}.{missing} is missing – no client certificate is shown to Redis; set both files");
             findings.mistake(values.place("use_ssl"), text);
             None

@@ -59,7 +59,10 @@ impl Values {
 
     /// Where a setting was set.
     pub fn place(&self, key: &str) -> Place {
-        self.entries.get(key).map(|entry| entry.place.clone()).unwrap_or_default()
+        self.entries
+            .get(key)
+            .map(|entry| entry.place.clone())
+            .unwrap_or_default()
     }
 
     /// The text of a setting; empty if it is not set.
@@ -150,7 +153,9 @@ pub fn parse_span(text: &str) -> Option<std::time::Duration> {
     while !rest.is_empty() {
         let number_end = rest.find(|c: char| !c.is_ascii_digit() && c != '.')?;
         let (number, tail) = rest.split_at(number_end);
-        let unit_end = tail.find(|c: char| c.is_ascii_digit() || c == '.').unwrap_or(tail.len());
+        let unit_end = tail
+            .find(|c: char| c.is_ascii_digit() || c == '.')
+            .unwrap_or(tail.len());
         let (unit, tail) = tail.split_at(unit_end);
         let scale = match unit {
             "h" => 3600.0,

@@ -94,7 +94,9 @@ pub const KV: &str = "kv";
 impl Section {
     /// The setting with this key, in any case.
     pub fn find(&self, key: &str) -> Option<&'static Setting> {
-        self.settings.iter().find(|setting| setting.key.eq_ignore_ascii_case(key))
+        self.settings
+            .iter()
+            .find(|setting| setting.key.eq_ignore_ascii_case(key))
     }
 
     /// The full key of a setting: `analytics_storage_config.host`.
@@ -140,7 +142,13 @@ impl Section {
     }
 }
 
-const fn setting(key: &'static str, env: &'static str, kind: Kind, default: &'static str, doc: &'static str) -> Setting {
+const fn setting(
+    key: &'static str,
+    env: &'static str,
+    kind: Kind,
+    default: &'static str,
+    doc: &'static str,
+) -> Setting {
     Setting {
         key,
         env,

@@ -57,4 +57,3 @@ pub const DELIVERY: Section = Section {
 
 /// A store of secrets, below `kv.stores.<name>`.
 pub const STORE_KEYS: &[&str] = &["type", "required", "config"];
-

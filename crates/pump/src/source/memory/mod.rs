@@ -197,14 +197,16 @@ impl Source for MemorySource {
         })
     }
 
-    async fn acknowledge(&self, claim: &ClaimRef, lane: &str, cursor: u64) -> Result<Acknowledged, SourceError> {
+    async fn acknowledge(&self, claim: &ClaimRef, cursors: &[(Arc<str>, u64)]) -> Result<Acknowledged, SourceError> {
         let mut store = self.reach()?;
         let state = store.owned(claim, &self.owner)?;
-        let Some(own) = state.claim.cursors.get_mut(lane) else {
-            let unknown = anyhow::anyhow!("claim {} has no rows for the pump {lane}", claim.id);
-            return Err(SourceError::Refused(unknown));
-        };
-        *own = (*own).max(cursor.min(state.claim.len));
+        for (lane, cursor) in cursors {
+            let Some(own) = state.claim.cursors.get_mut(lane) else {
+                let unknown = anyhow::anyhow!("claim {} has no rows for the pump {lane}", claim.id);
+                return Err(SourceError::Refused(unknown));
+            };
+            *own = (*own).max((*cursor).min(state.claim.len));
+        }
         Ok(store.settle(claim.id))
     }
 

@@ -1,14 +1,17 @@
--- One lane is through with the rows below a cursor.
--- KEYS claim, state, index   ARGV id, owner ('' = whoever), fence, lane's field, cursor ('len' = all), rows to trim at
+-- Lanes are through with the rows below their cursors.
+-- KEYS claim, state, index   ARGV id, owner ('' = whoever), fence, rows to trim at, lane's field, cursor ('len' = all), ...
 redis.call('PERSIST', KEYS[1])
-local state = redis.call('HMGET', KEYS[2], 'owner', 'fence', 'len', 'base', ARGV[4])
+local state = redis.call('HMGET', KEYS[2], 'owner', 'fence', 'len', 'base')
 if ARGV[2] ~= '' and (state[1] ~= ARGV[2] or state[2] ~= ARGV[3]) then return {'lost'} end
 if not state[3] then return {'lost'} end
-if not state[5] then return {'lane'} end
 local len, base = tonumber(state[3]), tonumber(state[4])
-local cursor = len
-if ARGV[5] ~= 'len' then cursor = math.min(tonumber(ARGV[5]), len) end
-if cursor > tonumber(state[5]) then redis.call('HSET', KEYS[2], ARGV[4], string.format('%.0f', cursor)) end
+for i = 5, #ARGV, 2 do
+  local before = redis.call('HGET', KEYS[2], ARGV[i])
+  if not before then return {'lane', ARGV[i]} end
+  local cursor = len
+  if ARGV[i + 1] ~= 'len' then cursor = math.min(tonumber(ARGV[i + 1]), len) end
+  if cursor > tonumber(before) then redis.call('HSET', KEYS[2], ARGV[i], string.format('%.0f', cursor)) end
+end
 local low, all = len, redis.call('HGETALL', KEYS[2])
 for i = 1, #all, 2 do
   if string.sub(all[i], 1, 2) == 'c:' then low = math.min(low, tonumber(all[i + 1])) end
@@ -20,7 +23,7 @@ if low >= len then
   redis.call('ZREM', KEYS[3], ARGV[1])
   return {'finished'}
 end
-local rows = tonumber(ARGV[6])
+local rows = tonumber(ARGV[4])
 if low - base >= rows then
   redis.call('LTRIM', KEYS[1], rows, -1)
   base = base + rows

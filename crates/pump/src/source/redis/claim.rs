@@ -131,18 +131,18 @@ impl RedisSource {
     pub(super) async fn acknowledge_by_script(
         &self,
         claim: &ClaimRef,
-        lane: &str,
-        cursor: u64,
+        cursors: &[(Arc<str>, u64)],
     ) -> Result<Acknowledged, SourceError> {
         let names = self.names_of(&claim.key);
-        let arguments = [
+        let mut arguments = vec![
             argument(claim.id),
             argument(&self.owner_text),
             argument(claim.fence),
-            argument(format_args!("c:{lane}")),
-            argument(cursor),
             argument(TRIM_ROWS),
         ];
+        for (lane, cursor) in cursors {
+            arguments.extend([argument(format_args!("c:{lane}")), argument(cursor)]);
+        }
         let value = script::ACK
             .run(&self.link, &claim_keys(&names, claim.id), &arguments)
             .await?;
@@ -157,7 +157,10 @@ impl RedisSource {
                 self.let_go(claim.id);
                 Ok(Acknowledged::Finished)
             }
-            ("lane", _) => Err(no_such_lane(claim, lane)),
+            ("lane", [field]) => {
+                let field: String = decode(field)?;
+                Err(no_such_lane(claim, field.trim_start_matches("c:")))
+            }
             _ => Err(self.lost(claim)),
         }
     }

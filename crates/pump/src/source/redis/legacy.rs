@@ -87,11 +87,10 @@ impl RedisSource {
     pub(super) fn acknowledge_popped(
         &self,
         claim: &ClaimRef,
-        lane: &str,
-        cursor: u64,
+        cursors: &[(Arc<str>, u64)],
     ) -> Result<Acknowledged, SourceError> {
         let state = self.local.with(claim, |part| {
-            let low = part.advance(claim, lane, cursor)?;
+            let low = part.advance(claim, cursors)?;
             part.set_base(low);
             Ok(part.state())
         })?;

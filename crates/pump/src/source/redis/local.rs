@@ -58,14 +58,16 @@ impl Local {
 
 impl Part {
     /// Moves a lane's cursor and returns the least of all.
-    pub(super) fn advance(&mut self, claim: &ClaimRef, lane: &str, cursor: u64) -> Result<u64, SourceError> {
+    pub(super) fn advance(&mut self, claim: &ClaimRef, cursors: &[(Arc<str>, u64)]) -> Result<u64, SourceError> {
         let len = self.claim.len;
-        let own = self
-            .claim
-            .cursors
-            .get_mut(lane)
-            .ok_or_else(|| no_such_lane(claim, lane))?;
-        *own = (*own).max(cursor.min(len));
+        for (lane, cursor) in cursors {
+            let own = self
+                .claim
+                .cursors
+                .get_mut(lane)
+                .ok_or_else(|| no_such_lane(claim, lane))?;
+            *own = (*own).max((*cursor).min(len));
+        }
         Ok(self.claim.cursors.values().copied().fold(len, u64::min))
     }
 

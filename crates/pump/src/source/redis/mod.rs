@@ -306,12 +306,12 @@ impl Source for RedisSource {
         }
     }
 
-    async fn acknowledge(&self, claim: &ClaimRef, lane: &str, cursor: u64) -> Result<Acknowledged, SourceError> {
+    async fn acknowledge(&self, claim: &ClaimRef, cursors: &[(Arc<str>, u64)]) -> Result<Acknowledged, SourceError> {
         match self.mode()? {
-            Mode::ClaimsWatch => self.acknowledge_by_watch(claim, lane, cursor).await,
-            Mode::Peek => self.acknowledge_peek(claim, lane, cursor).await,
-            Mode::Legacy => self.acknowledge_popped(claim, lane, cursor),
-            Mode::ClaimsScript | Mode::Memory => self.acknowledge_by_script(claim, lane, cursor).await,
+            Mode::ClaimsWatch => self.acknowledge_by_watch(claim, cursors).await,
+            Mode::Peek => self.acknowledge_peek(claim, cursors).await,
+            Mode::Legacy => self.acknowledge_popped(claim, cursors),
+            Mode::ClaimsScript | Mode::Memory => self.acknowledge_by_script(claim, cursors).await,
         }
     }
 

@@ -105,13 +105,12 @@ impl RedisSource {
     pub(super) async fn acknowledge_peek(
         &self,
         claim: &ClaimRef,
-        lane: &str,
-        cursor: u64,
+        cursors: &[(Arc<str>, u64)],
     ) -> Result<Acknowledged, SourceError> {
         let trimming = self.local.with(claim, |part| Ok(part.trimming.clone()))?;
         let _alone = trimming.write().await;
         let (base, low, first, last) = self.local.with(claim, |part| {
-            let low = part.advance(claim, lane, cursor)?;
+            let low = part.advance(claim, cursors)?;
             let base = part.claim.base;
             Ok((base, low, part.row(base), part.row(low.saturating_sub(1))))
         })?;

@@ -120,9 +120,9 @@ impl RedisSource {
                 argument(entry.id),
                 argument(""),
                 argument(0),
+                argument(super::claim::TRIM_ROWS),
                 argument(format_args!("c:{lane}")),
                 argument("len"),
-                argument(super::claim::TRIM_ROWS),
             ];
             script::ACK
                 .run(&self.link, &claim_keys(&entry.names, entry.id), &arguments)

@@ -227,8 +227,7 @@ impl RedisSource {
     pub(super) async fn acknowledge_by_watch(
         &self,
         claim: &ClaimRef,
-        lane: &str,
-        cursor: u64,
+        cursors: &[(Arc<str>, u64)],
     ) -> Result<Acknowledged, SourceError> {
         let names = self.names_of(&claim.key);
         let [list, state, index] = claim_keys(&names, claim.id);
@@ -241,12 +240,15 @@ impl RedisSource {
                 return Err(SourceError::LeaseLost(claim.id));
             };
             let len = found.len.unwrap_or_default();
-            let Some(own) = found.cursors.get_mut(lane) else {
-                return Err(no_such_lane(claim, lane));
-            };
-            *own = (*own).max(cursor.min(len));
-            let field = format!("c:{lane}");
-            let mut writes = pipeline([command("HSET", &state, [field.as_str(), &own.to_string()])]);
+            let mut writes = pipeline([]);
+            for (lane, cursor) in cursors {
+                let Some(own) = found.cursors.get_mut(&**lane) else {
+                    return Err(no_such_lane(claim, lane));
+                };
+                *own = (*own).max((*cursor).min(len));
+                let field = format!("c:{lane}");
+                writes.add_command(command("HSET", &state, [field.as_str(), &own.to_string()]));
+            }
             let low = found.low();
             if low >= len {
                 let writes = pipeline([
