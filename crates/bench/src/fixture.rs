@@ -182,7 +182,7 @@ impl Fixture {
             )
         });
         let listen = format!("/api-{api:02}/");
-        let key_hash = format!("{api_key:08x}a6d93fab835abd5de6e4d9ddde34d165");
+        let key_hash = format!("{api_key:08x}a6d93fab835abd5de6e4d9dd");
         let raw_path = format!("/api-{api:02}{path}");
 
         let mut record = Builder::new();
@@ -191,21 +191,21 @@ impl Fixture {
         self.add_place(&mut record);
         record
             .text(Text::Method, self.one_of(&METHODS))
-            .text(Text::Host, "gateway-7f9c6d5b8.prod.example.com")
+            .text(Text::Host, "gateway.prod.example.com")
             .text(Text::Path, &path)
             .text(Text::RawPath, &raw_path)
             .text(Text::UserAgent, self.one_of(&AGENTS))
             .text(Text::ApiKey, &key_hash)
             .text(Text::ApiVersion, "Non Versioned")
-            .text(Text::ApiName, format!("Shop API {api:02} (production)"))
+            .text(Text::ApiName, format!("Shop API {api:02}"))
             .text(Text::ApiId, format!("{api:08x}dde34d1657a6d93fab835abd"))
             .text(Text::OrgId, "5e9d9544a1dcd60001d0ed20")
             .text(Text::IpAddress, format!("203.0.113.{}", self.rng.random_range(1..255)))
-            .text(Text::Alias, format!("partner-{api_key:05}@example.com"))
+            .text(Text::Alias, format!("partner-{api_key:05}"))
             .text(Text::OriginalPath, &raw_path)
             .text(Text::ListenPath, &listen)
             .tags([
-                format!("key-{key_hash}"),
+                format!("key-{api_key:08x}"),
                 "org-5e9d9544a1dcd60001d0ed20".to_owned(),
                 format!("api-{api:02}"),
             ])
