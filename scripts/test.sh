@@ -63,6 +63,15 @@ generated_pages() {
   cargo run --quiet --locked -p sinks --bin reference -- "$logs/sinks"
   diff -r docs/sinks "$logs/sinks" || { echo "docs/sinks is stale: cargo run -p sinks --bin reference -- docs/sinks"; return 1; }
 }
+explained_differences() { # every override is a row of docs/differences.md that names the case
+  local why title status=0
+  for why in tests/golden-overrides/*/*/WHY.md; do
+    title=$(head -n 1 "$why")
+    why=${why#tests/golden-overrides/}
+    grep -F "| $title |" docs/differences.md | grep -qF "${why%/WHY.md}" || { echo "docs/differences.md: no row '$title' that names ${why%/WHY.md}" && status=1; }
+  done
+  return $status
+}
 golden() {
   tests/golden/golden.py run --pump "$target/release/tyk-pump" --overrides tests/golden-overrides --not-yet tests/golden/not-yet.txt -j "${GOLDEN_JOBS:-6}" files core
 }
@@ -72,6 +81,7 @@ step "lints" cargo clippy --workspace --all-targets --locked -- -D warnings
 step "tests" cargo test --workspace --locked --no-fail-fast
 step "documentation" documentation
 step "generated pages" generated_pages
+step "explained differences" explained_differences
 step "dependencies" dependencies
 step "release build" cargo build --release --locked -p tyk-pump --bin tyk-pump
 if [ -x "$target/release/tyk-pump" ]; then

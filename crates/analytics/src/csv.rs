@@ -6,7 +6,7 @@ use crate::{
     Int, RecordView,
     field::{LEAVES, Store},
     gotext::first_char,
-    gotime,
+    gotime, scan,
 };
 
 /// The header row, line end included.
@@ -56,6 +56,11 @@ fn write_column(out: &mut Vec<u8>, view: &RecordView<'_>, column: Store) {
 }
 
 fn write_unsigned(out: &mut Vec<u8>, value: u64) {
+    // Most numbers of a record are 0.
+    if value == 0 {
+        out.push(b'0');
+        return;
+    }
     out.extend_from_slice(itoa::Buffer::new().format(value).as_bytes());
 }
 
@@ -90,6 +95,9 @@ fn write_joined<T>(out: &mut Vec<u8>, items: Option<impl Iterator<Item = T>>, wr
 }
 
 fn write_field(out: &mut Vec<u8>, text: &[u8]) {
+    if text.is_empty() {
+        return;
+    }
     if needs_quotes(text) {
         write_quoted(out, text);
     } else {
@@ -117,13 +125,10 @@ fn needs_quotes(text: &[u8]) -> bool {
         0x80.. => first_char(text).is_some_and(char::is_whitespace),
         _ => false,
     };
-    begins_with_space || text == br"\." || contains_special(text)
+    begins_with_space || text == br"\." || scan::contains(text, is_special)
 }
 
-/// Whole chunks first, which the compiler turns into vector code.
-fn contains_special(text: &[u8]) -> bool {
-    let is_special = |byte: u8| (byte == b',') | (byte == b'"') | (byte == b'\n') | (byte == b'\r');
-    let any_special = |part: &[u8]| part.iter().fold(false, |any, &byte| any | is_special(byte));
-    let (chunks, tail) = text.as_chunks::<16>();
-    chunks.iter().any(|chunk| any_special(chunk)) || any_special(tail)
+#[inline]
+const fn is_special(byte: u8) -> bool {
+    (byte == b',') | (byte == b'"') | (byte == b'\n') | (byte == b'\r')
 }

@@ -1,5 +1,7 @@
 //! A record as Go prints it with `%v`: the values of all fields in order, for people.
 
+use std::cmp::Ordering;
+
 use crate::{
     FIELDS, Int, RecordView,
     field::{FieldInfo, Store, Width},
@@ -111,6 +113,35 @@ fn write_path_value(out: &mut Vec<u8>, value: PathValue<'_>) {
         PathValue::Text(text) => out.extend_from_slice(text),
         PathValue::Bytes(bytes) => write_list(out, Some(bytes.iter()), |out, byte| write_integer(out, *byte)),
         PathValue::List(items) => write_list(out, Some(items), write_path_value),
-        PathValue::Map(pairs) => write_map(out, Some(pairs), write_path_value, write_path_value),
+        PathValue::Map(pairs) => {
+            let mut pairs = Vec::from_iter(pairs);
+            pairs.sort_by(|(one, _), (other, _)| compare_keys(one, other));
+            write_map(out, Some(pairs.into_iter()), write_path_value, write_path_value);
+        }
+    }
+}
+
+/// The order in which Go prints the keys of a map. Keys of different types have none there, here the types' order below.
+fn compare_keys(one: &PathValue<'_>, other: &PathValue<'_>) -> Ordering {
+    let by_value = match (one, other) {
+        (PathValue::Bool(one), PathValue::Bool(other)) => one.cmp(other),
+        (PathValue::Int(one), PathValue::Int(other)) => one.cmp(other),
+        (PathValue::Uint(one), PathValue::Uint(other)) => one.cmp(other),
+        (PathValue::Float(one), PathValue::Float(other)) => one.total_cmp(other),
+        (PathValue::Text(one), PathValue::Text(other)) => one.cmp(other),
+        _ => Ordering::Equal,
+    };
+    type_rank(one).cmp(&type_rank(other)).then(by_value)
+}
+
+fn type_rank(key: &PathValue<'_>) -> u8 {
+    match key {
+        PathValue::Null => 0,
+        PathValue::Bool(_) => 1,
+        PathValue::Int(_) => 2,
+        PathValue::Uint(_) => 3,
+        PathValue::Float(_) => 4,
+        PathValue::Text(_) => 5,
+        PathValue::Bytes(_) | PathValue::List(_) | PathValue::Map(_) => 6,
     }
 }

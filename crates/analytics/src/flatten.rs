@@ -2,6 +2,8 @@
 
 use std::borrow::Cow;
 
+use crate::scan;
+
 /// Deeper JSON is no JSON for Go's decoder.
 const MAX_DEPTH: usize = 10_000;
 
@@ -9,22 +11,26 @@ const MAX_DEPTH: usize = 10_000;
 /// the first empty line is compacted and follows the head after one blank.
 pub fn flatten(body: &[u8]) -> Cow<'_, [u8]> {
     const BREAK: &[u8] = b"\r\n\r\n";
+    if !scan::contains(body, is_changed) {
+        return Cow::Borrowed(body);
+    }
     let found = body.windows(BREAK.len()).position(|window| window == BREAK);
     if let Some((head, rest)) = found.and_then(|at| body.split_at_checked(at))
         && let Some(payload) = compact(rest.get(BREAK.len()..).unwrap_or_default())
     {
-        let mut line = one_line(head).into_owned();
+        let mut line = one_line(head);
         line.push(b' ');
         line.extend_from_slice(&payload);
         return Cow::Owned(line);
     }
-    one_line(body)
+    Cow::Owned(one_line(body))
 }
 
-fn one_line(text: &[u8]) -> Cow<'_, [u8]> {
-    if !text.iter().any(|byte| matches!(byte, b'\n' | b'\r' | b'\t')) {
-        return Cow::Borrowed(text);
-    }
+fn is_changed(byte: u8) -> bool {
+    (byte == b'\n') | (byte == b'\r') | (byte == b'\t')
+}
+
+fn one_line(text: &[u8]) -> Vec<u8> {
     let mut line = Vec::with_capacity(text.len());
     for &byte in text {
         match byte {
@@ -33,7 +39,7 @@ fn one_line(text: &[u8]) -> Cow<'_, [u8]> {
             _ => line.push(byte),
         }
     }
-    Cow::Owned(line)
+    line
 }
 
 /// `json` without the white space outside its strings and nothing else changed; `None` if it is not one JSON value.
@@ -182,7 +188,39 @@ fn escape_len(after: &[u8]) -> Option<usize> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::{prelude::*, sample::select};
+
     use super::*;
+
+    const TOKENS: &[&str] = &[
+        "[",
+        "]",
+        "{",
+        "}",
+        ":",
+        ",",
+        "\"a\":",
+        "\n",
+        "\"é\\u0101\"",
+        "1",
+        "-",
+        "0.5e1",
+        "true",
+        "null",
+    ];
+
+    proptest! {
+        #[test]
+        fn json_is_what_any_parser_takes(tokens in proptest::collection::vec(select(TOKENS), 0..9)) {
+            let text = tokens.concat();
+            let parsed = serde_json::from_str::<serde_json::Value>(&text);
+            let compacted = compact(text.as_bytes());
+            prop_assert_eq!(compacted.is_some(), parsed.is_ok());
+            if let Some(compacted) = compacted {
+                prop_assert_eq!(compacted, text.replace('\n', "").into_bytes());
+            }
+        }
+    }
 
     #[test]
     fn bodies_fit_on_one_line() {

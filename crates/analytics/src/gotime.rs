@@ -89,13 +89,10 @@ fn date_of_day(days: i64) -> (i64, u8, u8) {
 /// Go's `Time.String`: `2023-11-14 22:13:20.123 +0000 UTC`. Any year has a form.
 pub fn write_text(out: &mut Vec<u8>, time: Time) {
     let civil = Civil::of(time);
-    write_date(out, &civil);
-    out.push(b' ');
-    write_clock(out, &civil);
+    write_date_and_clock(out, &civil, b' ');
     write_fraction(out, civil.nanos);
-    out.push(b' ');
-    write_offset(out, civil.offset, false);
-    out.push(b' ');
+    let (sign, [h1, h2], [m1, m2]) = offset_parts(civil.offset);
+    out.extend_from_slice(&[b' ', sign, h1, h2, m1, m2, b' ']);
     out.extend_from_slice(civil.abbreviation.as_bytes());
 }
 
@@ -122,10 +119,9 @@ pub fn write_stamp(out: &mut Vec<u8>, time: Time) {
         .get(usize::from(civil.month) - 1)
         .map_or("", |name| name.get(..3).unwrap_or(name));
     out.extend_from_slice(month.as_bytes());
-    out.push(b' ');
-    two_digits(out, civil.day);
-    out.push(b' ');
-    write_clock(out, &civil);
+    let [d1, d2] = two_digits(civil.day);
+    out.extend_from_slice(&[b' ', d1, d2, b' ']);
+    out.extend_from_slice(&clock(&civil));
 }
 
 /// Go's `Month.String`; numbers that are no month read like `%!Month(13)`.
@@ -144,45 +140,38 @@ pub fn write_month(out: &mut Vec<u8>, month: i64) {
 }
 
 fn write_rfc3339_civil(out: &mut Vec<u8>, civil: &Civil) {
-    write_date(out, civil);
-    out.push(b'T');
-    write_clock(out, civil);
+    write_date_and_clock(out, civil, b'T');
     write_fraction(out, civil.nanos);
     if civil.offset == 0 {
         out.push(b'Z');
-    } else {
-        write_offset(out, civil.offset, true);
-    }
-}
-
-fn write_date(out: &mut Vec<u8>, civil: &Civil) {
-    write_year(out, civil.year);
-    out.push(b'-');
-    two_digits(out, civil.month);
-    out.push(b'-');
-    two_digits(out, civil.day);
-}
-
-/// At least four digits.
-fn write_year(out: &mut Vec<u8>, year: i64) {
-    if year < 0 {
-        out.push(b'-');
-    }
-    let year = year.unsigned_abs();
-    if year < 10_000 {
-        two_digits(out, (year / 100) as u8);
-        two_digits(out, (year % 100) as u8);
         return;
     }
-    out.extend_from_slice(itoa::Buffer::new().format(year).as_bytes());
+    let (sign, [h1, h2], [m1, m2]) = offset_parts(civil.offset);
+    out.extend_from_slice(&[sign, h1, h2, b':', m1, m2]);
 }
 
-fn write_clock(out: &mut Vec<u8>, civil: &Civil) {
-    two_digits(out, civil.hour);
-    out.push(b':');
-    two_digits(out, civil.minute);
-    out.push(b':');
-    two_digits(out, civil.second);
+/// `2006-01-02 15:04:05` with any separator; the year has a sign if negative, and more digits if needed.
+fn write_date_and_clock(out: &mut Vec<u8>, civil: &Civil, separator: u8) {
+    if civil.year < 0 {
+        out.push(b'-');
+    }
+    let year = civil.year.unsigned_abs();
+    if year >= 10_000 {
+        out.extend_from_slice(itoa::Buffer::new().format(year / 10_000).as_bytes());
+    }
+    let [y1, y2] = two_digits((year / 100 % 100) as u8);
+    let [y3, y4] = two_digits((year % 100) as u8);
+    let [m1, m2] = two_digits(civil.month);
+    let [d1, d2] = two_digits(civil.day);
+    out.extend_from_slice(&[y1, y2, y3, y4, b'-', m1, m2, b'-', d1, d2, separator]);
+    out.extend_from_slice(&clock(civil));
+}
+
+fn clock(civil: &Civil) -> [u8; 8] {
+    let [h1, h2] = two_digits(civil.hour);
+    let [m1, m2] = two_digits(civil.minute);
+    let [s1, s2] = two_digits(civil.second);
+    [h1, h2, b':', m1, m2, b':', s1, s2]
 }
 
 /// Nothing for whole seconds; otherwise a point and the digits without trailing zeros.
@@ -190,34 +179,28 @@ fn write_fraction(out: &mut Vec<u8>, nanos: u32) {
     if nanos == 0 {
         return;
     }
-    let mut digits = [0u8; 9];
-    let mut rest = nanos;
-    for digit in digits.iter_mut().rev() {
-        *digit = b'0' + (rest % 10) as u8;
-        rest /= 10;
-    }
-    out.push(b'.');
+    // One more digit in front keeps leading zeros.
+    let mut buffer = itoa::Buffer::new();
+    let digits = buffer.format(nanos.saturating_add(1_000_000_000)).as_bytes();
+    let digits = digits.get(1..).unwrap_or_default();
     let len = digits
         .iter()
         .rposition(|&digit| digit != b'0')
         .map_or(0, |last| last + 1);
-    out.extend(digits.iter().take(len));
+    out.push(b'.');
+    out.extend_from_slice(digits.get(..len).unwrap_or(digits));
 }
 
 /// Sign, hours and minutes; seconds of the offset are dropped.
-fn write_offset(out: &mut Vec<u8>, offset: i32, colon: bool) {
+fn offset_parts(offset: i32) -> (u8, [u8; 2], [u8; 2]) {
     let minutes = offset / 60;
-    out.push(if minutes < 0 { b'-' } else { b'+' });
+    let sign = if minutes < 0 { b'-' } else { b'+' };
     let minutes = minutes.unsigned_abs();
-    two_digits(out, (minutes / 60) as u8);
-    if colon {
-        out.push(b':');
-    }
-    two_digits(out, (minutes % 60) as u8);
+    (sign, two_digits((minutes / 60) as u8), two_digits((minutes % 60) as u8))
 }
 
-fn two_digits(out: &mut Vec<u8>, value: u8) {
-    out.extend_from_slice(&[b'0' + value / 10 % 10, b'0' + value % 10]);
+fn two_digits(value: u8) -> [u8; 2] {
+    [b'0' + value / 10 % 10, b'0' + value % 10]
 }
 
 #[cfg(test)]

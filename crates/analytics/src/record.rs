@@ -2,7 +2,7 @@
 
 use smallvec::SmallVec;
 
-use crate::{Flag, Float, Int, RecordView, Text, Transform, When, Zone};
+use crate::{Flag, Float, Int, RecordView, Text, Transform, When, Zone, gotime::Civil};
 
 /// A byte range inside the buffer of a batch.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -246,6 +246,16 @@ impl Builder {
     pub fn time(&mut self, field: When, value: Time) -> &mut Self {
         self.record.time[field as usize] = value;
         self
+    }
+
+    /// Sets the time stamp, and day, month, year and hour as its zone's clock shows them.
+    pub fn recorded_at(&mut self, time: Time) -> &mut Self {
+        let civil = Civil::of(time);
+        self.time(When::TimeStamp, time)
+            .int(Int::Day, civil.day.into())
+            .int(Int::Month, civil.month.into())
+            .int(Int::Year, civil.year)
+            .int(Int::Hour, civil.hour.into())
     }
 
     /// Sets a boolean field.

@@ -30,8 +30,9 @@ static NAMES: Mutex<Option<HashMap<Box<str>, Zone>>> = Mutex::new(None);
 static ABBREVIATIONS: Mutex<BTreeSet<&'static str>> = Mutex::new(BTreeSet::new());
 
 thread_local! {
-    /// Records of one batch nearly always share their zone and its current offset.
-    static LAST: Cell<Span> = const { Cell::new(Span::ALWAYS_UTC) };
+    /// The span found last, for each of a few seasons: a record's two times mostly lie in different ones, and records of
+    /// one batch nearly always in the same.
+    static LAST: [Cell<Span>; 16] = const { [const { Cell::new(Span::ALWAYS_UTC) }; 16] };
     static LAST_NAMED: Cell<Option<(&'static str, Zone)>> = const { Cell::new(None) };
 }
 
@@ -109,12 +110,17 @@ impl Zone {
         } else {
             HORIZON + (seconds - HORIZON) % CYCLE
         };
-        let last = LAST.get();
-        if last.zone == self && last.start <= within && within < last.end {
-            return (last.offset, last.abbreviation);
-        }
-        let span = self.span_at(within);
-        LAST.set(span);
+        let span = LAST.with(|slots| {
+            let [first, ..] = slots;
+            // About 97 days a slot.
+            let slot = slots.get((within >> 23) as usize % slots.len()).unwrap_or(first);
+            let mut span = slot.get();
+            if span.zone != self || within < span.start || span.end <= within {
+                span = self.span_at(within);
+                slot.set(span);
+            }
+            span
+        });
         (span.offset, span.abbreviation)
     }
 

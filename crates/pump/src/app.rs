@@ -21,7 +21,11 @@ use crate::{
     },
     demo::{self, DemoOptions},
     instrumentation::{self, Instrumentation},
-    source::{Mode, Source, SourceError, memory::MemorySource, redis::RedisSource},
+    source::{
+        Mode, Source, SourceError,
+        memory::MemorySource,
+        redis::{ListSettings, RedisSource},
+    },
 };
 
 /// Something that ends the process: a line at level fatal, exit code 1.
@@ -37,7 +41,10 @@ pub struct Fatal {
 impl Fatal {
     /// A fatal error of the main part.
     pub fn new(text: impl Into<String>) -> Self {
-        Self { prefix: "main", text: text.into() }
+        Self {
+            prefix: "main",
+            text: text.into(),
+        }
     }
 }
 
@@ -53,7 +60,7 @@ pub async fn run(settings: Settings, demo: Option<DemoOptions>) -> Result<(), Fa
     let running = Arc::new(Running::default());
     serve_admin(&settings, &status, &running)?;
 
-    let redis = RedisSource::new(&settings).map_err(|error| Fatal::new(error.to_string()))?;
+    let redis = redis_source(&settings).map_err(|error| Fatal::new(error.to_string()))?;
     announce_version(&redis).await;
     let pumps = known_pumps(&settings, &status);
     if pumps.is_empty() {
@@ -64,7 +71,16 @@ pub async fn run(settings: Settings, demo: Option<DemoOptions>) -> Result<(), Fa
         Some(options) => run_demo(settings, options, pumps, status, Arc::new(instrumentation), &stop).await,
         None => {
             let source: Arc<dyn Source> = Arc::new(redis);
-            drain(settings, source, pumps, status, Arc::new(instrumentation), &running, &stop).await
+            drain(
+                settings,
+                source,
+                pumps,
+                status,
+                Arc::new(instrumentation),
+                &running,
+                &stop,
+            )
+            .await
         }
     }
 }
@@ -111,7 +127,7 @@ async fn run_demo(
     instrumentation: Arc<Instrumentation>,
     stop: &CancellationToken,
 ) -> Result<(), Fatal> {
-    let source = Arc::new(MemorySource::new(&settings.redis.key_prefix));
+    let source = Arc::new(MemorySource::with_records(Vec::new()));
     let fleet = Arc::new(OnceLock::new());
     let engine = Engine::start(settings, pumps, source.clone(), status, instrumentation, fleet.clone())
         .await
@@ -120,7 +136,7 @@ async fn run_demo(
     open(&engine, &*source, &fleet).await;
     demo::announce();
     for hour in demo::hours(&options) {
-        source.push(hour.elements);
+        source.push(0, hour.elements);
         tokio::select! {
             () = engine.run(Mode::Memory, true) => {}
             () = stop.cancelled() => break,
@@ -161,9 +177,14 @@ async fn refuse_if_nothing_runs(engine: &Engine) -> Result<(), Fatal> {
     if engine.lanes().any(|(_, state, _)| state != LaneState::Disabled) {
         return Ok(());
     }
-    let causes: Vec<String> =
-        engine.lanes().map(|(name, _, cause)| format!("pump {name}: {}", cause.unwrap_or_default())).collect();
-    Err(Fatal::new(format!("No pumps configured: none can start. {}", causes.join("; "))))
+    let causes: Vec<String> = engine
+        .lanes()
+        .map(|(name, _, cause)| format!("pump {name}: {}", cause.unwrap_or_default()))
+        .collect();
+    Err(Fatal::new(format!(
+        "No pumps configured: none can start. {}",
+        causes.join("; ")
+    )))
 }
 
 /// The pumps whose type is built, in the order of the configuration. The others are reported, and shown as disabled.
@@ -171,8 +192,15 @@ fn known_pumps(settings: &Settings, status: &StatusBoard) -> Vec<Pump> {
     let mut pumps = Vec::new();
     for pump in &settings.pumps {
         match sinks::find(&pump.kind) {
-            Some(spec) if spec.build.is_some() => pumps.push(Pump { settings: pump.clone(), spec }),
-            Some(spec) => skip(pump, status, format!("the type {} is planned, but not built yet", spec.name)),
+            Some(spec) if spec.build.is_some() => pumps.push(Pump {
+                settings: pump.clone(),
+                spec,
+            }),
+            Some(spec) => skip(
+                pump,
+                status,
+                format!("the type {} is planned, but not built yet", spec.name),
+            ),
             None => {
                 let meant = sinks::suggest(&pump.kind).map(|name| format!(" – did you mean \"{name}\"?"));
                 let text = format!("{} Not found: unknown type{}", pump.kind, meant.unwrap_or_default());
@@ -186,7 +214,11 @@ fn known_pumps(settings: &Settings, status: &StatusBoard) -> Vec<Pump> {
 fn skip(pump: &PumpSettings, status: &StatusBoard, reason: String) {
     tracing::error!(prefix = "main", pump = %pump.name, "Pump load error (skipping): {reason}");
     let board = status.add_lane(pump.name.clone(), &pump.kind, "none");
-    board.enter(LaneState::Disabled, Some(reason), Some("correct the type, or remove the pump".to_owned()));
+    board.enter(
+        LaneState::Disabled,
+        Some(reason),
+        Some("correct the type, or remove the pump".to_owned()),
+    );
 }
 
 /// Uptime data is delivered by pumps of types that are not built yet: it stays where it is, and that is said.
@@ -207,6 +239,17 @@ async fn announce_version(source: &RedisSource) {
     }
 }
 
+/// The Redis that the settings name.
+pub(crate) fn redis_source(settings: &Settings) -> anyhow::Result<RedisSource> {
+    let lists = ListSettings {
+        // Nobody could deliver it: see `report_uptime`.
+        uptime: false,
+        purge_chunk: settings.purge_chunk,
+        expiration: settings.storage_expiration_time,
+    };
+    RedisSource::new(&settings.redis, &settings.delivery, lists)
+}
+
 fn serve_admin(settings: &Settings, status: &Arc<StatusBoard>, running: &Arc<Running>) -> Result<(), Fatal> {
     let admin = AdminSettings {
         name: settings.health_name.clone(),
@@ -214,8 +257,10 @@ fn serve_admin(settings: &Settings, status: &Arc<StatusBoard>, running: &Arc<Run
         profiler: settings.profiler,
         compat: settings.compat,
     };
-    let bound =
-        admin::bind(&admin).map_err(|error| Fatal { prefix: "server", text: error.to_string() })?;
+    let bound = admin::bind(&admin).map_err(|error| Fatal {
+        prefix: "server",
+        text: error.to_string(),
+    })?;
     let (status, running) = (status.clone(), running.clone());
     tokio::spawn(async move {
         if let Err(error) = admin::serve(bound, status, running, CancellationToken::new()).await {

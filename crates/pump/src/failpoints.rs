@@ -111,6 +111,7 @@ mod armed {
 }
 
 #[cfg(all(test, feature = "failpoints"))]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use std::{
         os::unix::process::ExitStatusExt,

@@ -11,6 +11,7 @@ pub mod failpoints;
 pub mod instrumentation;
 pub mod load;
 pub mod logging;
+pub mod operations;
 pub mod source;
 
 /// Version of this binary, as `--version` prints it.

@@ -11,8 +11,11 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 use tyk_pump::{
-    admin::{self, Actions, AdminSettings, Refused},
-    delivery::status::{LaneState, StatusBoard},
+    admin::{self, Actions, AdminSettings, Refused, client},
+    delivery::{
+        replay::Replayed,
+        status::{LaneState, StatusBoard},
+    },
 };
 
 struct OnePaused;
@@ -25,6 +28,15 @@ impl Actions for OnePaused {
             "SQL" => Err(Refused::NothingRefused(pump.to_owned())),
             _ => Err(Refused::UnknownPump(pump.to_owned())),
         }
+    }
+
+    async fn replay(&self, pump: Option<&str>, limit: usize) -> anyhow::Result<Replayed> {
+        anyhow::ensure!(pump != Some("SQL"), "Redis is away");
+        Ok(Replayed {
+            accepted: limit as u64,
+            kept: 0,
+            cause: pump.map(str::to_owned),
+        })
     }
 }
 
@@ -268,6 +280,55 @@ async fn refusals_are_accepted_for_programs_on_this_machine_alone() {
         assert_eq!(server.answer("POST", &path("CSV"), header).await.0, 403, "{header}");
     }
     assert_eq!(server.answer("GET", &path("CSV"), "").await.0, 405);
+}
+
+#[tokio::test]
+async fn dead_letters_are_replayed_on_request() {
+    let server = run(&settings("health"));
+    let (code, body) = server
+        .answer("POST", "/dead-letters/replay?pump=C%20SV&limit=7", "")
+        .await;
+    let want = serde_json::json!({"accepted": 7, "kept": 0, "cause": "C SV"});
+    assert_eq!((code, serde_json::from_slice::<Value>(&body).unwrap()), (200, want));
+    assert_eq!(server.answer("POST", "/dead-letters/replay", "").await.0, 200);
+    assert_eq!(server.answer("POST", "/dead-letters/replay?limit=x", "").await.0, 400);
+    assert_eq!(server.answer("POST", "/dead-letters/replay?pump=SQL", "").await.0, 503);
+    assert_eq!(
+        server
+            .answer("POST", "/dead-letters/replay", "origin: null\r\n")
+            .await
+            .0,
+        403
+    );
+    assert_eq!(server.answer("GET", "/dead-letters/replay", "").await.0, 405);
+}
+
+#[tokio::test]
+async fn the_client_gets_answers_and_refusals_of_a_daemon_on_this_machine() {
+    let server = run(&settings("health"));
+    let accepted = client::accept_refusals(server.port, "CSV").await.unwrap();
+    assert_eq!(accepted["accepted"], true);
+    let refused = client::accept_refusals(server.port, "a/b ?").await.unwrap_err();
+    assert_eq!(refused.to_string(), "there is no pump a/b ?; /status lists them");
+    let replayed = client::replay(server.port, Some("C&V"), 9).await.unwrap();
+    assert_eq!(
+        (&replayed["accepted"], &replayed["cause"]),
+        (&Value::from(9), &Value::from("C&V"))
+    );
+    assert_eq!(
+        client::replay(server.port, Some("SQL"), 9)
+            .await
+            .unwrap_err()
+            .to_string(),
+        "Redis is away"
+    );
+    let free = std::net::TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap()
+        .port();
+    let nobody = client::replay(free, None, 9).await.unwrap_err();
+    assert!(nobody.to_string().contains("health_check_endpoint_port"), "{nobody}");
 }
 
 #[tokio::test]

@@ -86,7 +86,7 @@ impl WriteError {
     }
 }
 
-/// What a sink promises about a row that was claimed.
+/// What a sink promises about a row that was claimed. `Display` says it in words.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Guarantee {
     /// May be lost on the way: acknowledged when sent.
@@ -95,6 +95,16 @@ pub enum Guarantee {
     AtLeastOnce,
     /// Arrives once.
     ExactlyOnce,
+}
+
+impl std::fmt::Display for Guarantee {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Guarantee::BestEffort => "best effort",
+            Guarantee::AtLeastOnce => "at least once",
+            Guarantee::ExactlyOnce => "exactly once",
+        })
+    }
 }
 
 /// How much a sink likes to receive at once. The lane hands over less when there is no more, or memory is short.
@@ -137,7 +147,7 @@ pub struct SinkSpec {
     pub decodes_bodies: bool,
     /// Whether `write` is wanted although no row of a group passes the filters (CSV makes its file then).
     pub writes_empty: bool,
-    /// Whether the lane logs `Purged N records...` after a write.
+    /// Whether the lane logs `Purged N records...` after a write; `dummy` has a line of its own instead.
     pub purge_line: bool,
     /// JSON schema of the options struct; doc comments are the reference page.
     pub options: fn() -> schemars::Schema,
@@ -145,7 +155,39 @@ pub struct SinkSpec {
     pub build: Option<Build>,
     /// How the conformance suite fakes this back-end.
     #[cfg(feature = "testkit")]
-    pub harness: Option<fn() -> crate::testkit::Harness>,
+    pub harness: Option<crate::testkit::Harness>,
+}
+
+impl SinkSpec {
+    /// A type that upstream knows and this program does not build yet: it parses, and a pump of it does not start.
+    pub const fn planned(
+        name: &'static str,
+        title: &'static str,
+        log_prefix: &'static str,
+        env_prefix: &'static str,
+    ) -> SinkSpec {
+        SinkSpec {
+            name,
+            title,
+            log_prefix,
+            env_prefix,
+            records: RecordKind::Traffic,
+            guarantee: Guarantee::AtLeastOnce,
+            gather: Gather::WINDOW,
+            decodes_bodies: true,
+            writes_empty: false,
+            purge_line: true,
+            options: crate::options::any,
+            build: None,
+            #[cfg(feature = "testkit")]
+            harness: None,
+        }
+    }
+
+    /// Whether a pump of this type can be built.
+    pub fn is_built(&self) -> bool {
+        self.build.is_some()
+    }
 }
 
 /// Constructor of a sink. An error keeps this pump from starting, never the others; it is tried again in the background.

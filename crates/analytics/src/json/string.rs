@@ -1,11 +1,11 @@
 //! Strings as Go's JSON encoder escapes them.
 
-use crate::gotext::first_char;
+use crate::{gotext::first_char, scan};
 
-/// Bytes that do not go through as they are: controls, `"`, `\`, what could end a script in HTML, everything beyond
-/// ASCII.
+/// Bytes that do not go through as they are: controls and everything beyond ASCII, `"` and `&`, `<` and `>`, `\`.
+#[inline]
 const fn is_special(byte: u8) -> bool {
-    (byte < 0x20) | (byte == b'"') | (byte == b'\\') | (byte == b'<') | (byte == b'>') | (byte == b'&') | (byte >= 0x80)
+    ((byte as i8) < 0x20) | (byte & !0x04 == b'"') | (byte & !0x02 == b'<') | (byte == b'\\')
 }
 
 /// Appends `text` in quotes. Any bytes are allowed: each one that is not UTF-8 becomes `\ufffd`.
@@ -14,7 +14,9 @@ pub fn write_string(out: &mut Vec<u8>, text: &[u8]) {
     out.push(b'"');
     let mut rest = text;
     loop {
-        let (plain, special) = rest.split_at_checked(plain_len(rest)).unwrap_or((rest, &[]));
+        let (plain, special) = rest
+            .split_at_checked(scan::plain_len(rest, is_special))
+            .unwrap_or((rest, &[]));
         out.extend_from_slice(plain);
         let Some(&byte) = special.first() else { break };
         let len = match first_char(special) {
@@ -43,18 +45,6 @@ pub fn write_string(out: &mut Vec<u8>, text: &[u8]) {
         rest = special.get(len..).unwrap_or_default();
     }
     out.push(b'"');
-}
-
-/// Number of bytes before the first special one. Whole chunks first, which the compiler turns into vector code.
-fn plain_len(text: &[u8]) -> usize {
-    let (chunks, _) = text.as_chunks::<16>();
-    let plain_chunks = chunks
-        .iter()
-        .take_while(|chunk| !chunk.iter().fold(false, |any, &byte| any | is_special(byte)))
-        .count();
-    let checked = plain_chunks * 16;
-    let tail = text.get(checked..).unwrap_or_default();
-    checked + tail.iter().take_while(|&&byte| !is_special(byte)).count()
 }
 
 fn write_ascii(out: &mut Vec<u8>, byte: u8) {

@@ -159,6 +159,21 @@ fn error_paths_may_hold_anything() {
 }
 
 #[test]
+fn maps_in_error_paths_are_dumped_by_key() {
+    let mut sample = Sample::default();
+    let (a, b) = (sample.span(b"a"), sample.span(b"b"));
+    let pairs = [
+        (PathItem::Text(b), PathItem::Null),
+        (PathItem::Uint(2), PathItem::Bool(true)),
+        (PathItem::Int(-1), PathItem::Bool(false)),
+        (PathItem::Text(a), PathItem::List(Vec::new())),
+    ];
+    sample.error("m", Some(vec![PathItem::Map(pairs.into())]));
+    let dump = dumped(&sample);
+    assert!(dump.contains("[{m [map[-1:false 2:true a:[] b:<nil>]]}]"), "{dump}");
+}
+
+#[test]
 fn a_record_without_json_form_leaves_no_trace() {
     let mut map = Sample::default();
     let nested = PathItem::List(vec![PathItem::Map(vec![(PathItem::Null, PathItem::Bool(false))])]);

@@ -2,6 +2,8 @@
 
 use async_trait::async_trait;
 
+use crate::delivery::replay::Replayed;
+
 /// Why an action did nothing.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refused {
@@ -19,4 +21,7 @@ pub trait Actions: Send + Sync {
     /// Lets the records that the back-end of `pump` refuses become dead letters, so that its lane goes on. Names are
     /// compared without regard to case.
     async fn accept_refusals(&self, pump: &str) -> Result<(), Refused>;
+
+    /// Offers up to `limit` dead letters of `pump`, or of all pumps, to their back-ends once more.
+    async fn replay(&self, pump: Option<&str>, limit: usize) -> anyhow::Result<Replayed>;
 }

@@ -1,9 +1,10 @@
 //! The HTTP server of the daemon: upstream's health endpoint to the byte, and beside it what upstream never had:
-//! `/livez`, `/readyz`, `/status`, `/metrics` and the one action that operators send to a lane.
+//! `/livez`, `/readyz`, `/status`, `/metrics` and the actions that operators send to lanes.
 //!
 //! With `compat` on, `/metrics` answers 404 as upstream's server does; the other added paths stay.
 
 pub mod actions;
+pub mod client;
 pub mod metrics;
 mod profile;
 
@@ -18,12 +19,13 @@ use std::{
 use axum::{
     Router,
     body::Body,
-    extract::{ConnectInfo, Request, State},
-    http::{HeaderValue, Method, StatusCode, header, request::Parts},
+    extract::{ConnectInfo, Query, Request, State},
+    http::{HeaderValue, Method, StatusCode, Uri, header, request::Parts},
     response::{IntoResponse, Response},
 };
 use percent_encoding::percent_decode_str;
 use rustix::net::{AddressFamily, SocketType, sockopt};
+use serde::Deserialize;
 use serde_json::json;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -37,6 +39,9 @@ const STOP_GRACE: Duration = Duration::from_secs(1);
 
 /// Connections that wait to be accepted.
 const BACKLOG: i32 = 1024;
+
+/// Dead letters that one request replays when it names no number.
+const REPLAY_LIMIT: usize = 1000;
 
 /// What the server needs to know of the configuration.
 #[derive(Clone, Debug)]
@@ -192,11 +197,17 @@ async fn answer(
     {
         return profile::answer(name, uri).await;
     }
-    if let Some(pump) = path
+    let pump = path
         .strip_prefix("/lanes/")
-        .and_then(|rest| rest.strip_suffix("/accept-refusals"))
-    {
-        return accept_refusals(&server, peer, &request, pump).await;
+        .and_then(|rest| rest.strip_suffix("/accept-refusals"));
+    if pump.is_some() || path == "/dead-letters/replay" {
+        if let Some(refusal) = refuse_action(peer, &request) {
+            return refusal;
+        }
+        return match pump {
+            Some(pump) => accept_refusals(&*server.actions, pump).await,
+            None => replay(&*server.actions, uri).await,
+        };
     }
     let reading = matches!(request.method, Method::GET | Method::HEAD);
     let page: fn(&Server) -> Response = match &*path {
@@ -237,20 +248,24 @@ fn exposition(server: &Server) -> Response {
     ([(header::CONTENT_TYPE, form)], body).into_response()
 }
 
-/// Changes what becomes of records, so only a process on this machine may ask for it: no other host, no proxy that
-/// forwards for one, no page in a browser.
-async fn accept_refusals(server: &Server, peer: SocketAddr, request: &Parts, pump: &str) -> Response {
+/// An action changes what becomes of records, so only a process on this machine may ask for it: no other host, no proxy
+/// that forwards for one, no page in a browser. `None`: it may.
+fn refuse_action(peer: SocketAddr, request: &Parts) -> Option<Response> {
     if request.method != Method::POST {
-        return StatusCode::METHOD_NOT_ALLOWED.into_response();
+        return Some(StatusCode::METHOD_NOT_ALLOWED.into_response());
     }
     let relayed = ["origin", "forwarded", "x-forwarded-for"]
         .iter()
         .any(|name| request.headers.contains_key(*name));
-    if relayed || !peer.ip().to_canonical().is_loopback() {
-        let error = "only programs on the pump's own machine may do this; run `tyk-pump lane accept-refusals` there";
-        return json_answer(StatusCode::FORBIDDEN, &json!({ "error": error }));
+    if peer.ip().to_canonical().is_loopback() && !relayed {
+        return None;
     }
-    match server.actions.accept_refusals(pump).await {
+    let error = "only programs on the pump's own machine may do this; run tyk-pump there";
+    Some(json_answer(StatusCode::FORBIDDEN, &json!({ "error": error })))
+}
+
+async fn accept_refusals(actions: &dyn Actions, pump: &str) -> Response {
+    match actions.accept_refusals(pump).await {
         Ok(()) => json_answer(StatusCode::OK, &json!({ "pump": pump, "accepted": true })),
         Err(refused) => {
             let status = match refused {
@@ -259,6 +274,27 @@ async fn accept_refusals(server: &Server, peer: SocketAddr, request: &Parts, pum
             };
             json_answer(status, &json!({ "error": refused.to_string() }))
         }
+    }
+}
+
+#[derive(Deserialize)]
+struct ReplayQuery {
+    pump: Option<String>,
+    limit: Option<usize>,
+}
+
+async fn replay(actions: &dyn Actions, uri: &Uri) -> Response {
+    let query = match Query::<ReplayQuery>::try_from_uri(uri) {
+        Ok(Query(query)) => query,
+        Err(error) => return json_answer(StatusCode::BAD_REQUEST, &json!({ "error": error.body_text() })),
+    };
+    let limit = query.limit.unwrap_or(REPLAY_LIMIT);
+    match actions.replay(query.pump.as_deref(), limit).await {
+        Ok(replayed) => json_answer(StatusCode::OK, &replayed),
+        Err(error) => json_answer(
+            StatusCode::SERVICE_UNAVAILABLE,
+            &json!({ "error": format!("{error:#}") }),
+        ),
     }
 }
 

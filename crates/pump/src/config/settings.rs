@@ -133,8 +133,8 @@ pub enum OnFull {
     Block,
 }
 
-/// One entry of `pumps`, resolved.
-#[derive(Clone, Debug)]
+/// One entry of `pumps`, resolved. `Debug` leaves `meta` out: it holds secrets.
+#[derive(Clone)]
 pub struct PumpSettings {
     /// Key in `pumps`, upper-cased.
     pub name: Arc<str>,
@@ -152,8 +152,24 @@ pub struct PumpSettings {
     pub on_full: OnFull,
     /// `meta` after environment and secrets, keys spelled as in the sink's schema.
     pub meta: Value,
-    /// Why this pump must not start although the others may (a filter of the wrong type, for instance).
+    /// Why this pump must not start although the others may: its type is unknown or not built yet, or a filter has a
+    /// value of the wrong type. A finding of the same text says so when the configuration is loaded.
     pub refused: Option<String>,
+}
+
+impl std::fmt::Debug for PumpSettings {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("PumpSettings")
+            .field("name", &self.name)
+            .field("kind", &self.kind)
+            .field("filter", &self.filter)
+            .field("transform", &self.transform)
+            .field("timeout", &self.timeout)
+            .field("compat", &self.compat)
+            .field("on_full", &self.on_full)
+            .field("refused", &self.refused)
+            .finish_non_exhaustive()
+    }
 }
 
 /// Everything.
@@ -185,6 +201,13 @@ pub struct Settings {
     pub profiler: bool,
     /// StatsD address of the self-metrics; `None`: off.
     pub statsd: Option<StatsdSettings>,
+}
+
+impl Settings {
+    /// Pumps that may start.
+    pub fn usable_pumps(&self) -> impl Iterator<Item = &PumpSettings> {
+        self.pumps.iter().filter(|pump| pump.refused.is_none())
+    }
 }
 
 /// Self-metrics.

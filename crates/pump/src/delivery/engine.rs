@@ -164,7 +164,9 @@ impl Engine {
 
     /// Name, state and its cause of every lane.
     pub fn lanes(&self) -> impl Iterator<Item = (&str, LaneState, Option<String>)> {
-        self.lanes.iter().map(|lane| (&*lane.name, lane.board.state(), lane.board.cause()))
+        self.lanes
+            .iter()
+            .map(|lane| (&*lane.name, lane.board.state(), lane.board.cause()))
     }
 
     /// Stops as [`Engine::close`], and says so.

@@ -3,7 +3,7 @@
 pub mod memory;
 pub mod redis;
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, ops::Range, sync::Arc, time::Duration};
 
 use analytics::{ClaimId, Key, RowId, Span};
 use async_trait::async_trait;
@@ -24,6 +24,8 @@ pub struct Claim {
     pub base: u64,
     /// Next row of every lane, fixed set since the claim was made.
     pub cursors: BTreeMap<Arc<str>, u64>,
+    /// Lanes that took over the rows of another one, with the name that their ledger knows.
+    pub adopted: BTreeMap<Arc<str>, Arc<str>>,
     /// Time to live that the list had when it was claimed.
     pub ttl: Option<Duration>,
     /// When it was made, milliseconds since 1970 by the source's clock.
@@ -84,6 +86,15 @@ pub enum SourceError {
     /// Another instance owns the claim, or it is gone: let go of it.
     #[error("the claim {0} belongs to another instance or is gone")]
     LeaseLost(ClaimId),
+    /// The list behind a claim has vanished (evicted, or deleted by somebody) although these rows are not finished.
+    /// They are lost: count them, and acknowledge them so that the claim ends.
+    #[error("the list of claim {claim} has vanished from Redis: rows {}-{} are lost", rows.start, rows.end)]
+    Evicted {
+        /// Identity.
+        claim: ClaimId,
+        /// What is missing.
+        rows: Range<u64>,
+    },
     /// The key's name is taken by something that is no list.
     #[error("{key} is a {found}, not a list; it is left alone (rename or delete it)")]
     NotAList {
@@ -191,8 +202,24 @@ pub struct DeadStored {
 pub struct DeadLimits {
     /// Entries.
     pub count: u64,
-    /// Bytes of raw elements.
+    /// Bytes that they take in the store.
     pub bytes: u64,
+}
+
+/// What back-ends say about how far they have applied a claim.
+#[async_trait]
+pub trait Ledgers: Send + Sync {
+    /// The first row that the ledger of `lane` does not cover; 0 when nothing is applied, or there is no ledger.
+    async fn first_missing(&self, lane: &str, claim: ClaimId) -> anyhow::Result<u64>;
+}
+
+/// What putting a claim back did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Restored {
+    /// Rows that are in their list again.
+    pub moved: u64,
+    /// Rows that every lane had finished, and that are gone.
+    pub finished: u64,
 }
 
 /// A place that records come from: Redis, or this process itself.
@@ -251,6 +278,24 @@ pub trait Source: Send + Sync {
 
     /// Notes that files of this claim wait in the spool of `lane` (`true`) or no longer do.
     async fn note_spooled(&self, claim: &ClaimRef, lane: &str, waiting: bool) -> Result<(), SourceError>;
+
+    /// Claims and lanes whose rows are noted as waiting in a spool.
+    async fn spooled(&self) -> Result<Vec<(ClaimId, Arc<str>)>, SourceError>;
+
+    /// Puts the unfinished rows of a claim back to the head of their list and ends the claim, whoever owns it. Refused
+    /// when lanes have got differently far, or a ledger cannot be read, unless `accept_duplicates`.
+    async fn restore(
+        &self,
+        claim: ClaimId,
+        ledgers: &dyn Ledgers,
+        accept_duplicates: bool,
+    ) -> Result<Restored, SourceError>;
+
+    /// Gives up the rows that wait for a lane, in every claim. Returns how many.
+    async fn drop_lane(&self, lane: &str) -> Result<u64, SourceError>;
+
+    /// Gives the rows that wait for lane `old` to lane `new`, whose ledger keeps the old name. Returns how many.
+    async fn adopt_lane(&self, old: &str, new: &str) -> Result<u64, SourceError>;
 
     /// Writes the version for Tyk Dashboard, where the source has a place for it.
     async fn announce_version(&self, _version: &str) -> Result<(), SourceError> {

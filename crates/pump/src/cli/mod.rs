@@ -1,0 +1,52 @@
+//! The command line: the reference's flags, understood exactly as the reference's flag library understands them, and
+//! subcommands of our own, which are looked for in the first argument alone.
+
+mod commands;
+mod flags;
+mod usage;
+
+use std::{ffi::OsString, path::Path};
+
+pub use commands::{CheckOptions, ClaimsCommand, Command, ConfOption, DeadLetterCommand, LaneCommand};
+pub use flags::RunOptions;
+
+/// What the command line asks for.
+#[derive(Clone, Debug)]
+pub enum Invocation {
+    /// The pump itself, or its demo mode.
+    Run(RunOptions),
+    /// A subcommand.
+    Command(Command),
+    /// Nothing but output.
+    Print(Printed),
+}
+
+/// Output that ends the process.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Printed {
+    /// For the standard output.
+    pub stdout: String,
+    /// For the error output.
+    pub stderr: String,
+    /// Exit code.
+    pub code: u8,
+}
+
+/// Understands the arguments of the process, its own name first. Bytes that are no UTF-8 become U+FFFD.
+pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Invocation {
+    let mut arguments = arguments
+        .into_iter()
+        .map(|argument| argument.to_string_lossy().into_owned());
+    let name = arguments.next().unwrap_or_default();
+    let program = Path::new(&name)
+        .file_name()
+        .map(|file| file.to_string_lossy().into_owned());
+    let program = program
+        .filter(|file| !file.is_empty())
+        .unwrap_or_else(|| "tyk-pump".to_owned());
+    let arguments: Vec<String> = arguments.collect();
+    if arguments.first().is_some_and(|first| commands::is_command(first)) {
+        return commands::parse(&program, &arguments);
+    }
+    flags::parse(&program, &arguments)
+}

@@ -1,0 +1,378 @@
+//! Pumps that the environment names, and what it sets in pumps.
+
+use std::collections::{BTreeMap, HashMap};
+
+use serde_json::{Map, Value};
+use sinks::{
+    SINKS, SinkSpec,
+    options::{self, ENV_PREFIX_KEY},
+};
+
+use super::{
+    Config,
+    env::{self, Environment, Override},
+    finding::{Findings, Place, Severity},
+    json::Position,
+    kv::Stores,
+    schema::PUMP,
+    values::{Data, Values},
+};
+
+/// Prefix of the variables of all pumps.
+const PREFIX: &str = "TYK_PMP_PUMPS_";
+
+/// One pump, as far as it is read.
+#[derive(Clone, Debug)]
+pub struct PumpEntry {
+    /// Upper-cased key.
+    pub name: String,
+    /// Key as written.
+    pub spelled: String,
+    /// Where it stands.
+    pub place: Place,
+    /// Whether the file has it.
+    pub in_file: bool,
+    /// Everything but `meta`.
+    pub values: Values,
+    /// Options of the sink.
+    pub meta: Map<String, Value>,
+    /// Where the keys of `meta` stand, by their lower-cased names.
+    pub meta_places: HashMap<String, Position>,
+    /// Keys beside `meta` that no pump has.
+    pub strangers: Vec<(String, Position)>,
+    /// Prefix of its variables, when the environment names this pump.
+    pub env_prefix: Option<String>,
+}
+
+impl PumpEntry {
+    /// A pump without settings.
+    pub fn new(key: &str, place: Place) -> Self {
+        Self {
+            name: upper(key),
+            spelled: key.to_owned(),
+            place,
+            in_file: false,
+            values: Values::default(),
+            meta: Map::new(),
+            meta_places: HashMap::new(),
+            strangers: Vec::new(),
+            env_prefix: None,
+        }
+    }
+
+    /// Its type in small letters: what `type` says, else its name.
+    pub fn kind(&self) -> String {
+        match self.values.text("type") {
+            "" => self.name.to_lowercase(),
+            kind => kind.to_lowercase(),
+        }
+    }
+
+    /// Its row in the table of sinks.
+    pub fn spec(&self) -> Option<&'static SinkSpec> {
+        sinks::find(&self.kind())
+    }
+}
+
+/// Capital letters, letter by letter: those whose capital form is several letters stay.
+pub fn upper(name: &str) -> String {
+    let capital = |letter: char| {
+        let mut capitals = letter.to_uppercase();
+        match (capitals.next(), capitals.next()) {
+            (Some(capital), None) => capital,
+            _ => letter,
+        }
+    };
+    name.chars().map(capital).collect()
+}
+
+/// Adds pumps that the environment names to those of the file, and overrides their settings.
+pub fn discover(config: &mut Config, env: &mut Environment, exact: bool, findings: &mut Findings) {
+    if env.take("TYK_PMP_PUMPS").is_some() {
+        let text = "TYK_PMP_PUMPS is ignored – name each pump in variables of its own: TYK_PMP_PUMPS_CSV_TYPE=csv";
+        findings.mistake(Place::Variable("TYK_PMP_PUMPS".to_owned()), text);
+    }
+    for (name, variables) in named(env, findings) {
+        let position = config.pumps.iter().position(|pump| pump.name == name);
+        let first = variables.first().cloned().unwrap_or_default();
+        let mut pump = match position {
+            Some(index) => config.pumps[index].clone(),
+            None => PumpEntry::new(&name, Place::Variable(first.clone())),
+        };
+        let prefix = format!("{PREFIX}{name}_");
+        if !choose_type(&mut pump, &prefix, env, findings) {
+            report_without_type(config, &name, &variables, env, findings);
+            continue;
+        }
+        let given = env.take(&format!("{prefix}META"));
+        if given.is_some() {
+            let text = format!("{prefix}META is ignored – set its options one by one: {prefix}META_…");
+            findings.mistake(Place::Variable(format!("{prefix}META")), text);
+        }
+        let overriding = Override {
+            section: &PUMP,
+            prefix: &prefix,
+            exact,
+            severity: Severity::Error,
+            lead: "",
+        };
+        let kind = pump.values.data("type").cloned();
+        overriding.apply(env, &mut pump.values, findings);
+        if let Some(kind) = kind {
+            pump.values.set("type", kind, Place::Variable(first));
+        }
+        pump.env_prefix = Some(format!("{prefix}META"));
+        match position {
+            Some(index) => config.pumps[index] = pump,
+            None => config.pumps.push(pump),
+        }
+    }
+}
+
+/// Pump names with their variables.
+fn named(env: &mut Environment, findings: &mut Findings) -> BTreeMap<String, Vec<String>> {
+    let mut found: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for variable in env.names(PREFIX) {
+        let rest = upper(variable.strip_prefix(PREFIX).unwrap_or_default());
+        match pump_name(&rest) {
+            Some(name) => found.entry(name.to_owned()).or_default().push(variable),
+            None => {
+                env.take(&variable);
+                let text = format!("{variable} is not read – write {variable}_TYPE, or another setting of the pump");
+                findings.mistake(Place::Variable(variable), text);
+            }
+        }
+    }
+    found
+}
+
+/// The name in front of a setting: a type with underscores, if the text begins with one, else all before the first
+/// underscore.
+fn pump_name(rest: &str) -> Option<&str> {
+    for spec in SINKS.iter().filter(|spec| spec.name.contains('_')) {
+        let length = spec.name.len();
+        let begins = rest
+            .get(..length)
+            .is_some_and(|name| name.eq_ignore_ascii_case(spec.name));
+        if begins && rest.get(length..).is_some_and(|tail| tail.starts_with('_')) {
+            return rest.get(..length);
+        }
+    }
+    rest.split_once('_')
+        .map(|(name, _)| name)
+        .filter(|name| !name.is_empty())
+}
+
+/// Sets the type as the reference does: a name that is a type is the type. `false`: there is none.
+fn choose_type(pump: &mut PumpEntry, prefix: &str, env: &mut Environment, findings: &mut Findings) -> bool {
+    let variable = format!("{prefix}TYPE");
+    let given = env.take(&variable);
+    let (kind, place) = if let Some(spec) = sinks::find(&pump.name) {
+        let other = given.as_deref().unwrap_or(pump.values.text("type"));
+        if !other.is_empty() && !other.eq_ignore_ascii_case(spec.name) {
+            let name = &pump.name;
+            let text = format!(
+                "pump \"{name}\" is of type \"{}\" like its name, not \"{other}\" – rename it",
+                spec.name
+            );
+            findings.mistake(Place::Variable(variable.clone()), text);
+        }
+        (spec.name.to_owned(), variable)
+    } else if let Some(kind) = given {
+        (kind, variable)
+    } else {
+        return !pump.values.text("type").is_empty();
+    };
+    pump.values.set("type", Data::Text(kind), Place::Variable(place));
+    true
+}
+
+/// A name without a type: harmless when its variables are those of another pump, under the prefix of its type.
+fn report_without_type(
+    config: &Config,
+    name: &str,
+    variables: &[String],
+    env: &mut Environment,
+    findings: &mut Findings,
+) {
+    let owner = |variable: &String| {
+        let mut specs = SINKS.iter();
+        specs.find(|spec| !spec.env_prefix.is_empty() && variable.starts_with(&format!("{}_", spec.env_prefix)))
+    };
+    let owners: Vec<_> = variables.iter().filter_map(owner).collect();
+    let used = |spec: &SinkSpec| {
+        config
+            .pumps
+            .iter()
+            .any(|pump| pump.spec().is_some_and(|of| of.name == spec.name))
+    };
+    if owners.len() == variables.len() && owners.iter().all(|spec| used(spec)) {
+        return;
+    }
+    env.pass_over(&format!("{PREFIX}{name}_"));
+    let first = variables.first().cloned().unwrap_or_default();
+    let kind = owners.first().map_or("csv", |spec| spec.name);
+    let text = format!(
+        "{first}: the pump \"{name}\" has no type – set {PREFIX}{name}_TYPE={kind}; a name ends at its first underscore"
+    );
+    findings.error(Place::Variable(first), text);
+}
+
+/// Overrides options in `meta` of every pump, and spells them as their schema does.
+pub fn apply_meta(config: &mut Config, env: &mut Environment, stores: &Stores, exact: bool, findings: &mut Findings) {
+    for pump in &mut config.pumps {
+        let context = format!("pump \"{}\"", pump.spelled);
+        let Some(spec) = pump.spec() else {
+            env.pass_over(&format!("{PREFIX}{}_META_", pump.name));
+            continue;
+        };
+        let schema = (spec.options)();
+        let (meta, unknown) = options::normalise(&schema, &Value::Object(std::mem::take(&mut pump.meta)));
+        if let Value::Object(meta) = meta {
+            pump.meta = meta;
+        }
+        for key in unknown.iter().filter(|_| spec.is_built()) {
+            let top = key.path.strip_prefix("meta.").unwrap_or(&key.path);
+            let place = pump.meta_places.get(&top.to_lowercase()).copied();
+            let place = place.map_or_else(|| pump.place.clone(), Place::File);
+            findings.mistake(
+                place,
+                format!("{context}: {}", unknown_option(top, key.did_you_mean.as_deref())),
+            );
+        }
+        let prefix = match (&pump.env_prefix, pump.meta.get(ENV_PREFIX_KEY).and_then(Value::as_str)) {
+            (Some(prefix), _) => prefix.clone(),
+            (None, Some(prefix)) if !prefix.is_empty() => prefix.to_owned(),
+            _ => spec.env_prefix.to_owned(),
+        };
+        pump.meta.remove(ENV_PREFIX_KEY);
+        if prefix.is_empty() {
+            continue;
+        }
+        if !spec.is_built() {
+            env.pass_over(&format!("{prefix}_"));
+        }
+        for option in options::env_names(&schema) {
+            let mut suffixes = option.suffixes.clone();
+            if exact {
+                suffixes.truncate(1);
+            } else {
+                suffixes.push(option.path.join("_").to_uppercase());
+            }
+            let names: Vec<String> = suffixes.iter().map(|suffix| format!("{prefix}_{suffix}")).collect();
+            let given: Vec<(&String, String)> = names.iter().filter_map(|name| Some((name, env.take(name)?))).collect();
+            let Some((name, text)) = given.into_iter().next() else {
+                continue;
+            };
+            let place = Place::Variable(name.clone());
+            if text.trim().is_empty() && !matches!(option.shape, options::Shape::Text | options::Shape::List(_)) {
+                findings.warn(
+                    place,
+                    format!("{name} is empty – ignored; remove it or give it a value"),
+                );
+                continue;
+            }
+            let secret = is_secret(&schema, &option.path);
+            env::warn_quotes(name, &text, secret, findings);
+            let resolved = match stores.resolve(&text) {
+                Ok(resolved) => resolved,
+                Err(problem) => {
+                    let text = format!("Failed to resolve config: {name}: {problem}");
+                    findings.fatal(place, text);
+                    continue;
+                }
+            };
+            match env::parse_shape(&option.shape, &resolved) {
+                Ok(value) => put(&mut pump.meta, &option.path, value),
+                Err(remedy) => {
+                    let shown = if secret {
+                        "not usable".to_owned()
+                    } else {
+                        format!("{text:?}")
+                    };
+                    findings.error(place, format!("{name} is {shown} – {remedy}"));
+                }
+            }
+        }
+    }
+}
+
+fn is_secret(schema: &schemars::Schema, path: &[String]) -> bool {
+    let mut shape = options::Shape::of(schema);
+    let mut secret = false;
+    for key in path {
+        let options::Shape::Object(properties) = shape else {
+            return secret;
+        };
+        let Some(property) = properties.into_iter().find(|property| property.key == *key) else {
+            return secret;
+        };
+        secret |= property.secret;
+        shape = property.shape;
+    }
+    secret
+}
+
+/// What to say about a key of `meta` that its sink does not know.
+fn unknown_option(key: &str, did_you_mean: Option<&str>) -> String {
+    let of_pump = PUMP.find(key).filter(|setting| !setting.key.contains('.')).is_some();
+    match did_you_mean {
+        Some(near) => format!("unknown key meta.{key} – did you mean \"{near}\"?"),
+        None if of_pump || key.eq_ignore_ascii_case("filters") => {
+            format!("unknown key meta.{key} – \"{key}\" belongs beside \"meta\", not inside")
+        }
+        None => format!("unknown key meta.{key}"),
+    }
+}
+
+/// Sets an option, also inside objects.
+fn put(meta: &mut Map<String, Value>, path: &[String], value: Value) {
+    let Some((first, rest)) = path.split_first() else {
+        return;
+    };
+    if rest.is_empty() {
+        meta.insert(first.clone(), value);
+        return;
+    }
+    let inner = meta.entry(first.clone()).or_insert_with(|| Value::Object(Map::new()));
+    if !inner.is_object() {
+        *inner = Value::Object(Map::new());
+    }
+    if let Value::Object(inner) = inner {
+        put(inner, rest, value);
+    }
+}
+
+/// Says where keys belong that stand beside `meta` and that no pump has.
+pub fn report_strangers(config: &Config, findings: &mut Findings) {
+    for pump in &config.pumps {
+        let names = || {
+            PUMP.settings
+                .iter()
+                .map(|setting| setting.key)
+                .filter(|key| !key.contains('.'))
+        };
+        for (key, at) in &pump.strangers {
+            let of_sink = pump
+                .spec()
+                .is_some_and(|spec| match options::Shape::of(&(spec.options)()) {
+                    options::Shape::Object(options) => {
+                        options.iter().any(|option| option.key.eq_ignore_ascii_case(key))
+                    }
+                    _ => false,
+                });
+            let hint = match super::finding::nearest(key, names().chain(PUMP.objects.iter().copied())) {
+                _ if of_sink => format!(" – \"{key}\" belongs inside \"meta\""),
+                _ if PUMP.find(&format!("filters.{key}")).is_some() => {
+                    format!(" – \"{key}\" belongs inside \"filters\"")
+                }
+                Some(near) => format!(" – did you mean \"{near}\"?"),
+                None => " – options of the back-end belong inside \"meta\"".to_owned(),
+            };
+            findings.mistake(
+                Place::File(*at),
+                format!("pump \"{}\": unknown key \"{key}\"{hint}", pump.spelled),
+            );
+        }
+    }
+}

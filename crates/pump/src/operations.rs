@@ -1,0 +1,284 @@
+//! What operators do by hand: `tyk-pump check`, `load`, `claims`, `dlq` and `lane`.
+
+use std::{
+    collections::HashMap,
+    io::Write,
+    path::{Path, PathBuf},
+    sync::{Arc, OnceLock},
+};
+
+use analytics::ClaimId;
+use anyhow::{Context, bail};
+use async_trait::async_trait;
+use sinks::{BuildContext, Sink};
+
+use crate::{
+    admin::client,
+    app,
+    cli::{ClaimsCommand, Command, DeadLetterCommand, LaneCommand},
+    config::{self, Request, Settings, Severity},
+    delivery::dead_letter::DeadLetters,
+    load,
+    source::{ClaimReport, DeadLetter, DeadLetterId, DeadLimits, Ledgers, Source, redis::RedisSource},
+};
+
+/// Dead letters that are removed at once.
+const REMOVED_AT_ONCE: usize = 1_000;
+
+/// Carries out a subcommand, and writes what it has to say to `out`. `false`: something is wrong, as `out` says.
+///
+/// # Errors
+/// The configuration is unusable, or Redis, the daemon or a back-end cannot be reached or refuses.
+pub async fn run(command: Command, out: &mut dyn Write) -> anyhow::Result<bool> {
+    match command {
+        Command::Check(options) => Ok(config::check::check(
+            &Request::of_process(options.file.conf, false),
+            out,
+        )?),
+        Command::Load(options) => {
+            let configured = match &options.conf {
+                Some(conf) => Some(settings(conf)?.redis),
+                None => None,
+            };
+            load::run(options, configured).await?;
+            Ok(true)
+        }
+        Command::Claims(command) => claims(command, out).await,
+        Command::Dlq(command) => dead_letters(command, out).await,
+        Command::Lane(LaneCommand::AcceptRefusals { file, pump }) => {
+            let settings = settings(&file.conf)?;
+            client::accept_refusals(settings.health_port, &pump).await?;
+            writeln!(
+                out,
+                "pump {pump} goes on; what its back-end refuses becomes dead letters until a record is accepted"
+            )?;
+            Ok(true)
+        }
+    }
+}
+
+fn settings(conf: &Path) -> anyhow::Result<Settings> {
+    let loaded = config::load(&Request::of_process(PathBuf::from(conf), false));
+    let fatal = loaded
+        .findings
+        .iter()
+        .find(|finding| finding.severity == Severity::Fatal);
+    match (loaded.settings, fatal) {
+        (Some(settings), None) => Ok(settings),
+        (_, Some(finding)) => bail!("{}", finding.text.trim_end()),
+        (None, None) => bail!("{} cannot be used; tyk-pump check says why", conf.display()),
+    }
+}
+
+async fn open(settings: &Settings) -> anyhow::Result<Arc<RedisSource>> {
+    let source = app::redis_source(settings)?;
+    source.open().await.context("Redis")?;
+    Ok(Arc::new(source))
+}
+
+async fn claims(command: ClaimsCommand, out: &mut dyn Write) -> anyhow::Result<bool> {
+    match command {
+        ClaimsCommand::List { file, json } => {
+            let claims = open(&settings(&file.conf)?).await?.list().await?;
+            for claim in &claims {
+                match json {
+                    true => writeln!(out, "{}", serde_json::to_string(claim)?)?,
+                    false => print_claim(claim, out)?,
+                }
+            }
+            if claims.is_empty() && !json {
+                writeln!(out, "no claims")?;
+            }
+        }
+        ClaimsCommand::Restore {
+            file,
+            accept_duplicates,
+        } => {
+            let settings = settings(&file.conf)?;
+            let source = open(&settings).await?;
+            return restore(&settings, &*source, accept_duplicates, out).await;
+        }
+        ClaimsCommand::Drop { file, pump } => {
+            let rows = open(&settings(&file.conf)?).await?.drop_lane(&pump).await?;
+            writeln!(out, "{rows} records are no longer kept for pump {pump}")?;
+        }
+        ClaimsCommand::Adopt { file, old, new } => {
+            let rows = open(&settings(&file.conf)?).await?.adopt_lane(&old, &new).await?;
+            writeln!(out, "{rows} records of pump {old} are kept for pump {new} now")?;
+        }
+    }
+    Ok(true)
+}
+
+fn print_claim(claim: &ClaimReport, out: &mut dyn Write) -> anyhow::Result<()> {
+    let lease = match claim.lease_ms {
+        left if left > 0 => format!("leased for {} s", left / 1000),
+        _ => "free to be taken up".to_owned(),
+    };
+    writeln!(
+        out,
+        "{} {} {} records, {} s old, {lease}",
+        claim.id,
+        claim.key,
+        claim.len,
+        claim.age_ms / 1000
+    )?;
+    writeln!(out, "    owner {}", claim.owner)?;
+    for (lane, cursor) in &claim.cursors {
+        writeln!(out, "    {lane}: {cursor} of {}", claim.len)?;
+    }
+    Ok(())
+}
+
+async fn restore(
+    settings: &Settings,
+    source: &dyn Source,
+    accept_duplicates: bool,
+    out: &mut dyn Write,
+) -> anyhow::Result<bool> {
+    let ledgers = OpenLedgers::open(settings, source.fleet().await?).await;
+    let (mut moved, mut refused) = (0, 0);
+    for claim in source.list().await? {
+        let id = ClaimId(
+            claim
+                .id
+                .parse()
+                .with_context(|| format!("claim {} has no proper id", claim.id))?,
+        );
+        match source.restore(id, &ledgers, accept_duplicates).await {
+            Ok(restored) => moved += restored.moved,
+            Err(error) => {
+                refused += 1;
+                writeln!(out, "{} stays: {error}", claim.id)?;
+            }
+        }
+    }
+    writeln!(
+        out,
+        "{moved} records are back in the gateways' lists; the gateways' time to live (60 s by default) starts now"
+    )?;
+    if refused > 0 {
+        writeln!(out, "{refused} claims stay; --accept-duplicates puts them back as well")?;
+    }
+    Ok(refused == 0)
+}
+
+/// The ledgers of the configured pumps, as far as their back-ends can be opened.
+struct OpenLedgers(HashMap<String, Result<Box<dyn Sink>, String>>);
+
+impl OpenLedgers {
+    async fn open(settings: &Settings, fleet: Arc<str>) -> Self {
+        let fleet = Arc::new(OnceLock::from(fleet));
+        let mut sinks = HashMap::new();
+        for pump in &settings.pumps {
+            let Some(build) = sinks::find(&pump.kind).and_then(|spec| spec.build) else {
+                continue;
+            };
+            let context = BuildContext {
+                pump: pump.name.clone(),
+                meta: pump.meta.clone(),
+                compat: pump.compat,
+                log: settings.log,
+                fleet: fleet.clone(),
+            };
+            sinks.insert(
+                pump.name.to_string(),
+                build(context).await.map_err(|error| error.to_string()),
+            );
+        }
+        Self(sinks)
+    }
+}
+
+#[async_trait]
+impl Ledgers for OpenLedgers {
+    async fn first_missing(&self, lane: &str, claim: ClaimId) -> anyhow::Result<u64> {
+        match self.0.get(lane) {
+            None => Ok(0),
+            Some(Err(error)) => bail!("the ledger of pump {lane} cannot be read: {error}"),
+            Some(Ok(sink)) => Ok(sink.applied(claim).await?.map_or(0, |rows| rows.run_end(0))),
+        }
+    }
+}
+
+fn dead_letters_of(settings: &Settings, source: Arc<dyn Source>) -> DeadLetters {
+    let delivery = &settings.delivery;
+    let limits = DeadLimits {
+        count: delivery.dead_letter_max_count,
+        bytes: delivery.dead_letter_max_bytes,
+    };
+    DeadLetters::new(source, delivery.spool_dir.as_deref(), limits)
+}
+
+async fn dead_letters(command: DeadLetterCommand, out: &mut dyn Write) -> anyhow::Result<bool> {
+    match command {
+        DeadLetterCommand::List {
+            file,
+            pump,
+            limit,
+            json,
+        } => {
+            let settings = settings(&file.conf)?;
+            let dead = dead_letters_of(&settings, open(&settings).await?);
+            let letters = dead.list(pump.as_deref(), limit).await?;
+            for letter in &letters {
+                print_letter(letter, json, out)?;
+            }
+            if letters.is_empty() && !json {
+                writeln!(out, "no dead letters")?;
+            }
+        }
+        DeadLetterCommand::Replay { file, pump, limit } => {
+            let settings = settings(&file.conf)?;
+            let answer = client::replay(settings.health_port, pump.as_deref(), limit).await?;
+            let figure = |name: &str| answer.get(name).and_then(serde_json::Value::as_u64).unwrap_or_default();
+            writeln!(out, "{} accepted, {} kept", figure("accepted"), figure("kept"))?;
+            if let Some(cause) = answer.get("cause").and_then(serde_json::Value::as_str) {
+                writeln!(out, "kept because: {cause}")?;
+                return Ok(false);
+            }
+        }
+        DeadLetterCommand::Drop { file, pump } => {
+            let settings = settings(&file.conf)?;
+            let dead = dead_letters_of(&settings, open(&settings).await?);
+            let mut dropped = 0;
+            loop {
+                let letters = dead.list(Some(&pump), REMOVED_AT_ONCE).await?;
+                let ids: Vec<DeadLetterId> = letters
+                    .into_iter()
+                    .map(|letter| DeadLetterId {
+                        lane: letter.lane,
+                        row: letter.row,
+                    })
+                    .collect();
+                let removed = dead.remove(&ids).await?;
+                dropped += removed;
+                if removed == 0 {
+                    break;
+                }
+            }
+            writeln!(out, "{dropped} dead letters of pump {pump} are gone")?;
+        }
+    }
+    Ok(true)
+}
+
+fn print_letter(letter: &DeadLetter, json: bool, out: &mut dyn Write) -> anyhow::Result<()> {
+    use base64::{Engine as _, engine::general_purpose::STANDARD};
+    if json {
+        let object = serde_json::json!({
+            "pump": &*letter.lane, "row": letter.row.to_string(), "key": &*letter.key, "cause": letter.cause,
+            "at_ms": letter.at_ms, "raw": STANDARD.encode(&letter.raw),
+        });
+        writeln!(out, "{object}")?;
+        return Ok(());
+    }
+    let at = jiff::Timestamp::from_millisecond(letter.at_ms as i64)?;
+    let bytes = letter.raw.len();
+    writeln!(
+        out,
+        "{at:.0} {} {} ({}, {bytes} bytes): {}",
+        letter.lane, letter.row, letter.key, letter.cause
+    )?;
+    Ok(())
+}

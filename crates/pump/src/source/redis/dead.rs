@@ -1,0 +1,301 @@
+//! Dead letters: rows that were not delivered for good, kept in Redis under their pump, claim and row.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use analytics::{ClaimId, RowId};
+use base64::{Engine, engine::general_purpose::STANDARD};
+use bytes::Bytes;
+use redis::{Cmd, Pipeline, Value};
+use serde::{Deserialize, Serialize};
+
+use super::{
+    RedisSource, Rights,
+    index::decode,
+    keys::Names,
+    script::{self, argument},
+    watch::Next,
+};
+use crate::source::{DeadLetter, DeadLetterId, DeadLimits, DeadStored, SourceError};
+
+/// Letters and bytes of one call.
+const CHUNK: usize = 200;
+const CHUNK_BYTES: usize = 1 << 20;
+
+/// A dead letter as it is stored.
+#[derive(Serialize, Deserialize)]
+struct Stored {
+    pump: Arc<str>,
+    claim: String,
+    row: u64,
+    key: Arc<str>,
+    cause: String,
+    at: u64,
+    /// Base64.
+    raw: String,
+}
+
+fn field(lane: &str, row: RowId) -> String {
+    format!("{lane}/{row}")
+}
+
+fn encode(letter: &DeadLetter) -> String {
+    let stored = Stored {
+        pump: letter.lane.clone(),
+        claim: letter.row.claim.to_string(),
+        row: letter.row.row,
+        key: letter.key.clone(),
+        cause: letter.cause.clone(),
+        at: letter.at_ms,
+        raw: STANDARD.encode(&letter.raw),
+    };
+    serde_json::to_string(&stored).unwrap_or_default()
+}
+
+/// `None`: not one of ours.
+fn decode_letter(text: &[u8]) -> Option<DeadLetter> {
+    let stored: Stored = serde_json::from_slice(text).ok()?;
+    Some(DeadLetter {
+        lane: stored.pump,
+        key: stored.key,
+        row: RowId {
+            claim: ClaimId(ulid::Ulid::from_string(&stored.claim).ok()?),
+            row: stored.row,
+        },
+        cause: stored.cause,
+        at_ms: stored.at,
+        raw: Bytes::from(STANDARD.decode(stored.raw).ok()?),
+    })
+}
+
+impl RedisSource {
+    pub(super) async fn keep_dead(
+        &self,
+        letters: &[DeadLetter],
+        limits: DeadLimits,
+    ) -> Result<DeadStored, SourceError> {
+        let mut groups: BTreeMap<(Arc<str>, Arc<str>), Vec<&DeadLetter>> = BTreeMap::new();
+        for letter in letters {
+            groups
+                .entry((letter.key.clone(), letter.lane.clone()))
+                .or_default()
+                .push(letter);
+        }
+        let mut evicted = 0;
+        for ((key, lane), letters) in groups {
+            let names = self.names_by_name(&key);
+            let mut part = Vec::new();
+            let mut bytes = 0;
+            for letter in letters {
+                let entry = (field(&lane, letter.row), letter.at_ms, encode(letter));
+                if part.len() >= CHUNK || bytes + entry.2.len() > CHUNK_BYTES {
+                    evicted += self.keep_part(&names, &lane, &part, limits).await?;
+                    part.clear();
+                    bytes = 0;
+                }
+                bytes += entry.2.len();
+                part.push(entry);
+            }
+            evicted += self.keep_part(&names, &lane, &part, limits).await?;
+        }
+        Ok(DeadStored { evicted })
+    }
+
+    async fn keep_part(
+        &self,
+        names: &Names,
+        lane: &str,
+        part: &[(String, u64, String)],
+        limits: DeadLimits,
+    ) -> Result<u64, SourceError> {
+        if part.is_empty() {
+            return Ok(0);
+        }
+        if self.rights() != Rights::Script {
+            return self.keep_part_plainly(names, lane, part, limits).await;
+        }
+        let mut arguments = vec![argument(lane), argument(limits.count), argument(limits.bytes)];
+        for (field, at, letter) in part {
+            arguments.extend([argument(field), argument(at), argument(letter)]);
+        }
+        decode(
+            &script::DEAD
+                .run(&self.link, &dead_keys(names, lane), &arguments)
+                .await?,
+        )
+    }
+
+    /// The same without scripts.
+    async fn keep_part_plainly(
+        &self,
+        names: &Names,
+        lane: &str,
+        part: &[(String, u64, String)],
+        limits: DeadLimits,
+    ) -> Result<u64, SourceError> {
+        let [dead, at, bytes] = dead_keys(names, lane);
+        let mut look = redis::pipe();
+        look.add_command(command("HMGET", &dead, part.iter().map(|(field, ..)| field.as_str())));
+        look.add_command(command("ZRANGE", &at, ["0", "-1"]));
+        look.add_command(command("HGET", &bytes, [lane]));
+        let mut sizes = BTreeMap::new();
+        let stored: Vec<String> = decode(&self.link.run(&at, &command("ZRANGE", &at, ["0", "-1"])).await?)?;
+        for name in &stored {
+            let size: u64 = decode(
+                &self
+                    .link
+                    .run(&dead, &command("HSTRLEN", &dead, [name.as_str()]))
+                    .await?,
+            )?;
+            sizes.insert(name.clone(), size);
+        }
+        self.transact(&dead, &[dead.as_str(), &at, &bytes], &look, |values| {
+            let [known, order, total] = values else {
+                return Ok(Next::Done(0));
+            };
+            let known: Vec<Option<String>> = decode(known)?;
+            let order: Vec<String> = decode(order)?;
+            let mut total: u64 = decode::<Option<u64>>(total)?.unwrap_or_default();
+            let mut writes = redis::pipe();
+            let mut fresh: Vec<(u64, &str, u64)> = Vec::new();
+            for ((field, time, letter), known) in part.iter().zip(known) {
+                if known.is_none() {
+                    writes.add_command(command("HSET", &dead, [field.as_str(), letter]));
+                    writes.add_command(command("ZADD", &at, [time.to_string().as_str(), field]));
+                    fresh.push((*time, field, letter.len() as u64));
+                    total += letter.len() as u64;
+                }
+            }
+            fresh.sort_unstable();
+            let mut count = (order.len() + fresh.len()) as u64;
+            let mut gone = 0;
+            let old = order
+                .iter()
+                .map(|name| (name.as_str(), sizes.get(name).copied().unwrap_or_default()));
+            let oldest_first = old.chain(fresh.iter().map(|(_, name, size)| (*name, *size)));
+            for (name, size) in oldest_first {
+                if count <= limits.count && total <= limits.bytes {
+                    break;
+                }
+                writes.add_command(command("HDEL", &dead, [name]));
+                writes.add_command(command("ZREM", &at, [name]));
+                total = total.saturating_sub(size);
+                count -= 1;
+                gone += 1;
+            }
+            if count == 0 {
+                writes.add_command(command("HDEL", &bytes, [lane]));
+            } else {
+                writes.add_command(command("HSET", &bytes, [lane, &total.to_string()]));
+            }
+            Ok(Next::Write(writes, gone))
+        })
+        .await
+    }
+
+    pub(super) async fn dead_letters(&self, lane: Option<&str>, limit: usize) -> Result<Vec<DeadLetter>, SourceError> {
+        let counters: Vec<String> = self.names.iter().map(|names| names.dead_bytes()).collect();
+        let lanes = counters.iter().map(|name| (name.as_str(), command("HKEYS", name, [])));
+        let lanes = self.run_each(lanes.collect()).await?;
+        let mut letters = Vec::new();
+        for (value, names) in lanes.iter().zip(&self.names) {
+            for stored in decode::<Vec<String>>(value)? {
+                if lane.is_some_and(|lane| lane != stored) {
+                    continue;
+                }
+                let [dead, at, _] = dead_keys(names, &stored);
+                let last = limit.saturating_sub(1).to_string();
+                let fields: Vec<String> = decode(&self.link.run(&at, &command("ZRANGE", &at, ["0", &last])).await?)?;
+                for part in fields.chunks(CHUNK) {
+                    let texts = command("HMGET", &dead, part.iter().map(String::as_str));
+                    let texts: Vec<Option<Vec<u8>>> = decode(&self.link.run(&dead, &texts).await?)?;
+                    letters.extend(texts.into_iter().flatten().filter_map(|text| decode_letter(&text)));
+                }
+            }
+        }
+        letters.sort_by_key(|letter| (letter.at_ms, letter.row));
+        letters.truncate(limit);
+        Ok(letters)
+    }
+
+    pub(super) async fn forget_dead(&self, ids: &[DeadLetterId]) -> Result<u64, SourceError> {
+        let mut by_lane: BTreeMap<&str, Vec<String>> = BTreeMap::new();
+        for id in ids {
+            by_lane.entry(&id.lane).or_default().push(field(&id.lane, id.row));
+        }
+        let mut removed = 0;
+        // A letter's name does not say which list it came from.
+        for names in &self.names {
+            let dead = names.dead();
+            if self.link.run(&dead, &command("EXISTS", &dead, [])).await? == Value::Int(0) {
+                continue;
+            }
+            for (lane, fields) in &by_lane {
+                for part in fields.chunks(CHUNK) {
+                    removed += self.forget_part(names, lane, part).await?;
+                }
+            }
+        }
+        Ok(removed)
+    }
+
+    async fn forget_part(&self, names: &Names, lane: &str, part: &[String]) -> Result<u64, SourceError> {
+        let keys = dead_keys(names, lane);
+        if self.rights() == Rights::Script {
+            let mut arguments = vec![argument(lane)];
+            arguments.extend(part.iter().map(argument));
+            return decode(&script::DEAD_REMOVE.run(&self.link, &keys, &arguments).await?);
+        }
+        let [dead, at, bytes] = keys;
+        let mut look = redis::pipe();
+        look.add_command(command("HMGET", &dead, part.iter().map(String::as_str)));
+        look.add_command(command("ZCARD", &at, []));
+        self.transact(&dead, &[dead.as_str(), &at, &bytes], &look, |values| {
+            let [texts, count] = values else {
+                return Ok(Next::Done(0));
+            };
+            let texts: Vec<Option<Vec<u8>>> = decode(texts)?;
+            let count: u64 = decode(count)?;
+            let mut writes = redis::pipe();
+            let mut removed = 0;
+            for (field, text) in part.iter().zip(texts) {
+                let Some(text) = text else { continue };
+                writes.add_command(command("HDEL", &dead, [field.as_str()]));
+                writes.add_command(command("ZREM", &at, [field.as_str()]));
+                writes.add_command(command("HINCRBY", &bytes, [lane, &format!("-{}", text.len())]));
+                removed += 1;
+            }
+            if removed == count {
+                writes.add_command(command("HDEL", &bytes, [lane]));
+            }
+            Ok(if removed == 0 {
+                Next::Done(0)
+            } else {
+                Next::Write(writes, removed)
+            })
+        })
+        .await
+    }
+}
+
+fn dead_keys(names: &Names, lane: &str) -> [String; 3] {
+    [names.dead(), names.dead_at(lane), names.dead_bytes()]
+}
+
+/// A command on one key.
+pub(super) fn command<'a>(name: &str, key: &str, arguments: impl IntoIterator<Item = &'a str>) -> Cmd {
+    let mut command = redis::cmd(name);
+    command.arg(key);
+    for argument in arguments {
+        command.arg(argument);
+    }
+    command
+}
+
+/// Several commands as one pipeline.
+pub(super) fn pipeline(commands: impl IntoIterator<Item = Cmd>) -> Pipeline {
+    let mut pipeline = redis::pipe();
+    for command in commands {
+        pipeline.add_command(command);
+    }
+    pipeline
+}

@@ -1,0 +1,363 @@
+//! Claims for users who may not run scripts: WATCH, look, MULTI, EXEC, on a connection of its own.
+
+use std::sync::Arc;
+
+use analytics::{ClaimId, Key};
+use redis::{Pipeline, Value, cmd};
+
+use super::{
+    RedisSource, Rights,
+    claim::{TRIM_ROWS, claim_keys, no_such_lane},
+    dead::{command, pipeline},
+    failure,
+    index::{Entry, State, decode},
+};
+use crate::source::{Acknowledged, Claim, ClaimRef, SourceError};
+
+/// How often a transaction is tried while others change what it watches.
+const ATTEMPTS: usize = 32;
+
+/// What to do after a look at the watched keys.
+pub(super) enum Next<T> {
+    /// Nothing is to be written.
+    Done(T),
+    /// Write this, if nothing has changed; then the result is this.
+    Write(Pipeline, T),
+}
+
+impl RedisSource {
+    /// Looks at keys, decides, and writes only if none of the watched keys has changed since; else once more.
+    /// For a user who may not even WATCH, the writes follow the look without protection.
+    pub(super) async fn transact<T>(
+        &self,
+        home: &str,
+        watched: &[&str],
+        look: &Pipeline,
+        decide: impl Fn(&[Value]) -> Result<Next<T>, SourceError>,
+    ) -> Result<T, SourceError> {
+        if self.rights() == Rights::Plain {
+            return match decide(&self.link.run_all(home, look).await?)? {
+                Next::Done(result) => Ok(result),
+                Next::Write(writes, result) => {
+                    first_error(&self.link.run_all(home, &writes).await?)?;
+                    Ok(result)
+                }
+            };
+        }
+        for _ in 0..ATTEMPTS {
+            let mut taken = self.link.transaction(home).await?;
+            let mut first = pipeline([cmd("WATCH").arg(watched).clone()]);
+            for command in look.cmd_iter() {
+                first.add_command(command.clone());
+            }
+            let values = self.link.run_on(&mut taken, &first).await?;
+            let (watching, seen) = values.split_at_checked(1).unwrap_or_default();
+            first_error(watching)?;
+            let (writes, result) = match decide(seen)? {
+                Next::Write(writes, result) => (writes, result),
+                Next::Done(result) => {
+                    self.link.run_on(&mut taken, &pipeline([cmd("UNWATCH")])).await?;
+                    self.link.give_back_transaction(taken);
+                    return Ok(result);
+                }
+            };
+            let answers = self.execute(&mut taken, &writes).await?;
+            self.link.give_back_transaction(taken);
+            if let Some(answers) = answers {
+                first_error(&answers)?;
+                return Ok(result);
+            }
+        }
+        Err(SourceError::Unavailable(anyhow::anyhow!(
+            "{home}: others change it all the time"
+        )))
+    }
+
+    /// MULTI, commands, EXEC. `None`: something that is watched has changed.
+    async fn execute(
+        &self,
+        taken: &mut super::connect::Taken<redis::aio::MultiplexedConnection>,
+        writes: &Pipeline,
+    ) -> Result<Option<Vec<Value>>, SourceError> {
+        let mut multi = pipeline([cmd("MULTI")]);
+        for command in writes.cmd_iter() {
+            multi.add_command(command.clone());
+        }
+        multi.add_command(cmd("EXEC"));
+        let mut values = self.link.run_on(taken, &multi).await?;
+        let last = values.pop();
+        first_error(&values)?;
+        match last {
+            Some(Value::Array(answers)) => Ok(Some(answers)),
+            Some(Value::Nil) => Ok(None),
+            other => {
+                let error = other.as_ref().and_then(failure::text).unwrap_or_default();
+                Err(failure::of_reply(&error).error)
+            }
+        }
+    }
+
+    pub(super) async fn claim_by_watch(
+        &self,
+        key: &Arc<Key>,
+        lanes: &[Arc<str>],
+    ) -> Result<Option<Claim>, SourceError> {
+        let names = self.names_of(key);
+        let found: String = decode(&self.link.run(&key.name, &command("TYPE", &key.name, [])).await?)?;
+        match found.as_str() {
+            "none" => return Ok(None),
+            "list" => {}
+            _ => {
+                let key = key.name.clone();
+                return Err(SourceError::NotAList { key, found });
+            }
+        }
+        let id = ClaimId(ulid::Ulid::new());
+        let [list, state, index] = claim_keys(&names, id);
+        let now = self.now_ms(&index).await?;
+        let mut fields = cmd("HMSET");
+        fields
+            .arg(&state)
+            .arg("src")
+            .arg(&*key.name)
+            .arg("owner")
+            .arg(&self.owner_text);
+        fields.arg("fence").arg(1).arg("base").arg(0).arg("at").arg(now);
+        for lane in lanes {
+            fields.arg(format!("c:{lane}")).arg(0);
+        }
+        // Errors of single commands do not stop EXEC: without the key, a state without a list is what remains.
+        let writes = pipeline([
+            command("PTTL", &key.name, []),
+            command("RENAMENX", &key.name, [list.as_str()]),
+            command("PERSIST", &list, []),
+            fields,
+            command(
+                "ZADD",
+                &index,
+                [(now + self.lease_ms()).to_string().as_str(), &id.to_string()],
+            ),
+            command("LLEN", &list, []),
+        ]);
+        let mut taken = self.link.transaction(&key.name).await?;
+        let answers = self.execute(&mut taken, &writes).await?.unwrap_or_default();
+        self.link.give_back_transaction(taken);
+        let [ttl, Value::Int(1), _, _, _, Value::Int(len)] = &answers[..] else {
+            let remove = pipeline([
+                command("DEL", &state, []),
+                command("ZREM", &index, [id.to_string().as_str()]),
+            ]);
+            self.link.run_all(&index, &remove).await?;
+            // What was renamed was no list any more: give it its name back.
+            if answers.get(1) == Some(&Value::Int(1)) {
+                self.link.run(&list, &command("RENAMENX", &list, [&*key.name])).await?;
+            }
+            return Ok(None);
+        };
+        let counted = command("HSET", &state, ["len", &len.to_string()]);
+        decode::<i64>(&self.link.run(&state, &counted).await?)?;
+        Ok(Some(self.made(key, id, *len as u64, now, decode(ttl)?, lanes)))
+    }
+
+    pub(super) async fn take_by_watch(
+        &self,
+        entry: &Entry,
+        seen: &State,
+        gone: bool,
+        lanes: &[Arc<str>],
+    ) -> Result<Option<Claim>, SourceError> {
+        let [list, state, index] = claim_keys(&entry.names, entry.id);
+        let id = entry.id.to_string();
+        let look = pipeline([
+            command("HGETALL", &state, []),
+            command("ZSCORE", &index, [id.as_str()]),
+            command("LLEN", &list, []),
+            cmd("TIME"),
+        ]);
+        let watched = [state.as_str(), index.as_str()];
+        let taken = self.transact(&state, &watched, &look, |values| {
+            let [found, lease_end, len, time] = values else {
+                return Ok(Next::Done(None));
+            };
+            let len: u64 = decode(len)?;
+            let forget = pipeline([command("DEL", &state, []), command("ZREM", &index, [id.as_str()])]);
+            let Some(mut found) = State::parse(found)? else {
+                return Ok(if len == 0 {
+                    Next::Write(forget, None)
+                } else {
+                    Next::Done(None)
+                });
+            };
+            let (seconds, micros): (u64, u64) = decode(time)?;
+            let now = seconds * 1000 + micros / 1000;
+            let lease_end: Option<f64> = decode(lease_end)?;
+            let over = gone || lease_end.is_none_or(|end| end < now as f64);
+            if !over || found.owner != seen.owner || found.fence != seen.fence {
+                return Ok(Next::Done(None));
+            }
+            if found.len.is_none() && len == 0 {
+                return Ok(Next::Write(forget, None));
+            }
+            let whole = *found.len.get_or_insert(len);
+            if !lanes.is_empty() && lanes.iter().all(|lane| found.waiting(lane) == 0) {
+                return Ok(Next::Done(None));
+            }
+            found.fence += 1;
+            let fence = found.fence.to_string();
+            let owner = self.owner_text.as_str();
+            let end = (now + self.lease_ms()).to_string();
+            let writes = pipeline([
+                command("PERSIST", &list, []),
+                command(
+                    "HMSET",
+                    &state,
+                    ["owner", owner, "fence", &fence, "len", &whole.to_string()],
+                ),
+                command("ZADD", &index, [end.as_str(), &id]),
+            ]);
+            Ok(Next::Write(writes, Some(found.claim(entry))))
+        });
+        let taken = taken.await?;
+        if let Some(claim) = &taken {
+            self.hold(claim);
+        }
+        Ok(taken)
+    }
+
+    pub(super) async fn acknowledge_by_watch(
+        &self,
+        claim: &ClaimRef,
+        cursors: &[(Arc<str>, u64)],
+    ) -> Result<Acknowledged, SourceError> {
+        let names = self.names_of(&claim.key);
+        let [list, state, index] = claim_keys(&names, claim.id);
+        let look = pipeline([command("HGETALL", &state, [])]);
+        let watched = [state.as_str()];
+        let done = self.transact(&state, &watched, &look, |values| {
+            let found = values.first().map(State::parse).transpose()?.flatten();
+            let ours = |found: &State| found.owner == self.owner_text && found.fence == claim.fence;
+            let Some(mut found) = found.filter(ours) else {
+                return Err(SourceError::LeaseLost(claim.id));
+            };
+            let len = found.len.unwrap_or_default();
+            let mut writes = pipeline([]);
+            for (lane, cursor) in cursors {
+                let Some(own) = found.cursors.get_mut(&**lane) else {
+                    return Err(no_such_lane(claim, lane));
+                };
+                *own = (*own).max((*cursor).min(len));
+                let field = format!("c:{lane}");
+                writes.add_command(command("HSET", &state, [field.as_str(), &own.to_string()]));
+            }
+            let low = found.low();
+            if low >= len {
+                let writes = pipeline([
+                    command("DEL", &list, []),
+                    command("DEL", &state, []),
+                    command("ZREM", &index, [claim.id.to_string().as_str()]),
+                ]);
+                return Ok(Next::Write(writes, Acknowledged::Finished));
+            }
+            let mut base = found.base;
+            if low - base >= TRIM_ROWS {
+                base += TRIM_ROWS;
+                writes.add_command(command("LTRIM", &list, [TRIM_ROWS.to_string().as_str(), "-1"]));
+                writes.add_command(command("HSET", &state, ["base", &base.to_string()]));
+            }
+            Ok(Next::Write(writes, Acknowledged::Open { base }))
+        });
+        match done.await {
+            Ok(Acknowledged::Finished) => {
+                self.let_go(claim.id);
+                Ok(Acknowledged::Finished)
+            }
+            Ok(Acknowledged::Open { base }) => {
+                self.note_base(claim, base);
+                Ok(Acknowledged::Open { base })
+            }
+            Err(SourceError::LeaseLost(_)) => Err(self.lost(claim)),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Extends leases that are ours to `end`, which may be 0. Returns the ids of the others.
+    async fn set_lease(
+        &self,
+        names: &super::keys::Names,
+        part: &[&ClaimRef],
+        lease_ms: Option<u64>,
+        lanes: &[Arc<str>],
+    ) -> Result<Vec<String>, SourceError> {
+        let (index, pumps) = (names.index(), names.pumps());
+        let states: Vec<String> = part.iter().map(|claim| names.state(claim.id)).collect();
+        let mut watched: Vec<&str> = states.iter().map(String::as_str).collect();
+        watched.push(&pumps);
+        let mut look = pipeline([cmd("TIME"), command("EXISTS", &index, [])]);
+        for state in &states {
+            look.add_command(command("HMGET", state, ["owner", "fence"]));
+        }
+        self.transact(&index, &watched, &look, |values| {
+            let [time, exists, owners @ ..] = values else {
+                return Ok(Next::Done(Vec::new()));
+            };
+            let (seconds, micros): (u64, u64) = decode(time)?;
+            let now = seconds * 1000 + micros / 1000;
+            let end = lease_ms.map_or(0, |lease| now + lease).to_string();
+            let mut writes = redis::pipe();
+            let mut lost = Vec::new();
+            for (claim, owner) in part.iter().zip(owners) {
+                let (owner, fence): (Option<String>, Option<u64>) = decode(owner)?;
+                if owner.as_deref() != Some(&self.owner_text) || fence != Some(claim.fence) {
+                    lost.push(claim.id.to_string());
+                    continue;
+                }
+                writes.add_command(command("PERSIST", &names.claim(claim.id), []));
+                writes.add_command(command("ZADD", &index, [end.as_str(), &claim.id.to_string()]));
+            }
+            if lease_ms.is_some() && decode::<u64>(exists)? == 1 {
+                for lane in lanes {
+                    writes.add_command(command("ZADD", &pumps, [now.to_string().as_str(), lane]));
+                }
+            }
+            Ok(if writes.is_empty() {
+                Next::Done(lost)
+            } else {
+                Next::Write(writes, lost)
+            })
+        })
+        .await
+    }
+
+    pub(super) async fn renew_by_watch(
+        &self,
+        claims: &[ClaimRef],
+        lanes: &[Arc<str>],
+    ) -> Result<Vec<ClaimId>, SourceError> {
+        let mut lost = Vec::new();
+        for (names, part) in self.parts(claims) {
+            lost.extend(self.set_lease(&names, &part, Some(self.lease_ms()), lanes).await?);
+        }
+        Ok(self.forget(lost.into_iter()))
+    }
+
+    pub(super) async fn release_by_watch(&self, claims: &[ClaimRef]) -> Result<(), SourceError> {
+        for (names, part) in self.parts(claims) {
+            if part.is_empty() {
+                continue;
+            }
+            self.set_lease(&names, &part, None, &[]).await?;
+            for claim in part {
+                self.let_go(claim.id);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The first error among the answers to single commands.
+pub(super) fn first_error(values: &[Value]) -> Result<(), SourceError> {
+    match values.iter().find_map(failure::text) {
+        Some(text) => Err(failure::of_reply(&text).error),
+        None => Ok(()),
+    }
+}

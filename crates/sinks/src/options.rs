@@ -1,1 +1,0 @@
-//! Decoding of a sink's `meta`.

@@ -1,0 +1,98 @@
+//! Looking up sink types.
+
+use crate::{SINKS, SinkSpec};
+
+/// The type of this name, in any case.
+pub fn find(name: &str) -> Option<&'static SinkSpec> {
+    SINKS.iter().find(|spec| spec.name.eq_ignore_ascii_case(name))
+}
+
+/// The type that somebody who wrote `name` probably meant.
+pub fn suggest(name: &str) -> Option<&'static str> {
+    closest(name, SINKS.iter().map(|spec| spec.name))
+}
+
+/// The candidate that looks most like `given`, if any looks like it.
+pub(crate) fn closest<'a>(given: &str, candidates: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    let given = plain(given);
+    let mut best: Option<(f64, &str)> = None;
+    for candidate in candidates {
+        let score = likeness(&given, &plain(candidate));
+        if score >= 0.7 && best.is_none_or(|(so_far, _)| score > so_far) {
+            best = Some((score, candidate));
+        }
+    }
+    best.map(|(_, candidate)| candidate)
+}
+
+/// 1.0: equal apart from case and separators. A beginning of three letters or more counts as a good guess.
+fn likeness(given: &str, candidate: &str) -> f64 {
+    let score = strsim::normalized_damerau_levenshtein(given, candidate);
+    if given.len() < 3 {
+        return score;
+    }
+    if candidate.starts_with(given) {
+        return score.max(0.8);
+    }
+    if given.starts_with(candidate) {
+        return score.max(0.7);
+    }
+    score
+}
+
+/// Lower case, without separators and the word that says nothing.
+fn plain(name: &str) -> String {
+    let letters = name.chars().filter(|c| c.is_alphanumeric());
+    let name: String = letters.flat_map(char::to_lowercase).collect();
+    name.replace("pump", "")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_type_of_upstream_is_in_the_table_once() {
+        let names: Vec<_> = SINKS.iter().map(|spec| spec.name).collect();
+        assert_eq!(names.len(), 33);
+        let mut unique = names.clone();
+        unique.sort_unstable();
+        unique.dedup();
+        assert_eq!(unique.len(), 33);
+        let built: Vec<_> = SINKS
+            .iter()
+            .filter(|spec| spec.is_built())
+            .map(|spec| spec.name)
+            .collect();
+        assert_eq!(built, ["csv", "dummy", "stdout"]);
+    }
+
+    #[test]
+    fn a_type_is_found_in_any_case() {
+        assert_eq!(find("CSV").map(|spec| spec.title), Some("CSV Pump"));
+        assert_eq!(
+            find("Sql-Graph-AGGREGATE").map(|spec| spec.log_prefix),
+            Some("SQL-aggregate-pump")
+        );
+        assert!(find("sqlite").is_none());
+    }
+
+    #[test]
+    fn a_misspelled_type_finds_the_one_that_was_meant() {
+        for (given, meant) in [
+            ("elastic", "elasticsearch"),
+            ("sql-aggregate", "sql_aggregate"),
+            ("SQL_Graph", "sql-graph"),
+            ("mongodb", "mongo"),
+            ("stout", "stdout"),
+            ("kafak", "kafka"),
+            ("mongo_pump_aggregate", "mongo-pump-aggregate"),
+            ("mongo_aggregate", "mongo-pump-aggregate"),
+            ("csv-pump", "csv"),
+        ] {
+            assert_eq!(suggest(given), Some(meant), "{given}");
+        }
+        assert_eq!(suggest("banana"), None);
+        assert_eq!(suggest(""), None);
+    }
+}

@@ -1,0 +1,18 @@
+# Shortcuts; scripts/ works without just.
+
+# everything that CI runs
+test:
+    scripts/test.sh
+
+# records from a private Redis into CSV files
+demo:
+    scripts/demo.sh
+
+# reference pages from the table of sinks
+docs:
+    cargo run -p sinks --bin reference -- docs/sinks
+
+# golden corpus, e.g. `just golden core/purge-chunk`
+golden *CASES="files core":
+    cargo build --release -p tyk-pump
+    tests/golden/golden.py run --pump "${CARGO_TARGET_DIR:-target}/release/tyk-pump" --overrides tests/golden-overrides --not-yet tests/golden/not-yet.txt -j 6 {{CASES}}
