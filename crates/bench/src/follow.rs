@@ -45,7 +45,7 @@ impl Growth {
     /// Looks again; whether there is more than before.
     pub(crate) fn look(&mut self) -> bool {
         let size = self.directories.iter().map(|directory| files::size(directory)).sum();
-        // Half a row that a kill left behind is cut off again: that is no progress.
+        // A write that a kill left unfinished is cut off again: that is no progress.
         if size <= self.size {
             return false;
         }

@@ -75,3 +75,24 @@ fn pop(client: &mut Client, list: &str, serials: &mut Serials) -> anyhow::Result
     }
     Ok(())
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use std::sync::atomic::AtomicU64;
+
+    use super::*;
+    use crate::{backlog, redis::Redis};
+
+    #[test]
+    fn the_popper_takes_every_record_once_and_leaves_nothing() {
+        let (redis, lists) = (Redis::start().unwrap(), backlog::keys(3));
+        backlog::push_serials(redis.port, &lists, 1_234, None, &AtomicU64::new(0)).unwrap();
+        let (mut client, mut serials) = (redis.client().unwrap(), Serials::new(1_234));
+        for list in &lists {
+            pop(&mut client, list, &mut serials).unwrap();
+        }
+        assert_eq!((serials.lost(), serials.doubled(), serials.foreign()), (0, 0, 0));
+        assert_eq!(client.call(&[b"DBSIZE"]).unwrap(), Reply::Int(0));
+    }
+}

@@ -76,3 +76,19 @@ pub(crate) fn run(records: u64) -> anyhow::Result<()> {
     );
     Ok(())
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_bare_client_reads_every_record_of_the_list() {
+        let (redis, lists) = (Redis::start().unwrap(), backlog::keys(1));
+        let records = 2 * ROWS + 17;
+        backlog::fill(redis.port, &lists, records).unwrap();
+        let rate = read(redis.port, &lists[0], records).unwrap();
+        assert!(rate.bytes_per_second > 1_000.0 * rate.records_per_second);
+        assert!(read(redis.port, &lists[0], records + 1).is_err());
+    }
+}
