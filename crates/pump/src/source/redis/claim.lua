@@ -1,5 +1,5 @@
 -- Takes a list away from its key. Constant time for any length.
--- KEYS key, claim, state, index   ARGV id, owner, lease in ms, field, value, ...
+-- KEYS key (or a list that has lost its state), claim, state, index   ARGV id, owner, lease in ms, field, value, ...
 if redis.replicate_commands then redis.replicate_commands() end
 local kind = redis.call('TYPE', KEYS[1]).ok
 if kind == 'none' then return {'nothing'} end
@@ -12,7 +12,7 @@ redis.call('PERSIST', KEYS[2])
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local len = redis.call('LLEN', KEYS[2])
-redis.call('HMSET', KEYS[3], 'src', KEYS[1], 'owner', ARGV[2], 'fence', 1, 'base', 0, 'len', len,
+redis.call('HMSET', KEYS[3], 'owner', ARGV[2], 'fence', 1, 'base', 0, 'len', len,
   'at', string.format('%.0f', now), unpack(ARGV, 4))
 redis.call('ZADD', KEYS[4], string.format('%.0f', now + ARGV[3]), ARGV[1])
 return {'claimed', len, string.format('%.0f', now), ttl}

@@ -10,7 +10,7 @@ use super::{
     index::{Entry, State, decode},
     keys::Names,
     script::{self, argument},
-    window::{self, Guard, Guarded},
+    window::{self, Guarded},
 };
 use crate::source::{Acknowledged, Claim, ClaimRef, SourceError, Window};
 
@@ -58,10 +58,22 @@ impl RedisSource {
         key: &Arc<Key>,
         lanes: &[Arc<str>],
     ) -> Result<Option<Claim>, SourceError> {
+        self.rename_by_script(key, &key.name, lanes).await
+    }
+
+    /// Makes a claim of a list: of the key itself, or of a former claim whose state has vanished. How far the lanes
+    /// were is unknown then, and so are the numbers of its rows: they get new ones, and come again.
+    async fn rename_by_script(
+        &self,
+        key: &Arc<Key>,
+        list: &str,
+        lanes: &[Arc<str>],
+    ) -> Result<Option<Claim>, SourceError> {
         let names = self.names_of(key);
-        let id = ClaimId(ulid::Ulid::new());
-        let keys = [key.name.to_string(), names.claim(id), names.state(id), names.index()];
+        let id = self.new_id();
+        let keys = [list.to_owned(), names.claim(id), names.state(id), names.index()];
         let mut arguments = vec![argument(id), argument(&self.owner_text), argument(self.lease_ms())];
+        arguments.extend([argument("src"), argument(&key.name)]);
         for lane in lanes {
             arguments.extend([argument(format_args!("c:{lane}")), argument(0)]);
         }
@@ -117,12 +129,20 @@ impl RedisSource {
         arguments.extend(lanes.iter().map(argument));
         let value = script::TAKE.run(&self.link, &keys, &arguments).await?;
         let (what, rest) = outcome(&value)?;
-        let ("taken", [state]) = (what.as_str(), rest) else {
-            return Ok(None);
+        let state = match (what.as_str(), rest) {
+            ("taken", [state]) => State::parse(state)?,
+            ("stateless", _) => {
+                let list = entry.names.claim(entry.id);
+                tracing::warn!(
+                    prefix = "main",
+                    "claim {}: its state has vanished from Redis, its rows come again",
+                    entry.id
+                );
+                return self.rename_by_script(&entry.key, &list, lanes).await;
+            }
+            _ => None,
         };
-        let Some(state) = State::parse(state)? else {
-            return Ok(None);
-        };
+        let Some(state) = state else { return Ok(None) };
         let claim = state.claim(entry);
         self.hold(&claim);
         Ok(Some(claim))
@@ -189,10 +209,8 @@ impl RedisSource {
                     claim.id
                 )));
             }
-            let guard = Guard {
-                command: vec![b"HMGET", state.as_bytes(), b"owner", b"fence", b"base"],
-            };
-            let read = window::read(&self.link, &list, guard, first_row - base, max_rows, &mut pace).await?;
+            let guard: [&[u8]; 5] = [b"HMGET", state.as_bytes(), b"owner", b"fence", b"base"];
+            let read = window::read(&self.link, &list, &guard, first_row - base, max_rows, &mut pace).await?;
             let (elements, facts) = match read {
                 Guarded::Rows(elements, facts) => (Some(elements), facts),
                 Guarded::Changed(facts) => (None, facts),

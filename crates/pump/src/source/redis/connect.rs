@@ -83,7 +83,11 @@ impl Link {
     pub(super) async fn run(&self, key: &str, command: &Cmd) -> Result<Value, SourceError> {
         let (node, mut connection) = self.control(key).await?;
         let value = connection.req_packed_command(command).await;
-        value.map_err(|error| self.failed(&node, failure::of_client(&error)))
+        let value = value.map_err(|error| self.failed(&node, failure::of_client(&error)))?;
+        match failure::text(&value) {
+            Some(text) => Err(self.failed(&node, failure::of_reply(&text))),
+            None => Ok(value),
+        }
     }
 
     /// Runs commands in one go on the server that has `key`; errors of single commands are among the values.
@@ -143,7 +147,8 @@ impl Link {
     }
 
     /// Puts a connection back whose replies have all been read.
-    pub(super) fn give_back(&self, taken: Taken<Connection>) {
+    pub(super) fn give_back(&self, mut taken: Taken<Connection>) {
+        taken.connection.shed();
         let mut pools = self.pools();
         let idle = pools.windows.entry(taken.node).or_default();
         if idle.len() < IDLE {

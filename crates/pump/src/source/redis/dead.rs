@@ -20,6 +20,8 @@ use crate::source::{DeadLetter, DeadLetterId, DeadLimits, DeadStored, SourceErro
 /// Letters and bytes of one call.
 const CHUNK: usize = 200;
 const CHUNK_BYTES: usize = 1 << 20;
+/// Letters that one call without scripts can let go.
+const OLDEST: usize = 1000;
 
 /// A dead letter as it is stored.
 #[derive(Serialize, Deserialize)]
@@ -133,27 +135,24 @@ impl RedisSource {
         limits: DeadLimits,
     ) -> Result<u64, SourceError> {
         let [dead, at, bytes] = dead_keys(names, lane);
-        let mut look = redis::pipe();
-        look.add_command(command("HMGET", &dead, part.iter().map(|(field, ..)| field.as_str())));
-        look.add_command(command("ZRANGE", &at, ["0", "-1"]));
-        look.add_command(command("HGET", &bytes, [lane]));
-        let mut sizes = BTreeMap::new();
-        let stored: Vec<String> = decode(&self.link.run(&at, &command("ZRANGE", &at, ["0", "-1"])).await?)?;
-        for name in &stored {
-            let size: u64 = decode(
-                &self
-                    .link
-                    .run(&dead, &command("HSTRLEN", &dead, [name.as_str()]))
-                    .await?,
-            )?;
-            sizes.insert(name.clone(), size);
-        }
+        let oldest = self.oldest(&dead, &at).await?;
+        let last = OLDEST.saturating_sub(1).to_string();
+        let look = pipeline([
+            command("HMGET", &dead, part.iter().map(|(field, ..)| field.as_str())),
+            command("ZRANGE", &at, ["0", &last]),
+            command("ZCARD", &at, []),
+            command("HGET", &bytes, [lane]),
+        ]);
         self.transact(&dead, &[dead.as_str(), &at, &bytes], &look, |values| {
-            let [known, order, total] = values else {
+            let [known, order, stored, total] = values else {
                 return Ok(Next::Done(0));
             };
-            let known: Vec<Option<String>> = decode(known)?;
             let order: Vec<String> = decode(order)?;
+            if !order.iter().eq(oldest.iter().map(|(name, _)| name)) {
+                return Err(SourceError::Unavailable(anyhow::anyhow!("{dead}: others change it")));
+            }
+            let known: Vec<Option<String>> = decode(known)?;
+            let stored: u64 = decode(stored)?;
             let mut total: u64 = decode::<Option<u64>>(total)?.unwrap_or_default();
             let mut writes = redis::pipe();
             let mut fresh: Vec<(u64, &str, u64)> = Vec::new();
@@ -166,13 +165,11 @@ impl RedisSource {
                 }
             }
             fresh.sort_unstable();
-            let mut count = (order.len() + fresh.len()) as u64;
+            let mut count = stored + fresh.len() as u64;
             let mut gone = 0;
-            let old = order
-                .iter()
-                .map(|name| (name.as_str(), sizes.get(name).copied().unwrap_or_default()));
-            let oldest_first = old.chain(fresh.iter().map(|(_, name, size)| (*name, *size)));
-            for (name, size) in oldest_first {
+            let all_known = stored == oldest.len() as u64;
+            let fresh = fresh.iter().map(|(_, name, size)| (*name, *size)).filter(|_| all_known);
+            for (name, size) in oldest.iter().map(|(name, size)| (name.as_str(), *size)).chain(fresh) {
                 if count <= limits.count && total <= limits.bytes {
                     break;
                 }
@@ -190,6 +187,22 @@ impl RedisSource {
             Ok(Next::Write(writes, gone))
         })
         .await
+    }
+
+    /// Names and sizes of the letters that would go first.
+    async fn oldest(&self, dead: &str, at: &str) -> Result<Vec<(String, u64)>, SourceError> {
+        let last = OLDEST.saturating_sub(1).to_string();
+        let names: Vec<String> = decode(&self.link.run(at, &command("ZRANGE", at, ["0", &last])).await?)?;
+        if names.is_empty() {
+            return Ok(Vec::new());
+        }
+        let sizes = pipeline(names.iter().map(|name| command("HSTRLEN", dead, [name.as_str()])));
+        let sizes = self.link.run_all(dead, &sizes).await?;
+        names
+            .into_iter()
+            .zip(&sizes)
+            .map(|(name, size)| Ok((name, decode(size)?)))
+            .collect()
     }
 
     pub(super) async fn dead_letters(&self, lane: Option<&str>, limit: usize) -> Result<Vec<DeadLetter>, SourceError> {
@@ -221,6 +234,10 @@ impl RedisSource {
         let mut by_lane: BTreeMap<&str, Vec<String>> = BTreeMap::new();
         for id in ids {
             by_lane.entry(&id.lane).or_default().push(field(&id.lane, id.row));
+        }
+        for fields in by_lane.values_mut() {
+            fields.sort_unstable();
+            fields.dedup();
         }
         let mut removed = 0;
         // A letter's name does not say which list it came from.

@@ -34,7 +34,7 @@ pub(super) fn of_reply(text: &str) -> Failure {
     };
     let drop_connections = says(&ELSEWHERE);
     let error = anyhow!("{text}");
-    let error = if drop_connections || says(&LATER) {
+    let error = if drop_connections || says(&LATER) || text.contains("max number of clients reached") {
         SourceError::Unavailable(error)
     } else {
         SourceError::Refused(error)
@@ -43,6 +43,11 @@ pub(super) fn of_reply(text: &str) -> Failure {
         error,
         drop_connections,
     }
+}
+
+/// Whether Redis refused a write because its memory is full.
+pub(super) fn is_full(error: &SourceError) -> bool {
+    matches!(error, SourceError::Unavailable(error) if error.to_string().starts_with("OOM"))
 }
 
 pub(super) fn of_wire(error: &WireError) -> Failure {
@@ -103,6 +108,7 @@ mod tests {
                 true,
                 false,
             ),
+            ("ERR max number of clients reached", true, false),
             ("NOPERM this user has no permissions", false, false),
             ("WRONGPASS invalid username-password pair", false, false),
             ("ERR unknown command 'EVALSHA'", false, false),

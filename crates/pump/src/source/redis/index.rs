@@ -63,6 +63,20 @@ impl State {
         self.cursors.values().copied().fold(len, u64::min)
     }
 
+    /// Moves cursors forward; returns those that moved.
+    pub(super) fn advance(&mut self, to: &BTreeMap<Arc<str>, u64>) -> Vec<(Arc<str>, u64)> {
+        let len = self.len.unwrap_or_default();
+        let mut moved = Vec::new();
+        for (lane, cursor) in &mut self.cursors {
+            let wanted = to.get(lane).copied().unwrap_or_default().min(len);
+            if wanted > *cursor {
+                *cursor = wanted;
+                moved.push((lane.clone(), wanted));
+            }
+        }
+        moved
+    }
+
     /// Rows that wait for a lane.
     pub(super) fn waiting(&self, lane: &str) -> u64 {
         let cursor = self.cursors.get(lane).copied();

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use analytics::ClaimId;
-use futures::future::try_join_all;
+use futures::future::join_all;
 
 use super::{
     RedisSource,
@@ -50,8 +50,9 @@ impl RedisSource {
             let value = script::RENEW.run(&self.link, &keys, &arguments).await?;
             decode::<Vec<String>>(&value)
         });
-        let lost = try_join_all(calls).await?;
-        Ok(self.forget(lost.into_iter().flatten()))
+        // All of them, whatever happens to one: in a cluster they go to different servers.
+        let answers: Result<Vec<Vec<String>>, SourceError> = join_all(calls).await.into_iter().collect();
+        Ok(self.forget(answers?.into_iter().flatten()))
     }
 
     /// Lets go of claims that turned out to be lost.

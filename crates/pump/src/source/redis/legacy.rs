@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use analytics::{ClaimId, Key};
+use analytics::Key;
 
 use super::{
     RedisSource,
@@ -31,7 +31,7 @@ impl RedisSource {
     pub(super) fn local_claim(&self, key: &Arc<Key>, len: u64, ttl: i64, lanes: &[Arc<str>]) -> Claim {
         let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
         Claim {
-            id: ClaimId(ulid::Ulid::new()),
+            id: self.new_id(),
             key: key.clone(),
             fence: 1,
             len,

@@ -21,7 +21,7 @@ mod window;
 mod wire;
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -74,11 +74,14 @@ struct Held {
     pace: Pace,
 }
 
-#[derive(Default)]
 struct Memory {
+    /// Ids that grow within this process, so that claims sort in the order in which they were made.
+    ids: ulid::Generator,
     chosen: Option<Chosen>,
     fleet: Option<Arc<str>>,
     held: HashMap<ClaimId, Held>,
+    /// Cursors that could not be written yet.
+    unwritten: HashMap<ClaimId, BTreeMap<Arc<str>, u64>>,
     /// Sizes that rows of a list had lately.
     paces: HashMap<Arc<str>, Pace>,
 }
@@ -112,7 +115,14 @@ impl RedisSource {
             lease: delivery.lease,
             delivery: delivery.clone(),
             lists,
-            memory: Mutex::default(),
+            memory: Mutex::new(Memory {
+                ids: ulid::Generator::new(),
+                chosen: None,
+                fleet: None,
+                held: HashMap::new(),
+                unwritten: HashMap::new(),
+                paces: HashMap::new(),
+            }),
             local: Local::default(),
         })
     }
@@ -143,6 +153,10 @@ impl RedisSource {
             .as_ref()
             .map(|chosen| chosen.reason.clone())
             .unwrap_or_default()
+    }
+
+    fn new_id(&self) -> ClaimId {
+        ClaimId(self.memory().ids.generate().unwrap_or_else(|_| ulid::Ulid::new()))
     }
 
     fn lease_ms(&self) -> u64 {
@@ -202,14 +216,39 @@ impl RedisSource {
     }
 
     fn let_go(&self, id: ClaimId) {
-        self.memory().held.remove(&id);
+        let mut memory = self.memory();
+        memory.held.remove(&id);
+        memory.unwritten.remove(&id);
+    }
+
+    /// Adds cursors to those that are to be written, and returns all of the claim's.
+    fn remember(&self, id: ClaimId, cursors: &[(Arc<str>, u64)]) -> BTreeMap<Arc<str>, u64> {
+        let mut memory = self.memory();
+        let all = memory.unwritten.entry(id).or_default();
+        for (lane, cursor) in cursors {
+            let known = all.entry(lane.clone()).or_default();
+            *known = (*known).max(*cursor);
+        }
+        all.clone()
+    }
+
+    /// Forgets cursors that are written, unless they have moved on.
+    fn written(&self, id: ClaimId, cursors: &BTreeMap<Arc<str>, u64>) {
+        let mut memory = self.memory();
+        if let Some(unwritten) = memory.unwritten.get_mut(&id) {
+            unwritten.retain(|lane, cursor| cursors.get(lane).is_none_or(|written| written < cursor));
+            if unwritten.is_empty() {
+                memory.unwritten.remove(&id);
+            }
+        }
     }
 
     /// Lets go of a claim, unless it has been taken over by ourselves in the meantime.
     fn lost(&self, claim: &ClaimRef) -> SourceError {
         let mut memory = self.memory();
-        if memory.held.get(&claim.id).is_some_and(|held| held.fence == claim.fence) {
+        if memory.held.get(&claim.id).is_none_or(|held| held.fence == claim.fence) {
             memory.held.remove(&claim.id);
+            memory.unwritten.remove(&claim.id);
         }
         SourceError::LeaseLost(claim.id)
     }

@@ -14,7 +14,7 @@ use super::{
     index::decode,
     keys::Names,
     watch::Next,
-    window::{self, Guard, Guarded},
+    window::{self, Guarded},
 };
 use crate::source::{Acknowledged, Claim, ClaimRef, SourceError, Window};
 
@@ -73,15 +73,13 @@ impl RedisSource {
                 claim.id
             )));
         }
-        let guard = Guard {
-            command: vec![b"MGET", lock.as_bytes()],
-        };
         let max_rows = max_rows.min((len - first_row) as usize);
         let name = &claim.key.name;
-        let read = window::read(&self.link, name, guard, first_row - base, max_rows, &mut held.pace).await?;
-        let ours = |facts: &[Option<String>]| facts.first().and_then(|fact| fact.as_deref()) == Some(&*self.owner_text);
+        let read = window::read(&self.link, name, &[], first_row - base, max_rows, &mut held.pace).await?;
+        // Only this claim takes the lock while it is worked on here: ours now means ours all the time.
+        let ours = self.owns_lock(&lock).await?;
         match read {
-            Guarded::Rows(elements, facts) if ours(&facts) && !elements.spans.is_empty() => {
+            Guarded::Rows(elements, _) if ours && !elements.spans.is_empty() => {
                 self.note_pace(claim, held.pace);
                 let window = window::window(first_row, elements);
                 self.local.with(claim, |part| {
@@ -140,8 +138,7 @@ impl RedisSource {
 
     /// Removes `rows` from the head of a list if they begin and end with these elements and the lock is ours.
     async fn trim(&self, key: &Key, lock: &str, rows: u64, first: &[u8], last: &[u8]) -> Result<Trimmed, SourceError> {
-        let owner: Option<String> = decode(&self.link.run(lock, &command("GET", lock, [])).await?)?;
-        if owner.as_deref() != Some(&self.owner_text) {
+        if !self.owns_lock(lock).await? {
             return Ok(Trimmed::Changed);
         }
         let name = &*key.name;
@@ -167,8 +164,7 @@ impl RedisSource {
         let mut lost = Vec::new();
         for claim in claims {
             let lock = self.names_of(&claim.key).lock();
-            let owner: Option<String> = decode(&self.link.run(&lock, &command("GET", &lock, [])).await?)?;
-            if owner.as_deref() != Some(&self.owner_text) || self.held(claim).is_none() {
+            if !self.owns_lock(&lock).await? || self.held(claim).is_none() {
                 self.local.parts().remove(&claim.id);
                 self.let_go(claim.id);
                 lost.push(claim.id);
@@ -194,6 +190,11 @@ impl RedisSource {
             }
         }
         Ok(())
+    }
+
+    async fn owns_lock(&self, lock: &str) -> Result<bool, SourceError> {
+        let owner: Option<String> = decode(&self.link.run(lock, &command("GET", lock, [])).await?)?;
+        Ok(owner.as_deref() == Some(&self.owner_text))
     }
 
     /// Gives up the lock if it is ours.

@@ -1,6 +1,5 @@
 //! Finds out what the server allows, and chooses how records are taken.
 
-use analytics::ClaimId;
 use redis::{Value, cmd};
 
 use super::{
@@ -78,7 +77,7 @@ impl RedisSource {
             let ping = self.link.run(&key.name, &command("LLEN", &key.name, [])).await;
             return ping.map(|_| (Rights::Plain, String::new()));
         }
-        let id = ClaimId(ulid::Ulid::new());
+        let id = self.new_id();
         let keys = claim_keys(names, id);
         let refusal = match script::PROBE.run(&self.link, &keys, &[argument(id)]).await {
             Ok(_) => return Ok((Rights::Script, String::new())),

@@ -4,7 +4,8 @@ if redis.replicate_commands then redis.replicate_commands() end
 redis.call('PERSIST', KEYS[1])
 local state = redis.call('HMGET', KEYS[2], 'owner', 'fence', 'len')
 if not state[1] then
-  if redis.call('EXISTS', KEYS[1]) == 0 then redis.call('ZREM', KEYS[3], ARGV[1]) end
+  redis.call('ZREM', KEYS[3], ARGV[1])
+  if redis.call('EXISTS', KEYS[1]) == 1 then return {'stateless'} end
   return {'no'}
 end
 if state[1] ~= ARGV[4] or state[2] ~= ARGV[5] then return {'no'} end

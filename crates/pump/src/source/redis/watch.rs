@@ -1,6 +1,6 @@
 //! Claims for users who may not run scripts: WATCH, look, MULTI, EXEC, on a connection of its own.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use analytics::{ClaimId, Key};
 use redis::{Pipeline, Value, cmd};
@@ -112,7 +112,7 @@ impl RedisSource {
                 return Err(SourceError::NotAList { key, found });
             }
         }
-        let id = ClaimId(ulid::Ulid::new());
+        let id = self.new_id();
         let [list, state, index] = claim_keys(&names, id);
         let now = self.now_ms(&index).await?;
         let mut fields = cmd("HMSET");
@@ -224,6 +224,8 @@ impl RedisSource {
         Ok(taken)
     }
 
+    /// A full Redis refuses MULTI, but not the removal of keys. What could not be written then is remembered, so that
+    /// a claim whose lanes are all through can still be removed: nothing else makes room.
     pub(super) async fn acknowledge_by_watch(
         &self,
         claim: &ClaimRef,
@@ -231,32 +233,25 @@ impl RedisSource {
     ) -> Result<Acknowledged, SourceError> {
         let names = self.names_of(&claim.key);
         let [list, state, index] = claim_keys(&names, claim.id);
+        let all = self.remember(claim.id, cursors);
         let look = pipeline([command("HGETALL", &state, [])]);
         let watched = [state.as_str()];
         let done = self.transact(&state, &watched, &look, |values| {
-            let found = values.first().map(State::parse).transpose()?.flatten();
-            let ours = |found: &State| found.owner == self.owner_text && found.fence == claim.fence;
-            let Some(mut found) = found.filter(ours) else {
-                return Err(SourceError::LeaseLost(claim.id));
-            };
-            let len = found.len.unwrap_or_default();
-            let mut writes = pipeline([]);
-            for (lane, cursor) in cursors {
-                let Some(own) = found.cursors.get_mut(&**lane) else {
-                    return Err(no_such_lane(claim, lane));
-                };
-                *own = (*own).max((*cursor).min(len));
+            let mut found = self.still_ours(claim, values)?;
+            if let Some((lane, _)) = cursors.iter().find(|(lane, _)| !found.cursors.contains_key(lane)) {
+                return Err(no_such_lane(claim, lane));
+            }
+            let mut writes = redis::pipe();
+            for (lane, cursor) in found.advance(&all) {
                 let field = format!("c:{lane}");
-                writes.add_command(command("HSET", &state, [field.as_str(), &own.to_string()]));
+                writes.add_command(command("HSET", &state, [field.as_str(), &cursor.to_string()]));
             }
             let low = found.low();
-            if low >= len {
-                let writes = pipeline([
-                    command("DEL", &list, []),
-                    command("DEL", &state, []),
-                    command("ZREM", &index, [claim.id.to_string().as_str()]),
-                ]);
-                return Ok(Next::Write(writes, Acknowledged::Finished));
+            if low >= found.len.unwrap_or_default() {
+                return Ok(Next::Write(
+                    removal(claim, &list, &state, &index),
+                    Acknowledged::Finished,
+                ));
             }
             let mut base = found.base;
             if low - base >= TRIM_ROWS {
@@ -264,20 +259,55 @@ impl RedisSource {
                 writes.add_command(command("LTRIM", &list, [TRIM_ROWS.to_string().as_str(), "-1"]));
                 writes.add_command(command("HSET", &state, ["base", &base.to_string()]));
             }
-            Ok(Next::Write(writes, Acknowledged::Open { base }))
+            let open = Acknowledged::Open { base };
+            Ok(if writes.is_empty() {
+                Next::Done(open)
+            } else {
+                Next::Write(writes, open)
+            })
         });
-        match done.await {
-            Ok(Acknowledged::Finished) => {
-                self.let_go(claim.id);
-                Ok(Acknowledged::Finished)
-            }
+        let done = match done.await {
+            Err(error) if failure::is_full(&error) => self.remove_when_full(claim, &look, &all, error).await,
+            other => other,
+        };
+        match done {
+            Ok(Acknowledged::Finished) => self.let_go(claim.id),
             Ok(Acknowledged::Open { base }) => {
                 self.note_base(claim, base);
-                Ok(Acknowledged::Open { base })
+                self.written(claim.id, &all);
             }
-            Err(SourceError::LeaseLost(_)) => Err(self.lost(claim)),
-            Err(error) => Err(error),
+            Err(SourceError::LeaseLost(_)) => return Err(self.lost(claim)),
+            Err(_) => {}
         }
+        done
+    }
+
+    /// Removes a claim whose lanes are all through, as far as this instance knows; else the error stays.
+    async fn remove_when_full(
+        &self,
+        claim: &ClaimRef,
+        look: &Pipeline,
+        cursors: &BTreeMap<Arc<str>, u64>,
+        error: SourceError,
+    ) -> Result<Acknowledged, SourceError> {
+        let [list, state, index] = claim_keys(&self.names_of(&claim.key), claim.id);
+        let values = self.link.run_all(&state, look).await?;
+        let mut found = self.still_ours(claim, &values)?;
+        found.advance(cursors);
+        if found.low() < found.len.unwrap_or_default() {
+            return Err(error);
+        }
+        // Safe without a transaction: every lane is through, whoever owns the claim by now.
+        let removal = removal(claim, &list, &state, &index);
+        first_error(&self.link.run_all(&state, &removal).await?)?;
+        Ok(Acknowledged::Finished)
+    }
+
+    /// The state out of a look, if the claim is still ours.
+    fn still_ours(&self, claim: &ClaimRef, values: &[Value]) -> Result<State, SourceError> {
+        let found = values.first().map(State::parse).transpose()?.flatten();
+        let found = found.filter(|found| found.owner == self.owner_text && found.fence == claim.fence);
+        found.ok_or(SourceError::LeaseLost(claim.id))
     }
 
     /// Extends leases that are ours to `end`, which may be 0. Returns the ids of the others.
@@ -291,7 +321,9 @@ impl RedisSource {
         let (index, pumps) = (names.index(), names.pumps());
         let states: Vec<String> = part.iter().map(|claim| names.state(claim.id)).collect();
         let mut watched: Vec<&str> = states.iter().map(String::as_str).collect();
-        watched.push(&pumps);
+        if watched.is_empty() {
+            watched.push(&pumps);
+        }
         let mut look = pipeline([cmd("TIME"), command("EXISTS", &index, [])]);
         for state in &states {
             look.add_command(command("HMGET", state, ["owner", "fence"]));
@@ -335,9 +367,30 @@ impl RedisSource {
     ) -> Result<Vec<ClaimId>, SourceError> {
         let mut lost = Vec::new();
         for (names, part) in self.parts(claims) {
-            lost.extend(self.set_lease(&names, &part, Some(self.lease_ms()), lanes).await?);
+            match self.set_lease(&names, &part, Some(self.lease_ms()), lanes).await {
+                Ok(others) => lost.extend(others),
+                // Nobody can take a claim over now, as that needs memory too; letting go of it would keep Redis full.
+                Err(error) if failure::is_full(&error) => lost.extend(self.not_ours(&names, &part).await?),
+                Err(error) => return Err(error),
+            }
         }
         Ok(self.forget(lost.into_iter()))
+    }
+
+    /// The ids of those claims that belong to somebody else.
+    async fn not_ours(&self, names: &super::keys::Names, part: &[&ClaimRef]) -> Result<Vec<String>, SourceError> {
+        let mut lost = Vec::new();
+        for claim in part {
+            let state = names.state(claim.id);
+            let look = pipeline([command("HGETALL", &state, [])]);
+            if self
+                .still_ours(claim, &self.link.run_all(&state, &look).await?)
+                .is_err()
+            {
+                lost.push(claim.id.to_string());
+            }
+        }
+        Ok(lost)
     }
 
     pub(super) async fn release_by_watch(&self, claims: &[ClaimRef]) -> Result<(), SourceError> {
@@ -352,6 +405,15 @@ impl RedisSource {
         }
         Ok(())
     }
+}
+
+/// What removes a claim.
+fn removal(claim: &ClaimRef, list: &str, state: &str, index: &str) -> Pipeline {
+    pipeline([
+        command("DEL", list, []),
+        command("DEL", state, []),
+        command("ZREM", index, [claim.id.to_string().as_str()]),
+    ])
 }
 
 /// The first error among the answers to single commands.

@@ -61,12 +61,6 @@ impl Pace {
     }
 }
 
-/// What must be true before and after the rows are read.
-pub(super) struct Guard<'a> {
-    /// A read-only command whose reply is an array of strings.
-    pub(super) command: Vec<&'a [u8]>,
-}
-
 /// What the guard said, when it said the same before and after.
 pub(super) enum Guarded {
     /// The rows, and the guard's answer.
@@ -77,11 +71,12 @@ pub(super) enum Guarded {
 
 /// Reads the elements `from..` of `list`, at most `max_rows`, at a size that suits `pace`.
 ///
-/// The guard runs before and after in the same pipeline; MULTI would be refused when Redis is full.
+/// The guard is a read-only command whose reply is an array of strings, or nothing at all. It runs before and after in
+/// the same pipeline; MULTI would be refused when Redis is full.
 pub(super) async fn read(
     link: &Link,
     list: &str,
-    guard: Guard<'_>,
+    guard: &[&[u8]],
     from: u64,
     max_rows: usize,
     pace: &mut Pace,
@@ -93,12 +88,16 @@ pub(super) async fn read(
         let connection = &mut taken.connection;
         let (first, last) = (from.to_string(), (from + rows as u64 - 1).to_string());
         let range: [&[u8]; 4] = [b"LRANGE", list.as_bytes(), first.as_bytes(), last.as_bytes()];
-        connection.send(&[&guard.command, &range, &guard.command]).await?;
-        let before = strings(connection).await?;
+        if guard.is_empty() {
+            connection.send(&[&range]).await?;
+        } else {
+            connection.send(&[guard, &range, guard]).await?;
+        }
+        let before = strings(connection, guard).await?;
         let sent = connection.array().await?;
         let elements = connection.elements(sent, WINDOW_BYTES, expected).await?;
         connection.skip_elements(sent - elements.spans.len()).await?;
-        let after = strings(connection).await?;
+        let after = strings(connection, guard).await?;
         Ok::<_, WireError>((before, elements, after))
     };
     let (before, elements, after) = match read.await {
@@ -113,7 +112,10 @@ pub(super) async fn read(
     Ok(Guarded::Rows(elements, after))
 }
 
-async fn strings(connection: &mut Connection) -> Result<Vec<Option<String>>, WireError> {
+async fn strings(connection: &mut Connection, guard: &[&[u8]]) -> Result<Vec<Option<String>>, WireError> {
+    if guard.is_empty() {
+        return Ok(Vec::new());
+    }
     match connection.reply().await? {
         Reply::Array(parts) => Ok(parts.iter().map(|part| part.text().map(str::to_owned)).collect()),
         Reply::Error(text) => Err(WireError::Server(text)),

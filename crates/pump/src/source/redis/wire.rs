@@ -88,6 +88,13 @@ impl Connection {
         self.stream
     }
 
+    /// Lets go of the memory of the last reply, which its window may still use.
+    pub(super) fn shed(&mut self) {
+        if self.buffer.is_empty() {
+            self.buffer = BytesMut::new();
+        }
+    }
+
     /// Sends commands without waiting for their replies.
     pub(super) async fn send(&mut self, commands: &[&[&[u8]]]) -> Result<(), WireError> {
         let mut request = Vec::with_capacity(512);
