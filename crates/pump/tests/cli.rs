@@ -1,5 +1,7 @@
 //! The command line of the binary itself.
 
+#![allow(clippy::unwrap_used)]
+
 use std::process::{Command, Output};
 
 fn pump(arguments: &[&str]) -> Output {

@@ -1,5 +1,7 @@
 //! How file, environment and secrets become settings.
 
+#![allow(clippy::unwrap_used)]
+
 use serde_json::{Value, json};
 use tyk_pump::config::{Loaded, Request, Settings, Severity, check::check, env::Environment, load};
 
@@ -236,7 +238,8 @@ fn every_spelling_of_true_leaves_the_file_unread() {
 fn null_and_empty_documents_are_empty_configurations() {
     for file in ["", "  \n", "null", "{}", "\u{feff}{}"] {
         let loaded = load_with(file, &[("TYK_PMP_DONTPURGEUPTIMEDATA", "true")]);
-        assert_eq!(texts(&loaded), Vec::<String>::new(), "{file:?}");
+        let empty = usize::from(file.trim().is_empty());
+        assert_eq!(loaded.findings.len(), empty, "{file:?}: {:?}", loaded.findings);
         assert!(loaded.settings.unwrap().pumps.is_empty());
     }
     let nulls = r#"{"purge_chunk": null, "log_level": null, "uptime_pump_config": null, "analytics_storage_config": null,

@@ -1,5 +1,7 @@
 //! The JSON reader against another one, and against arbitrary bytes.
 
+#![allow(clippy::unwrap_used)]
+
 use proptest::prelude::*;
 use serde_json::Value;
 use tyk_pump::config::json::{Json, Position, parse};
