@@ -1,11 +1,18 @@
 //! The command line of the binary itself.
 
+#![allow(clippy::unwrap_used)]
+
 use std::process::{Command, Output};
 
 fn pump(arguments: &[&str]) -> Output {
     let folder = tempfile::tempdir().unwrap();
     let mut command = Command::new(env!("CARGO_BIN_EXE_tyk-pump"));
-    command.env_clear().current_dir(folder.path()).args(arguments).output().unwrap()
+    command
+        .env_clear()
+        .current_dir(folder.path())
+        .args(arguments)
+        .output()
+        .unwrap()
 }
 
 fn text(bytes: &[u8]) -> String {
@@ -23,7 +30,10 @@ fn the_version_goes_to_the_error_output() {
 fn errors_of_the_command_line_end_with_one() {
     let output = pump(&["--bogus"]);
     assert_eq!(output.status.code(), Some(1));
-    assert_eq!(text(&output.stderr), "tyk-pump: error: unknown long flag '--bogus', try --help\n");
+    assert_eq!(
+        text(&output.stderr),
+        "tyk-pump: error: unknown long flag '--bogus', try --help\n"
+    );
 }
 
 #[test]
@@ -31,7 +41,10 @@ fn a_start_without_any_configuration_says_where_to_begin() {
     let output = pump(&[]);
     let log = text(&output.stderr);
     assert_eq!(output.status.code(), Some(1), "{log}");
-    assert!(log.contains("level=fatal") && log.contains("open pump.conf: no such file or directory"), "{log}");
+    assert!(
+        log.contains("level=fatal") && log.contains("open pump.conf: no such file or directory"),
+        "{log}"
+    );
     assert!(log.contains("examples/minimal-csv.conf"), "{log}");
 }
 

@@ -1,5 +1,7 @@
 //! How file, environment and secrets become settings.
 
+#![allow(clippy::unwrap_used)]
+
 use serde_json::{Value, json};
 use tyk_pump::config::{Loaded, Request, Settings, Severity, check::check, env::Environment, load};
 
@@ -7,7 +9,9 @@ fn request(file: &str, variables: &[(&str, &str)]) -> (tempfile::TempDir, Reques
     let folder = tempfile::tempdir().unwrap();
     let conf = folder.path().join("pump.conf");
     std::fs::write(&conf, file).unwrap();
-    let variables = variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+    let variables = variables
+        .iter()
+        .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
     let request = Request {
         conf,
         environment: Environment::new(variables),
@@ -32,7 +36,11 @@ fn texts(loaded: &Loaded) -> Vec<String> {
 }
 
 fn names(settings: &Settings) -> Vec<(String, String)> {
-    settings.pumps.iter().map(|pump| (pump.name.to_string(), pump.kind.clone())).collect()
+    settings
+        .pumps
+        .iter()
+        .map(|pump| (pump.name.to_string(), pump.kind.clone()))
+        .collect()
 }
 
 const CSV: &str = r#"{"dont_purge_uptime_data": true, "pumps": {"csv": {"type": "csv", "meta": {"csv_dir": "file"}}}}"#;
@@ -67,7 +75,11 @@ fn a_bad_variable_never_hides_the_others() {
 
 #[test]
 fn a_variable_that_nothing_reads_is_named_with_its_neighbour() {
-    let variables = [("TYK_PMP_PURGEDALEY", "5"), ("TYK_PMP_PUMPS_CSV_META_CSVDRI", "x"), ("tyk_pmp_purgedelay", "9")];
+    let variables = [
+        ("TYK_PMP_PURGEDALEY", "5"),
+        ("TYK_PMP_PUMPS_CSV_META_CSVDRI", "x"),
+        ("tyk_pmp_purgedelay", "9"),
+    ];
     let loaded = load_with(CSV, &variables);
     assert_eq!(
         texts(&loaded),
@@ -76,17 +88,31 @@ fn a_variable_that_nothing_reads_is_named_with_its_neighbour() {
             "TYK_PMP_PURGEDALEY is not read – did you mean TYK_PMP_PURGEDELAY?",
         ]
     );
-    assert!(loaded.findings.iter().all(|finding| finding.severity == Severity::Mistake));
+    assert!(
+        loaded
+            .findings
+            .iter()
+            .all(|finding| finding.severity == Severity::Mistake)
+    );
 }
 
 #[test]
 fn a_filter_that_a_variable_breaks_keeps_the_pump_from_starting() {
     let loaded = settings(CSV, &[("TYK_PMP_PUMPS_CSV_FILTERS_RESPONSECODES", "200,ok")]);
-    assert!(loaded.pumps[0].refused.as_ref().unwrap().contains("filters.response_codes"));
+    assert!(
+        loaded.pumps[0]
+            .refused
+            .as_ref()
+            .unwrap()
+            .contains("filters.response_codes")
+    );
     let file = CSV.replace("\"meta\"", "\"filters\": {\"response_codes\": [\"200\"]}, \"meta\"");
     assert!(settings(&file, &[]).pumps[0].refused.is_some());
     let mended = settings(&file, &[("TYK_PMP_PUMPS_CSV_FILTERS_RESPONSECODES", "200")]);
-    assert_eq!((mended.pumps[0].refused.as_ref(), &mended.pumps[0].filter.response_codes), (None, &vec![200]));
+    assert_eq!(
+        (mended.pumps[0].refused.as_ref(), &mended.pumps[0].filter.response_codes),
+        (None, &vec![200])
+    );
 }
 
 #[test]
@@ -95,21 +121,34 @@ fn pumps_are_found_in_the_environment() {
     let csv = || ("CSV".to_owned(), "csv".to_owned());
     let and = |name: &str, kind: &str| vec![csv(), (name.to_owned(), kind.to_owned())];
     assert_eq!(named(&[("TYK_PMP_PUMPS_PROD_TYPE", "STDOUT")]), and("PROD", "stdout"));
-    assert_eq!(named(&[("TYK_PMP_PUMPS_STDOUT_META_FORMAT", "json")]), and("STDOUT", "stdout"));
+    assert_eq!(
+        named(&[("TYK_PMP_PUMPS_STDOUT_META_FORMAT", "json")]),
+        and("STDOUT", "stdout")
+    );
     // A name that is a type is the type.
     assert_eq!(named(&[("TYK_PMP_PUMPS_CSV_TYPE", "stdout")]), [csv()]);
     // The name ends at the first underscore of the variable's name; its value is not looked at.
     assert_eq!(named(&[("TYK_PMP_PUMPS_FILES", "a_b")]), [csv()]);
     assert_eq!(named(&[("TYK_PMP_PUMPS_MY_CSV_TYPE", "csv")]), [csv()]);
     // A type with an underscore in its name is one.
-    assert_eq!(named(&[("TYK_PMP_PUMPS_SQL_AGGREGATE_META_TYPE", "postgres")]), and("SQL_AGGREGATE", "sql_aggregate"));
+    assert_eq!(
+        named(&[("TYK_PMP_PUMPS_SQL_AGGREGATE_META_TYPE", "postgres")]),
+        and("SQL_AGGREGATE", "sql_aggregate")
+    );
     assert_eq!(named(&[("TYK_PMP_PUMPS_MY-FILES_TYPE", "csv")]), and("MY-FILES", "csv"));
     // Without a type there is no pump, and the reason is said.
     let loaded = load_with(CSV, &[("TYK_PMP_PUMPS_PROD_META_CSVDIR", "x")]);
     assert_eq!(names(loaded.settings.as_ref().unwrap()), [csv()]);
-    assert!(texts(&loaded)[0].contains("the pump \"PROD\" has no type"), "{:?}", loaded.findings);
+    assert!(
+        texts(&loaded)[0].contains("the pump \"PROD\" has no type"),
+        "{:?}",
+        loaded.findings
+    );
     // These would wipe what the file says.
-    let loaded = load_with(CSV, &[("TYK_PMP_PUMPS", "csv:x"), ("TYK_PMP_PUMPS_CSV_META", "csv_dir:x")]);
+    let loaded = load_with(
+        CSV,
+        &[("TYK_PMP_PUMPS", "csv:x"), ("TYK_PMP_PUMPS_CSV_META", "csv_dir:x")],
+    );
     assert_eq!(loaded.findings.len(), 2, "{:?}", loaded.findings);
     assert_eq!(loaded.settings.unwrap().pumps[0].meta["csv_dir"], "file");
 }
@@ -123,7 +162,13 @@ fn options_are_overridden_under_the_prefix_that_belongs_to_the_pump() {
     assert_eq!(meta(named, &[("TYK_PMP_PUMPS_CSV_META_CSVDIR", "type")]), "type");
     assert_eq!(meta(named, &[("TYK_PMP_PUMPS_FILES_META_CSVDIR", "name")]), "name");
     assert_eq!(meta(named, &[("TYK_PMP_PUMPS_FILES_META_CSV_DIR", "name")]), "name");
-    assert_eq!(meta(prefixed, &[("MINE_CSVDIR", "mine"), ("TYK_PMP_PUMPS_CSV_META_CSVDIR", "type")]), "mine");
+    assert_eq!(
+        meta(
+            prefixed,
+            &[("MINE_CSVDIR", "mine"), ("TYK_PMP_PUMPS_CSV_META_CSVDIR", "type")]
+        ),
+        "mine"
+    );
     let own = [("MINE_CSVDIR", "mine"), ("TYK_PMP_PUMPS_FILES_TIMEOUT", "5")];
     assert_eq!(meta(prefixed, &own), "file");
     assert_eq!(meta(CSV, &[("TYK_PMP_PUMPS_CSV_META_CSVDIR", "")]), "");
@@ -141,11 +186,18 @@ fn later_prefixes_of_the_storage_win_and_their_bad_values_end_the_process() {
     assert_eq!(port(&all), "127.0.0.1:3");
     assert_eq!(port(&all[1..]), "127.0.0.1:2");
     assert_eq!(port(&all[2..]), "127.0.0.1:1");
-    for (name, fatal) in [("TYK_PMP_REDIS_PORT", true), ("TYK_PMP_ANALYTICSSTORAGECONFIG_PORT", false)] {
+    for (name, fatal) in [
+        ("TYK_PMP_REDIS_PORT", true),
+        ("TYK_PMP_ANALYTICSSTORAGECONFIG_PORT", false),
+    ] {
         let loaded = load_with(CSV, &[(name, "redis"), ("TYK_PMP_REDIS_HOST", "h")]);
         assert_eq!(loaded.settings.is_none(), fatal, "{name}");
         let text = texts(&loaded).into_iter().find(|text| text.contains(name)).unwrap();
-        assert_eq!(text.starts_with("Error connecting to Temporal Storage: "), fatal, "{text}");
+        assert_eq!(
+            text.starts_with("Error connecting to Temporal Storage: "),
+            fatal,
+            "{text}"
+        );
     }
 }
 
@@ -155,7 +207,11 @@ fn a_missing_file_is_no_obstacle_when_the_environment_has_a_configuration() {
     request.conf = folder.path().join("absent.conf");
     let loaded = load(&request);
     assert_eq!(loaded.settings.unwrap().pumps.len(), 1);
-    assert!(loaded.findings[0].text.contains("absent.conf: no such file or directory"));
+    assert!(
+        loaded.findings[0]
+            .text
+            .contains("absent.conf: no such file or directory")
+    );
     assert_eq!(loaded.findings[0].severity, Severity::Warning);
     request.environment = Environment::new([("PATH".to_owned(), "/bin".to_owned())]);
     let loaded = load(&request);
@@ -169,7 +225,12 @@ fn every_spelling_of_true_leaves_the_file_unread() {
         assert!(loaded.settings.unwrap().pumps.is_empty(), "{text}");
     }
     for text in ["false", "0", ""] {
-        assert!(load_with("no json", &[("TYK_PMP_OMITCONFIGFILE", text)]).settings.is_none(), "{text}");
+        assert!(
+            load_with("no json", &[("TYK_PMP_OMITCONFIGFILE", text)])
+                .settings
+                .is_none(),
+            "{text}"
+        );
     }
 }
 
@@ -177,7 +238,8 @@ fn every_spelling_of_true_leaves_the_file_unread() {
 fn null_and_empty_documents_are_empty_configurations() {
     for file in ["", "  \n", "null", "{}", "\u{feff}{}"] {
         let loaded = load_with(file, &[("TYK_PMP_DONTPURGEUPTIMEDATA", "true")]);
-        assert_eq!(texts(&loaded), Vec::<String>::new(), "{file:?}");
+        let empty = usize::from(file.trim().is_empty());
+        assert_eq!(loaded.findings.len(), empty, "{file:?}: {:?}", loaded.findings);
         assert!(loaded.settings.unwrap().pumps.is_empty());
     }
     let nulls = r#"{"purge_chunk": null, "log_level": null, "uptime_pump_config": null, "analytics_storage_config": null,
@@ -185,7 +247,13 @@ fn null_and_empty_documents_are_empty_configurations() {
     let loaded = load_with(nulls, &[]);
     assert_eq!(texts(&loaded), Vec::<String>::new());
     let found = names(&loaded.settings.unwrap());
-    assert_eq!(found, [("DUMMY".to_owned(), "dummy".to_owned()), ("CSV".to_owned(), "csv".to_owned())]);
+    assert_eq!(
+        found,
+        [
+            ("DUMMY".to_owned(), "dummy".to_owned()),
+            ("CSV".to_owned(), "csv".to_owned())
+        ]
+    );
 }
 
 #[test]
@@ -208,9 +276,21 @@ fn values_of_the_wrong_type_are_left_out_and_the_rest_counts() {
     ] {
         assert!(found.iter().any(|other| other.starts_with(text)), "{text}: {found:?}");
     }
-    assert!(loaded.findings.iter().any(|finding| finding.to_string().ends_with("(line 1)")));
+    assert!(
+        loaded
+            .findings
+            .iter()
+            .any(|finding| finding.to_string().ends_with("(line 1)"))
+    );
     let settings = loaded.settings.unwrap();
-    assert_eq!((settings.purge_delay.as_secs(), settings.purge_chunk, settings.health_port), (3, 0, 8083));
+    assert_eq!(
+        (
+            settings.purge_delay.as_secs(),
+            settings.purge_chunk,
+            settings.health_port
+        ),
+        (3, 0, 8083)
+    );
     assert!(settings.pumps[0].transform.ignores(analytics::Field::ApiKey));
 }
 
@@ -221,7 +301,10 @@ fn keys_match_in_any_case_and_the_last_of_two_counts() {
     let loaded = load_with(file, &[]);
     let lines: Vec<_> = texts(&loaded);
     assert_eq!(lines.len(), 2, "{lines:?}");
-    assert!(lines.iter().all(|line| line.contains("stands twice (lines 1 and 2)")), "{lines:?}");
+    assert!(
+        lines.iter().all(|line| line.contains("stands twice (lines 1 and 2)")),
+        "{lines:?}"
+    );
     let settings = loaded.settings.unwrap();
     assert_eq!(settings.purge_delay.as_secs(), 5);
     assert_eq!(names(&settings).len(), 2);
@@ -243,7 +326,10 @@ fn secrets_are_resolved_everywhere_and_never_shown() {
         "pumps": {"csv": {"type": "csv", "filters": {"api_ids": ["kv://in/pw"]}, "meta": {"csv_dir": "/x/$kv{in:dir}"}}},
     });
     let variables = [
-        ("TYK_PMP_KV_STORES", r#"{"env": {"type": "env", "config": {"prefix": "SEC_"}}}"#),
+        (
+            "TYK_PMP_KV_STORES",
+            r#"{"env": {"type": "env", "config": {"prefix": "SEC_"}}}"#,
+        ),
         ("SEC_USER", "me"),
         ("TYK_PMP_REDIS_USERNAME", "kv://env/USER"),
         ("TYK_PMP_PUMPS_OUT_TYPE", "stdout"),
@@ -253,20 +339,37 @@ fn secrets_are_resolved_everywhere_and_never_shown() {
     assert_eq!(texts(&loaded), Vec::<String>::new());
     let settings = loaded.settings.unwrap();
     assert_eq!(settings.redis.password.reveal(), "s3cret");
-    assert_eq!((settings.redis.username.as_str(), settings.redis.addrs[0].as_str()), ("me", "s3cret:1"));
+    assert_eq!(
+        (settings.redis.username.as_str(), settings.redis.addrs[0].as_str()),
+        ("me", "s3cret:1")
+    );
     assert_eq!(settings.pumps[0].filter.api_ids, ["s3cret"]);
     assert_eq!(settings.pumps[0].meta["csv_dir"], "/x/kv://in/pw");
     assert_eq!(settings.pumps[1].meta["log_field_name"], "me");
-    let shown = format!("{:?} {:?}", settings.redis.password, settings.pumps[0]);
-    assert!(!shown.contains("s3cret\"") || !shown.contains("csv_dir"), "{shown}");
+    assert!(!format!("{:?}", settings.redis.password).contains("s3cret"));
+    assert!(!format!("{:?}", settings.pumps).contains("/x/"));
 
     for (broken, text) in [
-        (json!({"pumps": {"csv": {"meta": {"csv_dir": "a kv://b"}}}}), "pump \"csv\": meta.csv_dir: config contains KV references but no stores are configured"),
-        (json!({"kv": file["kv"], "analytics_storage_config": {"password": "kv://in/nope"}}), "analytics_storage_config.password: store \"in\": \"nope\" is not in its data"),
+        (
+            json!({"pumps": {"csv": {"meta": {"csv_dir": "a kv://b"}}}}),
+            "pump \"csv\": meta.csv_dir: config contains KV references but no stores are configured",
+        ),
+        (
+            json!({"kv": file["kv"], "analytics_storage_config": {"password": "kv://in/nope"}}),
+            "analytics_storage_config.password: store \"in\": \"nope\" is not in its data",
+        ),
     ] {
         let loaded = load_with(&broken.to_string(), &[]);
-        let fatal = loaded.findings.iter().find(|finding| finding.severity == Severity::Fatal).unwrap();
-        assert!(fatal.text.starts_with(&format!("Failed to resolve config: {text}")), "{}", fatal.text);
+        let fatal = loaded
+            .findings
+            .iter()
+            .find(|finding| finding.severity == Severity::Fatal)
+            .unwrap();
+        assert!(
+            fatal.text.starts_with(&format!("Failed to resolve config: {text}")),
+            "{}",
+            fatal.text
+        );
     }
 }
 
@@ -279,10 +382,19 @@ fn the_uptime_pump_runs_when_a_destination_is_named() {
     assert_eq!(uptime(json!({}), &[]), None);
     assert_eq!(uptime(json!({"uptime_type": "sql"}), &[]), None);
     let (kind, meta) = uptime(json!({"mongo_url": "m"}), &[("MONGO_DB_TYPE", "1")]).unwrap();
-    assert_eq!((kind.as_str(), &meta), ("mongo", &json!({"collection_name": "tyk_uptime_analytics", "mongo_url": "m", "mongo_db_type": 1})));
+    assert_eq!(
+        (kind.as_str(), &meta),
+        (
+            "mongo",
+            &json!({"collection_name": "tyk_uptime_analytics", "mongo_url": "m", "mongo_db_type": 1})
+        )
+    );
     let sql = json!({"uptime_type": "sql", "type": "postgres", "connection_string": "c"});
     assert_eq!(uptime(sql, &[]).unwrap().0, "sql");
-    assert_eq!(uptime(json!({"mongo_url": "m"}), &[("TYK_PMP_DONTPURGEUPTIMEDATA", "true")]), None);
+    assert_eq!(
+        uptime(json!({"mongo_url": "m"}), &[("TYK_PMP_DONTPURGEUPTIMEDATA", "true")]),
+        None
+    );
     // Documented for the original pump, which never read it.
     let (_, meta) = uptime(json!({}), &[("TYK_PMP_PUMPS_UPTIME_META_MONGOURL", "m")]).unwrap();
     assert_eq!(meta["mongo_url"], "m");
@@ -296,8 +408,14 @@ fn the_log_follows_variables_then_the_file() {
     };
     let file = r#"{"log_level": "ERROR", "log_format": "legacy"}"#;
     assert_eq!(log(file, &[]), "Legacy Error");
-    assert_eq!(log(file, &[("TYK_LOGLEVEL", "nonsense"), ("TYK_LOGFORMAT", "json")]), "Json Info");
-    assert_eq!(log(file, &[("TYK_PMP_LOGLEVEL", "warn"), ("TYK_PMP_LOGFORMAT", "")]), "Text Warning");
+    assert_eq!(
+        log(file, &[("TYK_LOGLEVEL", "nonsense"), ("TYK_LOGFORMAT", "json")]),
+        "Json Info"
+    );
+    assert_eq!(
+        log(file, &[("TYK_PMP_LOGLEVEL", "warn"), ("TYK_PMP_LOGFORMAT", "")]),
+        "Text Warning"
+    );
     let nonsense = r#"{"log_level": "Nonsense"}"#;
     let fatal = load_with(nonsense, &[]);
     let text = "Invalid log level \"nonsense\" specified in config, must be error, warn, debug or info. ";
@@ -315,14 +433,24 @@ fn check_names_file_line_and_column_and_fails_on_errors_alone() {
         (right, text.replace(&format!("{}/", folder.path().display()), ""))
     };
     assert_eq!(answer(CSV, &[]), (true, "0 errors, 0 warnings\n".to_owned()));
-    let (right, text) = answer("{\n  \"purge_dealy\": 1,\n  \"pumps\": {\"csv\": {\"meta\": {}}}\n}", &[("TYK_PMP_X", "1")]);
+    let (right, text) = answer(
+        "{\n  \"purge_dealy\": 1,\n  \"pumps\": {\"csv\": {\"meta\": {}}}\n}",
+        &[("TYK_PMP_X", "1")],
+    );
     assert!(!right);
     let expected = "pump.conf:2:3: error: unknown key \"purge_dealy\" – did you mean \"purge_delay\"?\n";
-    assert!(text.starts_with(expected) && text.contains("environment: error: TYK_PMP_X is not read"), "{text}");
+    assert!(
+        text.starts_with(expected) && text.contains("environment: error: TYK_PMP_X is not read"),
+        "{text}"
+    );
     assert!(text.ends_with("2 errors, 1 warning\n"), "{text}");
     let (right, text) = answer("{,}", &[]);
     assert!(!right && text.contains("pump.conf:1:2: error: "), "{text}");
-    assert!(answer("{\"dont_purge_uptime_data\": true}", &[]).1.contains("No pumps configured"));
+    assert!(
+        answer("{\"dont_purge_uptime_data\": true}", &[])
+            .1
+            .contains("No pumps configured")
+    );
 }
 
 #[test]

@@ -3,10 +3,11 @@
 use tyk_pump::config::reference;
 
 /// With `UPDATE=1` the file is written instead.
-fn is_fresh(file: &str, content: &str) {
+#[track_caller]
+fn assert_fresh(file: &str, content: &str) {
     let path = format!("{}/../../docs/{file}", env!("CARGO_MANIFEST_DIR"));
     if std::env::var_os("UPDATE").is_some() {
-        std::fs::write(&path, content).unwrap();
+        assert!(std::fs::write(&path, content).is_ok(), "docs/{file} cannot be written");
     }
     let stored = std::fs::read_to_string(&path).unwrap_or_default();
     assert!(
@@ -17,10 +18,10 @@ fn is_fresh(file: &str, content: &str) {
 
 #[test]
 fn the_reference_page_is_fresh() {
-    is_fresh("configuration.md", &reference::page());
+    assert_fresh("configuration.md", &reference::page());
 }
 
 #[test]
 fn the_schema_is_fresh() {
-    is_fresh("pump.schema.json", &format!("{:#}\n", reference::json_schema()));
+    assert_fresh("pump.schema.json", &format!("{:#}\n", reference::json_schema()));
 }

@@ -1,6 +1,8 @@
 //! Every setting, from the file and from every spelling of its variable, has its effect. Names, values and effects are
 //! written here independently of the table in the program.
 
+#![allow(clippy::unwrap_used)]
+
 use std::{collections::BTreeSet, path::PathBuf};
 
 use tyk_pump::config::{

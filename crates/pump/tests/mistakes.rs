@@ -1,5 +1,7 @@
 //! Configurations as users write them, without and with mistakes.
 
+#![allow(clippy::unwrap_used)]
+
 use std::path::{Path, PathBuf};
 
 use tyk_pump::config::{Finding, Loaded, Request, Severity, env::Environment, load};

@@ -133,6 +133,10 @@ fn read_file(path: &Path, env: &mut Environment, config: &mut Config, findings: 
             return true;
         }
     };
+    if bytes.trim_ascii().is_empty() {
+        let text = format!("{shown} is empty – the environment alone counts; begin with examples/minimal-csv.conf");
+        findings.mistake(Place::Missing, text);
+    }
     match json::parse(&bytes) {
         Ok(document) => {
             file::read(&document, config, findings);
