@@ -1,7 +1,5 @@
 //! Type `dummy`: counts records, for tests and measurements.
 
-use std::sync::Arc;
-
 use analytics::{RecordKind, Selection};
 use async_trait::async_trait;
 use futures::{FutureExt, future::BoxFuture};
@@ -33,21 +31,18 @@ pub const SPEC: SinkSpec = SinkSpec {
     harness: Some(crate::testkit::dummy::start),
 };
 
-fn build(context: BuildContext) -> BoxFuture<'static, Result<Box<dyn Sink>, BuildError>> {
-    tracing::info!(prefix = SPEC.log_prefix, pump = %context.pump, "Dummy Initialized");
-    let sink = Dummy { pump: context.pump };
-    async { Ok(Box::new(sink) as Box<dyn Sink>) }.boxed()
+fn build(_context: BuildContext) -> BoxFuture<'static, Result<Box<dyn Sink>, BuildError>> {
+    tracing::info!(prefix = SPEC.log_prefix, "Dummy Initialized");
+    async { Ok(Box::new(Dummy) as Box<dyn Sink>) }.boxed()
 }
 
-struct Dummy {
-    pump: Arc<str>,
-}
+struct Dummy;
 
 #[async_trait]
 impl Sink for Dummy {
     async fn write(&self, group: &[Selection]) -> Result<Written, WriteError> {
         let records: usize = group.iter().map(Selection::len).sum();
-        tracing::info!(prefix = SPEC.log_prefix, pump = %self.pump, "Writing {records} records");
+        tracing::info!(prefix = SPEC.log_prefix, "Writing {records} records");
         Ok(Written::default())
     }
 }

@@ -111,7 +111,7 @@ impl Stdout {
             true => Options::default().log_field_name,
             false => options.log_field_name,
         };
-        tracing::info!(prefix = SPEC.log_prefix, pump = %context.pump, "Stdout Pump Initialized");
+        tracing::info!(prefix = SPEC.log_prefix, "Stdout Pump Initialized");
         Ok(Stdout {
             printer: Arc::new(tokio::sync::Mutex::new(Printer {
                 form,

@@ -91,7 +91,7 @@ impl Csv {
         let directory = opened
             .map_err(|error| BuildError::Unavailable(error.into()))?
             .map_err(|error| BuildError::Unavailable(error.into()))?;
-        tracing::info!(prefix = SPEC.log_prefix, pump = %context.pump, "CSV Pump Initialized");
+        tracing::info!(prefix = SPEC.log_prefix, "CSV Pump Initialized");
         Ok(Csv {
             pump: context.pump.clone(),
             directory,
