@@ -68,12 +68,26 @@ pub(crate) fn run(plan: &Plan) -> anyhow::Result<bool> {
     let claims = follow::claim_keys(&mut client)?.len();
 
     let mut growth = Growth::new(vec![setups[1 - sleeper].csv_dir()]);
-    follow::until_done(&mut pumps[1 - sleeper], &mut growth, &mut client, &lists, plan.limit)?;
+    follow::until_done(
+        &mut pumps[1 - sleeper],
+        &mut growth,
+        &mut client,
+        &lists,
+        plan.limit,
+        |_| Ok(true),
+    )?;
     let done_after = growth.at.saturating_duration_since(slept);
     thread::sleep(Duration::from_secs(2 * LEASE_SECONDS).saturating_sub(slept.elapsed()));
     pumps[sleeper].go_on()?;
     let mut growth = Growth::new(setups.iter().map(Setup::csv_dir).collect());
-    follow::until_done(&mut pumps[sleeper], &mut growth, &mut client, &lists, plan.limit)?;
+    follow::until_done(
+        &mut pumps[sleeper],
+        &mut growth,
+        &mut client,
+        &lists,
+        plan.limit,
+        |_| Ok(true),
+    )?;
     for pump in &mut pumps {
         pump.stop()?;
     }
