@@ -78,6 +78,7 @@ pub(crate) fn run(plan: &Plan) -> anyhow::Result<bool> {
     )?;
     let done_after = growth.at.saturating_duration_since(slept);
     thread::sleep(Duration::from_secs(2 * LEASE_SECONDS).saturating_sub(slept.elapsed()));
+    let sleep = slept.elapsed();
     pumps[sleeper].go_on()?;
     let mut growth = Growth::new(setups.iter().map(Setup::csv_dir).collect());
     let settled = follow::until_done(
@@ -117,7 +118,7 @@ pub(crate) fn run(plan: &Plan) -> anyhow::Result<bool> {
     let left = follow::claim_keys(&mut client)?;
     let across = all.doubled().saturating_sub(doubled_within);
     println!("put to sleep with   {claims:>12}   claim keys (work left: {work_left})");
-    println!("slept, s            {:>12.2}", slept.elapsed().as_secs_f64());
+    println!("slept, s            {:>12.2}", sleep.as_secs_f64());
     println!(
         "other was done, s   {:>12.2}   after that (lease: {LEASE_SECONDS} s)",
         done_after.as_secs_f64()
