@@ -105,6 +105,6 @@ mod tests {
         let mut answers = vec![0.1; 900];
         answers.push(50.0);
         assert_eq!(Stalls::of(answers.clone()).p99, 0.1);
-        assert_eq!(Stalls::of(answers).steady_p999, 50.0);
+        assert_eq!(Stalls::of(answers).steady_p999, 49.5);
     }
 }
