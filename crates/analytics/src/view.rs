@@ -148,10 +148,7 @@ impl<'a> RecordView<'a> {
 
     /// Whether every text of the record, as it came, is valid UTF-8. Costs one pass over the texts.
     pub fn is_utf8(&self) -> bool {
-        let valid = |span: &Span| {
-            let text = span.of(self.buffer);
-            text.is_ascii() || simdutf8::basic::from_utf8(text).is_ok()
-        };
+        let valid = |span: &Span| span.len == 0 || is_utf8(span.of(self.buffer));
         let Record { text, tags, rare, .. } = self.record;
         text.iter().all(valid) && tags.iter().flatten().all(valid) && rare.as_ref().is_none_or(|rare| rare.all(valid))
     }
@@ -169,6 +166,12 @@ impl<'a> RecordView<'a> {
             spans: spans.iter(),
         }
     }
+}
+
+/// Short texts are nearly always ASCII, which is cheaper to see than to validate; long ones are validated by vectors.
+#[inline]
+pub(crate) fn is_utf8(text: &[u8]) -> bool {
+    (text.len() < 64 && text.is_ascii()) || simdutf8::basic::from_utf8(text).is_ok()
 }
 
 /// `None` when `text` is not base64.

@@ -52,19 +52,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_type_of_upstream_is_in_the_table_once() {
-        let names: Vec<_> = SINKS.iter().map(|spec| spec.name).collect();
-        assert_eq!(names.len(), 33);
-        let mut unique = names.clone();
-        unique.sort_unstable();
-        unique.dedup();
-        assert_eq!(unique.len(), 33);
-        let built: Vec<_> = SINKS
-            .iter()
-            .filter(|spec| spec.is_built())
-            .map(|spec| spec.name)
-            .collect();
-        assert_eq!(built, ["csv", "dummy", "stdout"]);
+    fn every_type_of_upstream_is_in_the_table_and_none_twice() {
+        let upstream = "csv dogstatsd dummy elasticsearch graylog hybrid influx influx2 kafka kinesis logzio moesif \
+                        mongo mongo-graph mongo-mcp mongo-mcp-aggregate mongo-pump-aggregate mongo-pump-selective \
+                        prometheus resurfaceio segment splunk sql sql_aggregate sql-graph sql-graph-aggregate \
+                        sql-mcp sql-mcp-aggregate sqs statsd stdout syslog timestream";
+        for name in upstream.split_whitespace() {
+            assert_eq!(SINKS.iter().filter(|spec| spec.name == name).count(), 1, "{name}");
+        }
+        let mut names: Vec<_> = SINKS.iter().map(|spec| spec.name.to_lowercase()).collect();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), SINKS.len());
     }
 
     #[test]

@@ -47,7 +47,7 @@ impl<'a> Reader<'a> {
         found
     }
 
-    #[inline]
+    #[inline(always)]
     pub(super) fn byte(&mut self) -> Result<u8, DecodeError> {
         let byte = *self.bytes.get(self.at).ok_or(DecodeError::Eof)?;
         self.at += 1;
@@ -68,7 +68,7 @@ impl<'a> Reader<'a> {
         Ok(*bytes)
     }
 
-    #[inline]
+    #[inline(always)]
     pub(super) fn take(&mut self, len: usize) -> Result<Span, DecodeError> {
         if len > self.rest().len() {
             return Err(self.cut());
@@ -106,7 +106,7 @@ impl<'a> Reader<'a> {
     }
 
     /// A string of either family; nil is the empty one.
-    #[inline]
+    #[inline(always)]
     pub(super) fn string(&mut self) -> Result<Span, DecodeError> {
         let code = self.byte()?;
         if let 0xa0..=0xbf = code {
@@ -127,12 +127,16 @@ impl<'a> Reader<'a> {
     }
 
     /// An integer of any width; unsigned values beyond the signed range wrap, nil is 0.
-    #[inline]
+    #[inline(always)]
     pub(super) fn int(&mut self) -> Result<i64, DecodeError> {
         let code = self.byte()?;
         if code < 0x80 {
             return Ok(i64::from(code));
         }
+        self.long_int(code)
+    }
+
+    fn long_int(&mut self, code: u8) -> Result<i64, DecodeError> {
         self.wide_int(code)?.ok_or_else(|| invalid(code, "int64"))
     }
 
@@ -236,11 +240,17 @@ impl<'a> Reader<'a> {
     }
 
     /// The beginning of a structure.
-    #[inline]
+    #[inline(always)]
     pub(super) fn head(&mut self) -> Result<Head, DecodeError> {
         let code = self.byte()?;
+        if let 0x80..=0x8f = code {
+            return Ok(Head::Map(u32::from(code & 0x0f)));
+        }
+        self.long_head(code)
+    }
+
+    fn long_head(&mut self, code: u8) -> Result<Head, DecodeError> {
         Ok(match code {
-            0x80..=0x8f => Head::Map(u32::from(code & 0x0f)),
             0xde => Head::Map(self.length16()?),
             0xdf => Head::Map(self.length32()?),
             NIL => Head::Nil,

@@ -10,6 +10,7 @@ use crate::{
     DecodeError, Field, Record, Span, Time, When, Zone,
     field::{FieldInfo, Shape, Store, Width},
     record::{GraphError, Rare},
+    view::is_utf8,
 };
 
 /// Highest number of enum `GraphQLOperations`.
@@ -172,8 +173,7 @@ impl Decoder<'_> {
 
 #[inline]
 fn utf8(buffer: &[u8], span: Span, what: &'static str) -> Result<Span, DecodeError> {
-    let text = span.of(buffer);
-    if text.is_ascii() || simdutf8::basic::from_utf8(text).is_ok() {
+    if is_utf8(span.of(buffer)) {
         return Ok(span);
     }
     Err(DecodeError::InvalidUtf8(what))

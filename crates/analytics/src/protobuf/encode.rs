@@ -154,9 +154,16 @@ fn message(
 ) -> Result<(), DecodeError> {
     tag(out, number, BYTES);
     let start = out.len();
+    // Room for the length, which nearly always fits into one byte.
+    out.push(0);
     write(out)?;
-    let mut len = Vec::with_capacity(10);
-    varint(&mut len, (out.len() - start) as u64);
-    out.splice(start..start, len);
+    let len = out.len() - start - 1;
+    if len < 0x80 {
+        out[start] = len as u8;
+        return Ok(());
+    }
+    let mut bytes = Vec::new();
+    varint(&mut bytes, len as u64);
+    out.splice(start..=start, bytes);
     Ok(())
 }

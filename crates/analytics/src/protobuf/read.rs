@@ -37,7 +37,7 @@ impl<'a> Reader<'a> {
     }
 
     /// The next field's number and value; `None` at the end of the message.
-    #[inline]
+    #[inline(always)]
     pub(super) fn field(&mut self) -> Result<Option<(u32, Value)>, DecodeError> {
         if self.at >= self.bytes.len() {
             return Ok(None);
@@ -65,15 +65,23 @@ impl<'a> Reader<'a> {
         Ok((number as u32, (tag & 7) as u8))
     }
 
-    #[inline]
+    #[inline(always)]
     fn varint(&mut self) -> Result<u64, DecodeError> {
-        let rest = self.bytes.get(self.at..).unwrap_or_default();
-        if let Some(&first) = rest.first()
-            && first < 0x80
-        {
-            self.at += 1;
-            return Ok(first.into());
+        match self.bytes.get(self.at..) {
+            Some(&[first, ..]) if first < 0x80 => {
+                self.at += 1;
+                Ok(first.into())
+            }
+            Some(&[first, second, ..]) if second < 0x80 => {
+                self.at += 2;
+                Ok(u64::from(first & 0x7f) | u64::from(second) << 7)
+            }
+            _ => self.long_varint(),
         }
+    }
+
+    fn long_varint(&mut self) -> Result<u64, DecodeError> {
+        let rest = self.bytes.get(self.at..).unwrap_or_default();
         let mut value = 0u64;
         for (at, &byte) in rest.iter().take(10).enumerate() {
             // The tenth byte holds the last of 64 bits.

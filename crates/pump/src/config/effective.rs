@@ -316,6 +316,10 @@ fn pump(entry: &PumpEntry, inherited: &Inherited, findings: &mut Findings) -> Pu
             format!("{context}timeout is {seconds} – no limit is 0, which is used"),
         );
     }
+    if !entry.has_meta && entry.env_prefix.is_none() && entry.spec().is_some_and(|spec| !spec.env_prefix.is_empty()) {
+        let text = format!("{context}meta is missing – every option of its type has its default");
+        findings.warn(entry.place.clone(), text);
+    }
     PumpSettings {
         name: Arc::from(entry.name.as_str()),
         kind: entry.kind(),
@@ -424,13 +428,6 @@ fn uptime(config: &Config, inherited: &Inherited, findings: &mut Findings) -> Op
     }
     let values = &config.uptime;
     let chosen = values.text("uptime_type");
-    if ["postgres", "mysql"].contains(&chosen.to_lowercase().as_str()) {
-        let text = format!(
-            "uptime_pump_config.uptime_type \"{chosen}\" – write \"uptime_type\": \"sql\" and \"type\": \"{}\"",
-            chosen.to_lowercase()
-        );
-        findings.mistake(values.place("uptime_type"), text);
-    }
     let (kind, named) = match chosen {
         "sql" => (
             "sql",
@@ -438,6 +435,17 @@ fn uptime(config: &Config, inherited: &Inherited, findings: &mut Findings) -> Op
         ),
         _ => ("mongo", !values.text("mongo_url").is_empty()),
     };
+    let given = ["type", "connection_string"]
+        .into_iter()
+        .any(|key| !values.text(key).is_empty());
+    if !named && given && kind == "mongo" {
+        let sql = if chosen.is_empty() { values.text("type") } else { chosen }.to_lowercase();
+        let text = format!(
+            "uptime_pump_config.uptime_type is \"{chosen}\" – write \"uptime_type\": \"sql\" and \"type\": \"{sql}\"; uptime data stays in Redis"
+        );
+        findings.mistake(values.place("uptime_type"), text);
+        return None;
+    }
     if !named {
         let key = if kind == "sql" {
             "connection_string"

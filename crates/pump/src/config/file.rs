@@ -254,7 +254,7 @@ impl Reader<'_> {
 fn until_then(setting: &Setting) -> String {
     match setting.default {
         "" => String::new(),
-        default => format!(" (until then: {default})"),
+        default => format!(" (until then {default} counts)"),
     }
 }
 
@@ -273,6 +273,7 @@ fn wrong_type(kind: Kind, json: &Json) -> String {
         }
         (Kind::Bool, _) => "write true or false".to_owned(),
         (Kind::Int | Kind::Uint, Json::Text(text)) => match leading_number(text) {
+            Some(number) if text.trim() == number.to_string() => format!("write {number} without quotes"),
             Some(number) => format!("write {number} without quotes and unit"),
             None => "write a number".to_owned(),
         },
@@ -374,6 +375,7 @@ fn read_meta(context: &str, node: &Node, pump: &mut PumpEntry, findings: &mut Fi
     match &node.json {
         Json::Null => {}
         Json::Object(members) => {
+            pump.has_meta = true;
             warn_duplicates(&format!("{context}meta: "), members, findings);
             for member in members {
                 pump.meta_places.insert(member.key.to_lowercase(), member.at);

@@ -89,7 +89,10 @@ pub fn load(request: &Request) -> Loaded {
     pumps::report_strangers(&config, &mut findings);
 
     let (settings, log) = effective::settings(&config, request, &mut env, &mut findings);
-    env.take("TYK_PMP_BUILDDEMODATA");
+    // Read by demo mode.
+    for name in ["TYK_PMP_BUILDDEMODATA", "TYK_PMP_DEMO_SEED"] {
+        env.take(name);
+    }
     env.report_unused(&mut findings);
     Loaded {
         settings: (!findings.has_fatal()).then_some(settings),

@@ -19,8 +19,9 @@ pub mod settings;
 pub mod storage;
 pub mod values;
 
+pub use check::check;
 pub use finding::{Finding, Place, Severity};
-pub use load::{Loaded, Request, load};
+pub use load::{Loaded, Request, first_level, load};
 pub use pumps::PumpEntry;
 pub use settings::*;
 

@@ -34,6 +34,8 @@ pub struct PumpEntry {
     pub in_file: bool,
     /// Everything but `meta`.
     pub values: Values,
+    /// Whether `meta` is there.
+    pub has_meta: bool,
     /// Options of the sink.
     pub meta: Map<String, Value>,
     /// Where the keys of `meta` stand, by their lower-cased names.
@@ -53,6 +55,7 @@ impl PumpEntry {
             place,
             in_file: false,
             values: Values::default(),
+            has_meta: false,
             meta: Map::new(),
             meta_places: HashMap::new(),
             strangers: Vec::new(),

@@ -163,8 +163,11 @@ fn host_address(values: &Values, default_port: i64, findings: &mut Findings) -> 
         }
         (host, Some(port)) => Some(format!("{}:{port}", bracketed(host))),
         (host, None) => {
-            let text = format!("{KEY}.port is missing – using {host}:{default_port}; write \"port\": {default_port}");
-            findings.mistake(values.place("host"), text);
+            if !values.is_unusable("port") {
+                let text =
+                    format!("{KEY}.port is missing – using {host}:{default_port}; write \"port\": {default_port}");
+                findings.mistake(values.place("host"), text);
+            }
             Some(format!("{}:{default_port}", bracketed(host)))
         }
     }

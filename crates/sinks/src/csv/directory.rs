@@ -79,7 +79,7 @@ pub(super) struct Directory {
     state: State,
     /// The announced append has not been seen to succeed.
     unsettled: bool,
-    /// Something has failed: the folder may be gone, the lock with it.
+    /// The last write has not succeeded: the folder may be gone, the lock with it.
     shaken: bool,
     /// Rows that may be in a file although the ledger does not know them.
     doubtful: BTreeMap<String, Ledger>,
@@ -142,9 +142,11 @@ impl Directory {
         if self.shaken {
             self.recover(pump)?;
         }
+        self.shaken = true;
         let result = self.append_group(pump, name, group);
-        self.shaken = result.is_err();
-        if result.is_err() {
+        if result.is_ok() {
+            self.shaken = false;
+        } else {
             self.open = None;
             // What cannot be settled now is settled before the next write.
             if let Err(error) = self.settle(false) {

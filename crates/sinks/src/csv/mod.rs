@@ -140,7 +140,7 @@ impl Sink for Csv {
 
 /// Pumps of one process that name the same directory share it.
 fn share(path: PathBuf, pump: &str) -> Result<Shared, OpenError> {
-    static OPEN: Mutex<Vec<((u64, u64), Weak<tokio::sync::Mutex<Directory>>)>> = Mutex::new(Vec::new());
+    static OPEN: Mutex<Vec<(Identity, Weak<tokio::sync::Mutex<Directory>>)>> = Mutex::new(Vec::new());
     let mut open = OPEN.lock().unwrap_or_else(PoisonError::into_inner);
     open.retain(|(_, directory)| directory.strong_count() > 0);
     if let Some(directory) = identity(&path).and_then(|id| open.iter().find(|(other, _)| *other == id)?.1.upgrade()) {
@@ -153,7 +153,10 @@ fn share(path: PathBuf, pump: &str) -> Result<Shared, OpenError> {
     Ok(directory)
 }
 
-fn identity(path: &Path) -> Option<(u64, u64)> {
+/// Device and inode of a directory, however its path is spelled.
+type Identity = (u64, u64);
+
+fn identity(path: &Path) -> Option<Identity> {
     let path = if path.as_os_str().is_empty() {
         Path::new(".")
     } else {

@@ -32,8 +32,11 @@ struct Folder {
     disk: Arc<Disk>,
 }
 
+/// Name, step, and how many of its bytes get through.
+type Death = (&'static str, Step, fn(usize) -> usize);
+
 /// Where the process dies: before a step, or inside it after some of its bytes.
-const DEATHS: &[(&str, Step, fn(usize) -> usize)] = &[
+const DEATHS: &[Death] = &[
     ("before the intent", Step::Announce, |_| 0),
     ("before the file is created", Step::Create, |_| 0),
     ("before the append", Step::Append, |_| 0),

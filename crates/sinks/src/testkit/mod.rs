@@ -6,6 +6,7 @@
 pub mod csv;
 pub mod dummy;
 mod gate;
+mod log;
 pub mod rows;
 pub mod stdout;
 pub mod suite;
@@ -18,6 +19,7 @@ use crate::{BuildContext, BuildError, Sink};
 use rows::Alter;
 
 pub use gate::Gate;
+pub use log::Log;
 
 /// Starts a back-end that is empty.
 pub type Harness = fn() -> BoxFuture<'static, Box<dyn BackEnd>>;
