@@ -152,7 +152,9 @@ pub(crate) fn run(plan: &Plan) -> anyhow::Result<bool> {
         pusher.join().map_err(|_| anyhow!("the pusher has crashed"))??;
     }
     let popped = popper.map(Popper::stop).transpose()?;
-    let finished = follow::until_done(&mut pump, &mut work.growth, &mut client, &lists, plan.limit);
+    let finished = follow::until_done(&mut pump, &mut work.growth, &mut client, &lists, plan.limit, |_| {
+        Ok(true)
+    });
     if let Err(error) = &finished {
         println!("{error:#}");
     }

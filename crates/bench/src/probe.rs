@@ -10,7 +10,6 @@ use std::{
 };
 
 use anyhow::anyhow;
-use serde_json::{Value, json};
 
 use crate::wire::Client;
 
@@ -20,38 +19,45 @@ const INTERVAL: Duration = Duration::from_micros(500);
 /// How long PINGs took, in milliseconds.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Stalls {
-    pub(crate) count: usize,
     pub(crate) p50: f64,
     pub(crate) p99: f64,
     pub(crate) p999: f64,
+    /// As a client sees it that sends every [`INTERVAL`] whatever happens: a stall holds up every PING that falls into it.
+    pub(crate) steady_p999: f64,
     pub(crate) max: f64,
 }
 
 impl Stalls {
     fn of(mut answers: Vec<f64>) -> Stalls {
-        answers.sort_by(f64::total_cmp);
-        let share = |share: f64| {
-            let rank = (answers.len() as f64 * share).ceil() as usize;
-            answers.get(rank.saturating_sub(1)).copied().unwrap_or_default()
+        let interval = INTERVAL.as_secs_f64() * 1e3;
+        let held_up = |took: &f64| {
+            let later = (1..(took / interval) as u32).map(|sent| f64::from(sent) * interval);
+            later.map(|sent| took - sent).collect::<Vec<f64>>()
         };
+        let mut steady: Vec<f64> = answers.iter().flat_map(held_up).collect();
+        steady.extend_from_slice(&answers);
+        answers.sort_by(f64::total_cmp);
+        steady.sort_by(f64::total_cmp);
         Stalls {
-            count: answers.len(),
-            p50: share(0.5),
-            p99: share(0.99),
-            p999: share(0.999),
-            max: share(1.0),
+            p50: percentile(&answers, 0.5),
+            p99: percentile(&answers, 0.99),
+            p999: percentile(&answers, 0.999),
+            steady_p999: percentile(&steady, 0.999),
+            max: percentile(&answers, 1.0),
         }
     }
+}
 
-    pub(crate) fn json(self) -> Value {
-        json!({"pings": self.count, "p50_ms": self.p50, "p99_ms": self.p99, "p99_9_ms": self.p999, "max_ms": self.max})
-    }
+/// The value that this share of all is not above; 0 when there is none.
+fn percentile(sorted: &[f64], share: f64) -> f64 {
+    let rank = (sorted.len() as f64 * share).ceil() as usize;
+    sorted.get(rank.saturating_sub(1)).copied().unwrap_or_default()
 }
 
 /// A running probe.
 pub(crate) struct Probe {
     stop: Arc<AtomicBool>,
-    thread: JoinHandle<anyhow::Result<Vec<f64>>>,
+    thread: JoinHandle<anyhow::Result<Vec<(Instant, f64)>>>,
 }
 
 impl Probe {
@@ -65,7 +71,7 @@ impl Probe {
                 let asked = Instant::now();
                 client.call(&[b"PING"])?;
                 let took = asked.elapsed();
-                answers.push(took.as_secs_f64() * 1e3);
+                answers.push((asked, took.as_secs_f64() * 1e3));
                 thread::sleep(INTERVAL.saturating_sub(took));
             }
             Ok(answers)
@@ -73,11 +79,12 @@ impl Probe {
         Ok(Probe { stop, thread })
     }
 
-    /// Ends it.
-    pub(crate) fn stop(self) -> anyhow::Result<Stalls> {
+    /// Ends it; only PINGs sent before `until` count, or the rest after the work would hide its stalls.
+    pub(crate) fn stop(self, until: Instant) -> anyhow::Result<Stalls> {
         self.stop.store(true, Ordering::Relaxed);
         let answers = self.thread.join().map_err(|_| anyhow!("the probe has crashed"))??;
-        Ok(Stalls::of(answers))
+        let counted = answers.into_iter().filter(|(asked, _)| *asked <= until);
+        Ok(Stalls::of(counted.map(|(_, took)| took).collect()))
     }
 }
 
@@ -91,5 +98,13 @@ mod tests {
         answers.push(50.0);
         let stalls = Stalls::of(answers);
         assert_eq!((stalls.p50, stalls.p999, stalls.max), (1.0, 1.0, 50.0));
+    }
+
+    #[test]
+    fn a_client_that_sends_steadily_meets_a_stall_again_and_again() {
+        let mut answers = vec![0.1; 900];
+        answers.push(50.0);
+        assert_eq!(Stalls::of(answers.clone()).p99, 0.1);
+        assert_eq!(Stalls::of(answers).steady_p999, 49.5);
     }
 }

@@ -13,7 +13,7 @@ use crate::{
     follow::{self, Growth},
     machine,
     probe::{Probe, Stalls},
-    pump::{Kind, Setup},
+    pump::{Kind, Pump, Setup},
     redis::{self, Redis},
     spread::{Spread, thousands},
     window,
@@ -56,7 +56,7 @@ pub(crate) struct Sample {
 type Figure = (&'static str, fn(&Sample) -> Option<f64>);
 
 const RATE: &str = "records_per_second";
-const FIGURES: [Figure; 10] = [
+const FIGURES: [Figure; 11] = [
     (RATE, |sample| Some(sample.records_per_second)),
     ("seconds", |sample| Some(sample.seconds)),
     ("cpu_seconds_per_million", |sample| Some(sample.cpu_seconds_per_million)),
@@ -65,6 +65,7 @@ const FIGURES: [Figure; 10] = [
     ("ping_p50_ms", |sample| Some(sample.stalls.p50)),
     ("ping_p99_ms", |sample| Some(sample.stalls.p99)),
     ("ping_p99_9_ms", |sample| Some(sample.stalls.p999)),
+    ("ping_p99_9_steady_ms", |sample| Some(sample.stalls.steady_p999)),
     ("ping_max_ms", |sample| Some(sample.stalls.max)),
     ("rate_to_bare_client", |sample| {
         Some(sample.records_per_second / sample.bare_records_per_second?)
@@ -117,14 +118,16 @@ fn measure(plan: &Plan, contender: &Contender) -> anyhow::Result<Sample> {
     let probe = Probe::start(redis.port)?;
     let started = Instant::now();
     let mut pump = setup.start()?;
-    let finished = follow::until_done(&mut pump, &mut growth, &mut client, &lists, plan.limit)?;
-    let (cpu, peak) = (pump.cpu_seconds()?, pump.peak_memory()?);
-    let stalls = probe.stop()?;
-
-    let delivered = match plan.kind {
-        Kind::Csv => Some(files::count_rows(&setup.csv_dir())?),
-        Kind::Dummy | Kind::Stdout => pump.delivered()?,
+    let delivered = |pump: &Pump<'_>| match plan.kind {
+        Kind::Csv => files::count_rows(&setup.csv_dir()).map(Some),
+        Kind::Dummy | Kind::Stdout => pump.delivered(),
     };
+    let finished = follow::until_done(&mut pump, &mut growth, &mut client, &lists, plan.limit, |pump| {
+        Ok(delivered(pump)?.is_none_or(|delivered| delivered == plan.records))
+    })?;
+    let (cpu, peak) = (pump.cpu_seconds()?, pump.peak_memory()?);
+    let stalls = probe.stop(finished)?;
+    let delivered = delivered(&pump)?;
     pump.stop()?;
     if let Some(delivered) = delivered
         && delivered != plan.records
@@ -211,9 +214,7 @@ impl Sample {
         let figures = FIGURES
             .into_iter()
             .filter_map(|(name, figure)| Some((name.to_owned(), figure(self)?.into())));
-        let mut figures: Map<String, Value> = figures.collect();
-        figures.insert("stalls".to_owned(), self.stalls.json());
-        Value::Object(figures)
+        Value::Object(figures.collect())
     }
 }
 
