@@ -298,7 +298,7 @@ impl Lane {
             match sink.applied(claim, Some(&former)).await {
                 Ok(applied) => {
                     let work = self.work.get_mut(&WorkId::Claimed { claim });
-                    for (work, rows) in work.zip(applied) {
+                    if let (Some(work), Some(rows)) = (work, applied) {
                         rows.iter().for_each(|rows| work.progress.finish(rows.clone()));
                     }
                 }
