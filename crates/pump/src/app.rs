@@ -174,17 +174,11 @@ async fn open(engine: &Engine, source: &dyn Source, fleet: &OnceLock<Arc<str>>) 
 
 /// A process of which every pump has wrong options would hold records that it can never deliver.
 async fn refuse_if_nothing_runs(engine: &Engine) -> Result<(), Fatal> {
-    if engine.lanes().any(|(_, state, _)| state != LaneState::Disabled) {
+    if engine.states().any(|state| state != LaneState::Disabled) {
         return Ok(());
     }
-    let causes: Vec<String> = engine
-        .lanes()
-        .map(|(name, _, cause)| format!("pump {name}: {}", cause.unwrap_or_default()))
-        .collect();
-    Err(Fatal::new(format!(
-        "No pumps configured: none can start. {}",
-        causes.join("; ")
-    )))
+    // Each of them has said why.
+    Err(Fatal::new("No pumps configured: none of them can start"))
 }
 
 /// Anything but claims by script promises less, or costs more, than it could.

@@ -174,11 +174,9 @@ impl Engine {
         keeper.abort();
     }
 
-    /// Name, state and its cause of every lane.
-    pub fn lanes(&self) -> impl Iterator<Item = (&str, LaneState, Option<String>)> {
-        self.lanes
-            .iter()
-            .map(|lane| (&*lane.name, lane.board.state(), lane.board.cause()))
+    /// State of every lane.
+    pub fn states(&self) -> impl Iterator<Item = LaneState> {
+        self.lanes.iter().map(|lane| lane.board.state())
     }
 
     /// Stops as [`Engine::close`], and says so.
