@@ -34,7 +34,7 @@ const WINDOW_ROWS: u64 = 5_000;
 /// A claim of at least this many rows says that there is a backlog: the next one follows at once.
 const BACKLOG_ROWS: u64 = 5_000;
 /// The first claim is made this long after the start, or sooner if `purge_delay` is shorter.
-const FIRST_CLAIM: Duration = Duration::from_secs(1);
+const FIRST_CLAIM: Duration = Duration::from_millis(200);
 /// How long the start waits for a pump before it goes on in the background.
 const BUILD_PATIENCE: Duration = Duration::from_secs(5);
 
