@@ -186,8 +186,8 @@ impl Lane {
 
     /// Average size of a row, for the budgets.
     fn learn_row_size(&mut self, bytes: usize, rows: usize) {
-        if rows > 0 {
-            let seen = (bytes / rows) as u64;
+        if let Some(seen) = bytes.checked_div(rows) {
+            let seen = seen as u64;
             self.row_bytes = if self.row_bytes == 0 {
                 seen
             } else {
