@@ -2,8 +2,10 @@
 
 use std::{
     sync::{Arc, PoisonError, atomic::Ordering::Relaxed},
-    time::{Duration, Instant},
+    time::Duration,
 };
+
+use tokio::time::Instant;
 
 use super::{Engine, held::boot_clock_ms, report::Context, status::LaneState, undecodable};
 use crate::{config::OnFull, source::Usage};
