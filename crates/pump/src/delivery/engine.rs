@@ -14,7 +14,7 @@ use super::{
     dead_letter::DeadLetters,
     held::{Held, boot_clock_ms},
     lane::{Builder, Lane, Message},
-    reader::Reader,
+    reader::{ReadError, Reader},
     refusals::Refusals,
     replay::ReplayRequest,
     report::{Context, Report},
@@ -343,13 +343,18 @@ impl Engine {
     }
 
     /// Looks for undecodable elements in rows that no other lane will read again.
-    fn catch_up(&self, held: Arc<Held>, from: u64, to: u64) {
+    pub(super) fn catch_up(&self, held: Arc<Held>, from: u64, to: u64) {
         let shared = self.shared.clone();
         tokio::spawn(async move {
             let mut row = from;
             while row < to && !held.is_lost() && !shared.stop.is_cancelled() {
                 match shared.reader.window(&held, row, usize::MAX, 1).await {
                     Ok(window) => row = window.batch.end_row(),
+                    Err(ReadError::Source(SourceError::LeaseLost(_))) => held.lose(),
+                    Err(ReadError::Source(SourceError::Evicted { rows, .. })) => {
+                        held.undecodable().finish(rows.clone());
+                        row = rows.end;
+                    }
                     Err(_) => tokio::time::sleep(Duration::from_millis(500)).await,
                 }
             }

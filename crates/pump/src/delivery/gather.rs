@@ -67,8 +67,7 @@ impl Lane {
             let lost = matches!(&work.origin, Origin::Claim(held) if held.is_lost());
             let same_key = match (&work.origin, key) {
                 (Origin::Claim(held), Some(key)) => *held.reference.key == *key,
-                // A spool file's key is known once it is read: it makes a group of its own.
-                (Origin::Spool(..), Some(_)) => false,
+                (Origin::Spool(_, own), Some(key)) => **own == *key,
                 (_, None) => true,
             };
             if let (Some(row), true, false) = (work.progress.next_unfinished(from), same_key, lost) {

@@ -163,8 +163,12 @@ impl Lane {
                 }
                 Err(BuildError::Unavailable(error)) => self.cannot_build(&error.to_string(), &mut backoff),
             };
-            if self.pause(pause).await == Waited::Stop {
-                return None;
+            loop {
+                match self.pause(pause).await {
+                    Waited::Over => break,
+                    Waited::Stop => return None,
+                    Waited::Relief => self.relieve(None).await,
+                }
             }
             building = (self.builder)();
         }
@@ -353,7 +357,7 @@ impl Lane {
         }) = self.work.remove(&WorkId::Claimed { claim })
         {
             held.lose();
-            self.shared.holdings.remove(claim);
+            self.shared.holdings.remove(&held);
         }
     }
 

@@ -28,6 +28,12 @@ impl Engine {
                     self.source_is_down(&error);
                 }
             }
+            for held in self.shared.holdings.all() {
+                if let Some(row) = held.to_catch_up() {
+                    let end = held.len;
+                    self.catch_up(held, row, end);
+                }
+            }
             if renewed.is_none_or(|at| at.elapsed() >= every) {
                 if self.renew().await {
                     renewed = Some(Instant::now());

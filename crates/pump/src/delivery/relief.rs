@@ -28,10 +28,16 @@ impl Lane {
             if spools {
                 match self.spool_window(&held, id, row).await {
                     Ok(()) => {}
-                    Err(error) => {
+                    Err(error) if error.is::<SpoolError>() => {
                         let text = format!("cannot spool, the oldest rows are dropped instead: {error}");
                         self.shared.log.error(&text, Context::pump(&self.settings.name));
                         spools = false;
+                    }
+                    // The disk is not at fault: the rows stay where they are until the source answers again.
+                    Err(error) => {
+                        let text = format!("cannot spool yet, trying again: {error}");
+                        self.shared.log.error(&text, Context::pump(&self.settings.name));
+                        break;
                     }
                 }
             } else {

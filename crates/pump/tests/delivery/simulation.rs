@@ -307,7 +307,7 @@ fn nothing_is_lost_doubled_or_misplaced_whatever_happens() {
     for seed in seeds {
         let violations = play(seed);
         if !violations.is_empty() {
-            println!("DELIVERY_SEED={seed}: {violations:#?}");
+            println!("DELIVERY_SEED={seed}: {:#?}", &violations[..violations.len().min(12)]);
             failed.push(seed);
         }
     }
