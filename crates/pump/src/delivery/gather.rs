@@ -7,7 +7,6 @@ use analytics::{Decoded, Key, RowRanges, Selection};
 use super::{
     held::Held,
     lane::{Lane, Origin, WorkId},
-    progress::Progress,
     reader::{Loaded, ReadError},
     report::Context,
     spool::SpoolError,
@@ -112,11 +111,6 @@ impl Lane {
                     Ok(spooled) => {
                         let batch = Arc::new(spooled.batch);
                         let (start, end) = (batch.first_row, batch.end_row());
-                        let mut progress = Progress::new(start, end);
-                        spooled.finished.iter().for_each(|rows| progress.finish(rows.clone()));
-                        if let Some(work) = self.work.get_mut(&id) {
-                            work.progress = progress;
-                        }
                         let range = 0..batch.len();
                         let selection = Selection::new(batch, range, self.shared.transform(self.number));
                         Ok(Some((

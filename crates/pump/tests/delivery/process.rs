@@ -31,7 +31,7 @@ use crate::{
 };
 
 /// What differs between the processes of the tests.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub struct Options {
     pub lease: Duration,
     pub purge_chunk: u64,
