@@ -3,10 +3,10 @@
 use std::{
     collections::{BTreeSet, HashMap, HashSet},
     path::PathBuf,
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, Weak},
 };
 
-use analytics::{ClaimId, Int, RowId, Selection, Text, record::Builder};
+use analytics::{Batch, ClaimId, Int, RowId, Selection, Text, record::Builder};
 use bytes::Bytes;
 use tyk_pump::{
     delivery::{dead_letter::DeadLetters, durable, spool},
@@ -78,6 +78,8 @@ struct Facts {
     dead: HashSet<(Arc<str>, RowId)>,
     evicted: HashSet<ClaimId>,
     violations: BTreeSet<String>,
+    /// Windows that back-ends have seen.
+    windows: Vec<Weak<Batch>>,
 }
 
 pub struct World {
@@ -230,8 +232,22 @@ impl World {
         dead
     }
 
+    /// Windows that were offered to a back-end and are still in memory.
+    pub fn windows_alive(&self) -> usize {
+        let mut facts = self.facts.lock().unwrap();
+        facts.windows.retain(|window| window.strong_count() > 0);
+        facts.windows.len()
+    }
+
     /// A back-end receives these rows.
     pub fn check_group(&self, back_end: &BackEnd, group: &[Selection]) {
+        for selection in group {
+            let mut facts = self.facts.lock().unwrap();
+            let window = Arc::downgrade(selection.batch());
+            if !facts.windows.iter().any(|known| known.ptr_eq(&window)) {
+                facts.windows.push(window);
+            }
+        }
         let plan = &self.lanes[back_end.number];
         for (row, record) in group.iter().flat_map(Selection::records) {
             let name = &back_end.name;
