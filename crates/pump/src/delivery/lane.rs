@@ -119,7 +119,10 @@ impl Lane {
                 continue;
             }
             match self.gather().await {
-                Ok(pieces) => self.deliver(&*sink, pieces).await,
+                Ok(pieces) => {
+                    self.update_board();
+                    self.deliver(&*sink, pieces).await;
+                }
                 Err(error) => self.cannot_read(&error, &*sink).await,
             }
             self.finish_done(&*sink).await;
@@ -482,6 +485,14 @@ impl Lane {
         }
     }
 
+    /// Average bytes of a row; a guess until one was read.
+    pub(super) fn row_size(&self) -> u64 {
+        match self.row_bytes {
+            0 => super::maintenance::ROW_BYTES,
+            seen => seen,
+        }
+    }
+
     /// Shows what the lane holds.
     pub(super) fn update_board(&self) {
         use std::sync::atomic::Ordering::Relaxed;
@@ -505,7 +516,7 @@ impl Lane {
             }
         }
         self.board.backlog_rows.store(rows, Relaxed);
-        self.board.backlog_bytes.store(rows * self.row_bytes, Relaxed);
+        self.board.backlog_bytes.store(rows * self.row_size(), Relaxed);
         self.board.spooled_rows.store(spooled_rows, Relaxed);
         self.board.spooled_files.store(files, Relaxed);
         self.board.oldest_claim_ms.store(oldest, Relaxed);

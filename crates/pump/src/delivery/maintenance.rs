@@ -15,7 +15,7 @@ const MAX_UNACKED: u64 = 256 << 20;
 /// `max_backlog` is this many times `max_unacked`.
 const BACKLOG_FACTOR: u64 = 8;
 /// Bytes of a row before any was seen.
-const ROW_BYTES: u64 = 1_000;
+pub(super) const ROW_BYTES: u64 = 1_000;
 
 impl Engine {
     /// Runs until aborted.

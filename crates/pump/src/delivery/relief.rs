@@ -41,11 +41,14 @@ impl Lane {
                     }
                 }
             } else {
-                let rows = excess.div_ceil(self.row_bytes.max(1)).min(held.len - row).max(1);
+                let rows = excess.div_ceil(self.row_size()).min(held.len - row).max(1);
                 if let Some(work) = self.work.get_mut(&id) {
                     let before = work.progress.left();
                     work.progress.finish(row..row + rows);
-                    dropped += before - work.progress.left();
+                    let rows = before - work.progress.left();
+                    // Counted before they are acknowledged: whatever happens in between, no loss goes uncounted.
+                    self.board.dropped("budget", rows);
+                    dropped += rows;
                 }
             }
             match sink {
@@ -58,7 +61,6 @@ impl Lane {
             }
         }
         if dropped > 0 {
-            self.board.dropped("budget", dropped);
             let text =
                 format!("{dropped} of the oldest rows are dropped: the pump fails and holds more than max_unacked");
             self.shared.log.error(&text, Context::pump(&self.settings.name));
