@@ -1,5 +1,5 @@
 //! Delivery without sockets: a source in memory, back-ends that misbehave on purpose, and a clock that jumps.
-#![allow(clippy::unwrap_used, clippy::expect_used)]
+#![allow(clippy::unwrap_used, clippy::expect_used, unreachable_pub)]
 
 mod back_end;
 mod budgets;

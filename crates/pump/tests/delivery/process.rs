@@ -10,9 +10,7 @@ use async_trait::async_trait;
 use rand::{Rng, SeedableRng, rngs::StdRng};
 use tokio::{sync::watch, task::JoinHandle};
 use tyk_pump::{
-    config::{
-        DeliverySettings, ModeChoice, OnFull, PumpSettings, RedisSettings, RedisTopology, Secret, Settings,
-    },
+    config::{DeliverySettings, ModeChoice, OnFull, PumpSettings, RedisSettings, RedisTopology, Secret, Settings},
     delivery::{
         Engine,
         engine::Pump,

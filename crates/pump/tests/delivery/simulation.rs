@@ -120,10 +120,7 @@ impl History {
                 }
             })
             .collect();
-        let spools = options
-            .iter()
-            .filter_map(|options| options.spool_dir.clone())
-            .collect();
+        let spools = options.iter().filter_map(|options| options.spool_dir.clone()).collect();
         Self {
             world: World::new(memory, lanes, spools),
             processes: options.iter().map(|_| None).collect(),
@@ -243,14 +240,9 @@ impl History {
 
     async fn is_drained(&self) -> bool {
         let (waiting, claims) = (self.world.memory.pending().await, self.world.memory.list().await);
-        let spooled: u64 = self
-            .processes
-            .iter()
-            .flatten()
-            .flat_map(|process| process.status.snapshot().pumps)
-            .map(|lane| lane.spooled_files)
-            .sum();
-        waiting.is_ok_and(|lists| lists.is_empty()) && claims.is_ok_and(|claims| claims.is_empty()) && spooled == 0
+        waiting.is_ok_and(|lists| lists.is_empty())
+            && claims.is_ok_and(|claims| claims.is_empty())
+            && !self.world.has_spool_files()
     }
 
     fn accept_refusals(&mut self) {
@@ -272,10 +264,7 @@ impl History {
         for _ in 0..STEPS {
             self.step().await;
         }
-        if std::env::var("T").is_ok() { println!("steps {:?}", self.options[0]); }
-        let began = tokio::time::Instant::now();
         self.drain().await;
-        if std::env::var("T").is_ok() { println!("drain {:?} pushed {}", began.elapsed(), self.pushed); }
         for instance in 0..self.processes.len() {
             if let Some(process) = self.take(instance) {
                 process.crash().await;
@@ -308,11 +297,12 @@ fn nothing_is_lost_doubled_or_misplaced_whatever_happens() {
     };
     let mut failed = Vec::new();
     for seed in seeds {
-        let began = std::time::Instant::now();
         let violations = play(seed);
-        if std::env::var("T").is_ok() { println!("{seed} {:?}", began.elapsed()); }
         if !violations.is_empty() {
-            println!("DELIVERY_SEED={seed}: {:#?}", &violations[violations.len().saturating_sub(12)..]);
+            println!(
+                "DELIVERY_SEED={seed}: {:#?}",
+                &violations[violations.len().saturating_sub(12)..]
+            );
             failed.push(seed);
         }
     }

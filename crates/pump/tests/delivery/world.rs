@@ -190,11 +190,22 @@ impl World {
         known || self.dead_files().contains(&(lane.clone(), row))
     }
 
-    fn is_spooled(&self, lane: &str, row: RowId) -> bool {
+    fn spool_files(&self, lane: &str) -> Vec<PathBuf> {
         let folders = self.spools.iter().map(|folder| folder.join(durable::escape(lane)));
         let entries = folders.filter_map(|folder| std::fs::read_dir(folder).ok()).flatten();
         let paths = entries.map(|entry| entry.unwrap().path());
-        paths.filter(|path| path.to_string_lossy().ends_with(".batch")).any(|path| {
+        paths
+            .filter(|path| path.to_string_lossy().ends_with(".batch"))
+            .collect()
+    }
+
+    pub fn has_spool_files(&self) -> bool {
+        let mut lanes = self.lanes.iter();
+        lanes.any(|plan| !self.spool_files(&plan.back_end.name).is_empty())
+    }
+
+    fn is_spooled(&self, lane: &str, row: RowId) -> bool {
+        self.spool_files(lane).into_iter().any(|path| {
             let bytes = std::fs::read(&path).unwrap();
             let name = path.file_stem().unwrap().to_string_lossy().into_owned();
             let (claim, first_row) = name.split_once('-').unwrap();
