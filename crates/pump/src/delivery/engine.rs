@@ -7,14 +7,14 @@ use std::{
 
 use analytics::{Key, RecordKind};
 use sinks::{BuildContext, BuildError, Fleet, SinkSpec};
-use tokio::{sync::mpsc, task::JoinHandle};
-use tokio_util::sync::CancellationToken;
+use tokio::sync::mpsc;
+use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
 use super::{
     dead_letter::DeadLetters,
     held::{Held, boot_clock_ms},
     lane::{Builder, Lane, Message},
-    reader::Reader,
+    reader::{ReadError, Reader},
     refusals::Refusals,
     replay::ReplayRequest,
     report::{Context, Report},
@@ -53,7 +53,7 @@ pub(super) struct LaneHandle {
     pub(super) on_full: OnFull,
     pub(super) board: Arc<super::status::LaneBoard>,
     inbox: mpsc::UnboundedSender<Message>,
-    task: JoinHandle<()>,
+    task: AbortOnDropHandle<()>,
 }
 
 impl LaneHandle {
@@ -63,14 +63,14 @@ impl LaneHandle {
     }
 }
 
-/// Claims records and delivers them through one lane a pump.
+/// Claims records and delivers them through one lane a pump. When it is dropped, everything ends at once, as in a crash.
 pub struct Engine {
     pub(super) shared: Arc<Shared>,
     pub(super) lanes: Vec<LaneHandle>,
     pub(super) status: Arc<StatusBoard>,
     pub(super) settings: Settings,
     pub(super) mode: RwLock<Mode>,
-    tasks: Vec<JoinHandle<()>>,
+    undecodable: AbortOnDropHandle<()>,
 }
 
 impl Engine {
@@ -126,21 +126,20 @@ impl Engine {
         for (number, pump) in pumps.into_iter().enumerate() {
             lanes.push(start_lane(number, pump, &settings, &shared, &status, &fleet).await?);
         }
-        let tasks = vec![tokio::spawn(undecodable.run())];
         Ok(Arc::new(Self {
             shared,
             lanes,
             status,
             settings,
             mode: RwLock::new(Mode::Memory),
-            tasks,
+            undecodable: AbortOnDropHandle::new(tokio::spawn(undecodable.run())),
         }))
     }
 
     /// Claims and delivers until [`Engine::stop`] or, with `drain`, until there is nothing left.
     pub async fn run(self: &Arc<Self>, mode: Mode, drain: bool) {
         *self.mode.write().unwrap_or_else(PoisonError::into_inner) = mode;
-        let keeper = tokio::spawn(self.clone().keep());
+        let _keeper = AbortOnDropHandle::new(tokio::spawn(self.clone().keep()));
         let mut smallest_ttl = None;
         // Lists that were waiting already can wait for the pumps to come up; what was claimed before is taken up at once.
         let first = if drain {
@@ -149,7 +148,6 @@ impl Engine {
             self.settings.purge_delay.min(FIRST_CLAIM)
         };
         if self.shared.stopped_for(first).await {
-            keeper.abort();
             return;
         }
         while !self.shared.stop.is_cancelled() {
@@ -171,7 +169,6 @@ impl Engine {
                 break;
             }
         }
-        keeper.abort();
     }
 
     /// State of every lane.
@@ -198,7 +195,7 @@ impl Engine {
                 lane.task.abort();
             }
         }
-        self.tasks.iter().for_each(JoinHandle::abort);
+        self.undecodable.abort();
         crate::failpoints::hit(crate::failpoints::BEFORE_RELEASE);
         self.shared.holdings.sweep();
         let held: Vec<_> = self
@@ -344,13 +341,18 @@ impl Engine {
     }
 
     /// Looks for undecodable elements in rows that no other lane will read again.
-    fn catch_up(&self, held: Arc<Held>, from: u64, to: u64) {
+    pub(super) fn catch_up(&self, held: Arc<Held>, from: u64, to: u64) {
         let shared = self.shared.clone();
         tokio::spawn(async move {
             let mut row = from;
             while row < to && !held.is_lost() && !shared.stop.is_cancelled() {
                 match shared.reader.window(&held, row, usize::MAX, 1).await {
                     Ok(window) => row = window.batch.end_row(),
+                    Err(ReadError::Source(SourceError::LeaseLost(_))) => held.lose(),
+                    Err(ReadError::Source(SourceError::Evicted { rows, .. })) => {
+                        held.undecodable().finish(rows.clone());
+                        row = rows.end;
+                    }
                     Err(_) => tokio::time::sleep(Duration::from_millis(500)).await,
                 }
             }
@@ -417,7 +419,7 @@ async fn start_lane(
         }
         Err(_) => building,
     };
-    let task = tokio::spawn(lane.run(building));
+    let task = AbortOnDropHandle::new(tokio::spawn(lane.run(building)));
     Ok(LaneHandle {
         name,
         records,

@@ -119,7 +119,10 @@ impl Lane {
                 continue;
             }
             match self.gather().await {
-                Ok(pieces) => self.deliver(&*sink, pieces).await,
+                Ok(pieces) => {
+                    self.update_board();
+                    self.deliver(&*sink, pieces).await;
+                }
                 Err(error) => self.cannot_read(&error, &*sink).await,
             }
             self.finish_done(&*sink).await;
@@ -163,8 +166,12 @@ impl Lane {
                 }
                 Err(BuildError::Unavailable(error)) => self.cannot_build(&error.to_string(), &mut backoff),
             };
-            if self.pause(pause).await == Waited::Stop {
-                return None;
+            loop {
+                match self.pause(pause).await {
+                    Waited::Over => break,
+                    Waited::Stop => return None,
+                    Waited::Relief => self.relieve(None).await,
+                }
             }
             building = (self.builder)();
         }
@@ -353,7 +360,7 @@ impl Lane {
         }) = self.work.remove(&WorkId::Claimed { claim })
         {
             held.lose();
-            self.shared.holdings.remove(claim);
+            self.shared.holdings.remove(&held);
         }
     }
 
@@ -478,6 +485,14 @@ impl Lane {
         }
     }
 
+    /// Average bytes of a row; a guess until one was read.
+    pub(super) fn row_size(&self) -> u64 {
+        match self.row_bytes {
+            0 => super::maintenance::ROW_BYTES,
+            seen => seen,
+        }
+    }
+
     /// Shows what the lane holds.
     pub(super) fn update_board(&self) {
         use std::sync::atomic::Ordering::Relaxed;
@@ -501,7 +516,7 @@ impl Lane {
             }
         }
         self.board.backlog_rows.store(rows, Relaxed);
-        self.board.backlog_bytes.store(rows * self.row_bytes, Relaxed);
+        self.board.backlog_bytes.store(rows * self.row_size(), Relaxed);
         self.board.spooled_rows.store(spooled_rows, Relaxed);
         self.board.spooled_files.store(files, Relaxed);
         self.board.oldest_claim_ms.store(oldest, Relaxed);

@@ -2,8 +2,10 @@
 
 use std::{
     sync::{Arc, PoisonError, atomic::Ordering::Relaxed},
-    time::{Duration, Instant},
+    time::Duration,
 };
+
+use tokio::time::Instant;
 
 use super::{Engine, held::boot_clock_ms, report::Context, status::LaneState, undecodable};
 use crate::{config::OnFull, source::Usage};
@@ -13,7 +15,7 @@ const MAX_UNACKED: u64 = 256 << 20;
 /// `max_backlog` is this many times `max_unacked`.
 const BACKLOG_FACTOR: u64 = 8;
 /// Bytes of a row before any was seen.
-const ROW_BYTES: u64 = 1_000;
+pub(super) const ROW_BYTES: u64 = 1_000;
 
 impl Engine {
     /// Runs until aborted.
@@ -24,6 +26,12 @@ impl Engine {
             for claim in self.shared.holdings.sweep() {
                 if let Err(error) = self.shared.source.release(&[claim]).await {
                     self.source_is_down(&error);
+                }
+            }
+            for held in self.shared.holdings.all() {
+                if let Some(row) = held.to_catch_up() {
+                    let end = held.len;
+                    self.catch_up(held, row, end);
                 }
             }
             if renewed.is_none_or(|at| at.elapsed() >= every) {

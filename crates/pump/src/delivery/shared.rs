@@ -121,8 +121,12 @@ impl Holdings {
         self.claims().insert(held.id(), held);
     }
 
-    pub(super) fn remove(&self, claim: ClaimId) {
-        self.claims().remove(&claim);
+    /// Lets go of a claim, unless it was taken up again in the meantime.
+    pub(super) fn remove(&self, held: &Arc<Held>) {
+        let mut claims = self.claims();
+        if claims.get(&held.id()).is_some_and(|known| Arc::ptr_eq(known, held)) {
+            claims.remove(&held.id());
+        }
     }
 
     /// Lets go of claims that are finished, lost, or of which only rows of pumps are left that we do not have. The
