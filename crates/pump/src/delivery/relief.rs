@@ -91,11 +91,12 @@ impl Lane {
                 .for_each(|row| finished.insert(row..row + 1));
         }
         let Some(spool) = &self.spool else { return Ok(()) };
-        let file = spool.store(&batch, &finished)?;
+        // Noted first: a file that could not be noted would lie there, unknown to the lane, until the next start.
         self.shared
             .source
             .note_spooled(&held.reference, &self.settings.name, true)
             .await?;
+        let file = spool.store(&batch, &finished)?;
         self.adopt_spooled(file, &batch, finished);
         if let Some(work) = self.work.get_mut(&id) {
             work.progress.finish(batch.first_row..batch.end_row());
