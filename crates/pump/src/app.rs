@@ -106,7 +106,7 @@ async fn drain(
     tracing::info!(prefix = "main", "Starting purge loop @{delay}, chunk size {chunk}");
     let work = async {
         let mode = open(&engine, &*source, &fleet).await;
-        tracing::info!(prefix = "main", mode = ?mode, reason = %source.mode_reason(), "records are claimed");
+        report_mode(mode, &source.mode_reason());
         engine.run(mode, false).await;
     };
     tokio::select! {
@@ -187,7 +187,26 @@ async fn refuse_if_nothing_runs(engine: &Engine) -> Result<(), Fatal> {
     )))
 }
 
-/// The pumps whose type is built, in the order of the configuration. The others are reported, and shown as disabled.
+/// Anything but claims by script promises less, or costs more, than it could.
+fn report_mode(mode: Mode, reason: &str) {
+    match mode {
+        Mode::ClaimsScript | Mode::Memory => tracing::debug!(prefix = "main", reason, "records are claimed"),
+        Mode::ClaimsWatch => tracing::info!(prefix = "main", reason, "records are claimed without scripts"),
+        Mode::Peek => tracing::warn!(
+            prefix = "main",
+            reason,
+            "records are read before they are removed: at least once"
+        ),
+        Mode::Legacy => tracing::warn!(
+            prefix = "main",
+            reason,
+            "records are popped as upstream does: a crash loses them"
+        ),
+    }
+}
+
+/// The pumps whose type is built, in the order of the configuration. The others are
+/// shown as disabled; reading the configuration has reported them.
 fn known_pumps(settings: &Settings, status: &StatusBoard) -> Vec<Pump> {
     let mut pumps = Vec::new();
     for pump in &settings.pumps {
@@ -212,7 +231,6 @@ fn known_pumps(settings: &Settings, status: &StatusBoard) -> Vec<Pump> {
 }
 
 fn skip(pump: &PumpSettings, status: &StatusBoard, reason: String) {
-    tracing::error!(prefix = "main", pump = %pump.name, "Pump load error (skipping): {reason}");
     let board = status.add_lane(pump.name.clone(), &pump.kind, "none");
     board.enter(
         LaneState::Disabled,

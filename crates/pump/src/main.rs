@@ -2,6 +2,7 @@
 
 use std::{io::Write, process::ExitCode};
 
+use analytics::logrus::LogForm;
 use tyk_pump::{
     app::{self, Fatal},
     cli::{self, Invocation, Printed, RunOptions},
@@ -33,7 +34,6 @@ fn run(options: RunOptions) -> ExitCode {
         return ExitCode::FAILURE;
     };
     let demo = demo(&options);
-    tracing::info!(prefix = "main", "## Tyk Pump, {} ##", tyk_pump::VERSION);
     let ended = runtime().and_then(|runtime| runtime.block_on(app::run(settings, demo)));
     match ended {
         Ok(()) => ExitCode::SUCCESS,
@@ -60,9 +60,15 @@ fn load(options: &RunOptions) -> Option<Settings> {
         return None;
     }
     let loaded = config::load(&request);
-    let usable = logging::report(&loaded.findings);
+    if !logging::report(&loaded.findings) {
+        return None;
+    }
+    // The level of the configuration counts from the line after this one.
+    let level = config::load::first_level(&request.environment, options.debug);
+    logging::switch(LogForm { level, ..loaded.log });
+    tracing::info!(prefix = "main", "## Tyk Pump, {} ##", tyk_pump::VERSION);
     logging::switch(loaded.log);
-    loaded.settings.filter(|_| usable)
+    loaded.settings
 }
 
 /// Demo mode: `TYK_PMP_BUILDDEMODATA` goes before `--demo`.

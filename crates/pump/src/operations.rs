@@ -196,7 +196,7 @@ impl Ledgers for OpenLedgers {
         match self.0.get(lane) {
             None => Ok(0),
             Some(Err(error)) => bail!("the ledger of pump {lane} cannot be read: {error}"),
-            Some(Ok(sink)) => Ok(sink.applied(claim).await?.map_or(0, |rows| rows.run_end(0))),
+            Some(Ok(sink)) => Ok(sink.applied(claim, None).await?.map_or(0, |rows| rows.run_end(0))),
         }
     }
 }

@@ -23,8 +23,13 @@ pub trait Sink: Send + Sync {
     /// Every row of these claims is finished and acknowledged, so that their ledger entries may go.
     async fn forget(&self, _claims: &[ClaimId]) {}
 
-    /// Rows that the back-end's own ledger knows as applied; `None`: it keeps no ledger.
-    async fn applied(&self, _claim: ClaimId) -> Result<Option<analytics::RowRanges>, WriteError> {
+    /// Rows that the back-end's own ledger knows as applied by this pump, or under the name of another (`former`, which
+    /// this one had before); `None`: it keeps no ledger.
+    async fn applied(
+        &self,
+        _claim: ClaimId,
+        _former: Option<&str>,
+    ) -> Result<Option<analytics::RowRanges>, WriteError> {
         Ok(None)
     }
 

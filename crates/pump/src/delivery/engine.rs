@@ -33,6 +33,8 @@ use crate::{
 const WINDOW_ROWS: u64 = 5_000;
 /// A claim of at least this many rows says that there is a backlog: the next one follows at once.
 const BACKLOG_ROWS: u64 = 5_000;
+/// The first claim is made this long after the start, or sooner if `purge_delay` is shorter.
+const FIRST_CLAIM: Duration = Duration::from_secs(1);
 /// How long the start waits for a pump before it goes on in the background.
 const BUILD_PATIENCE: Duration = Duration::from_secs(5);
 
@@ -140,6 +142,16 @@ impl Engine {
         *self.mode.write().unwrap_or_else(PoisonError::into_inner) = mode;
         let keeper = tokio::spawn(self.clone().keep());
         let mut smallest_ttl = None;
+        // Lists that were waiting already can wait for the pumps to come up; what was claimed before is taken up at once.
+        let first = if drain {
+            Duration::ZERO
+        } else {
+            self.settings.purge_delay.min(FIRST_CLAIM)
+        };
+        if self.shared.stopped_for(first).await {
+            keeper.abort();
+            return;
+        }
         while !self.shared.stop.is_cancelled() {
             let began = Instant::now();
             let claimed = self.claim_all(mode, &mut smallest_ttl).await;
@@ -394,12 +406,17 @@ async fn start_lane(
         spool,
         row_bytes: 0,
         replays: Vec::new(),
+        adoptions: Vec::new(),
         builder,
     };
     lane.adopt_spool()?;
-    let first = tokio::time::timeout(BUILD_PATIENCE, &mut building).await;
-    let building = match first {
-        Ok(built) => Box::pin(std::future::ready(built)),
+    let building = match tokio::time::timeout(BUILD_PATIENCE, &mut building).await {
+        Ok(built) => {
+            if let Err(BuildError::Options(error)) = &built {
+                lane.disable(error);
+            }
+            Box::pin(std::future::ready(built))
+        }
         Err(_) => building,
     };
     let task = tokio::spawn(lane.run(building));
@@ -429,7 +446,12 @@ fn builder(pump: &PumpSettings, spec: &'static SinkSpec, settings: &Settings, fl
         let attempt = tokio::spawn(async move {
             match (refused, spec.build) {
                 (Some(reason), _) => Err(BuildError::Options(reason)),
-                (None, Some(build)) => build(context).await,
+                (None, Some(build)) => {
+                    let name = context.pump.clone();
+                    let sink = build(context).await?;
+                    tracing::info!(prefix = "main", "Init Pump: {name}");
+                    Ok(sink)
+                }
                 (None, None) => Err(BuildError::Options(format!("type {} is not built yet", spec.name))),
             }
         });

@@ -1,8 +1,9 @@
 //! A claim that this instance holds.
 
 use std::{
+    collections::BTreeMap,
     sync::{
-        Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
@@ -26,6 +27,8 @@ pub struct Held {
     pub reference: ClaimRef,
     /// Rows.
     pub len: u64,
+    /// Lanes to which the claim was given, and the names under which their ledgers know it.
+    pub adopted: BTreeMap<Arc<str>, Arc<str>>,
     /// When it was made, milliseconds since 1970 by the source's clock.
     pub claimed_at_ms: u64,
     /// One reader at a time.
@@ -45,6 +48,7 @@ impl Held {
         Self {
             reference: claim.reference(),
             len: claim.len,
+            adopted: claim.adopted.clone(),
             claimed_at_ms: claim.claimed_at_ms,
             reading: tokio::sync::Mutex::new(()),
             cache: Mutex::default(),

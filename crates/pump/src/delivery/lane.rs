@@ -4,7 +4,7 @@
 //! acknowledgements. Its parts are in [`super::gather`] (what to write next), [`super::deliver`] (writing it) and
 //! [`super::relief`] (what happens when a back-end is away for too long).
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, ops::Range, sync::Arc, time::Duration};
 
 use analytics::{ClaimId, Key};
 use futures::future::BoxFuture;
@@ -15,6 +15,7 @@ use super::{
     gather::Piece,
     held::Held,
     progress::Progress,
+    reader::ReadError,
     refusals::Refusals,
     replay::ReplayRequest,
     report::Context,
@@ -91,6 +92,8 @@ pub(super) struct Lane {
     pub(super) spool: Option<Spool>,
     pub(super) row_bytes: u64,
     pub(super) replays: Vec<ReplayRequest>,
+    /// Claims that were made under a former name of the pump, whose ledger must be asked first.
+    pub(super) adoptions: Vec<(ClaimId, Arc<str>)>,
     pub(super) builder: Builder,
 }
 
@@ -104,6 +107,12 @@ impl Lane {
         while !self.shared.stop.is_cancelled() {
             self.accept_messages();
             self.answer_replays(&*sink).await;
+            self.drop_lost();
+            self.apply_adoptions(&*sink).await;
+            if !self.adoptions.is_empty() {
+                self.pause(Duration::from_secs(1)).await;
+                continue;
+            }
             self.update_board();
             if self.work.is_empty() {
                 self.idle().await;
@@ -111,7 +120,7 @@ impl Lane {
             }
             match self.gather().await {
                 Ok(pieces) => self.deliver(&*sink, pieces).await,
-                Err(error) => self.cannot_read(&error).await,
+                Err(error) => self.cannot_read(&error, &*sink).await,
             }
             self.finish_done(&*sink).await;
         }
@@ -145,14 +154,11 @@ impl Lane {
             };
             let pause = match built {
                 Ok(sink) => {
-                    tracing::info!(prefix = "main", "Init Pump: {}", self.settings.name);
                     self.board.enter(LaneState::Running, None, None);
                     return Some(sink);
                 }
                 Err(BuildError::Options(error)) => {
-                    let remedy = "correct the configuration and restart; its records wait in the source";
-                    self.board
-                        .enter(LaneState::Disabled, Some(error), Some(remedy.to_owned()));
+                    self.disable(&error);
                     Duration::MAX
                 }
                 Err(BuildError::Unavailable(error)) => self.cannot_build(&error.to_string(), &mut backoff),
@@ -162,6 +168,23 @@ impl Lane {
             }
             building = (self.builder)();
         }
+    }
+
+    /// The options are wrong: only a restart with better ones can help.
+    pub(super) fn disable(&self, error: &str) {
+        if self.board.state() == LaneState::Disabled {
+            return;
+        }
+        let remedy = "correct the configuration and restart; its records wait in the source";
+        let context = Context {
+            remedy: Some(remedy),
+            ..Context::pump(&self.settings.name)
+        };
+        self.shared
+            .log
+            .error(&format!("Pump init error (skipping): {error}"), context);
+        self.board
+            .enter(LaneState::Disabled, Some(error.to_owned()), Some(remedy.to_owned()));
     }
 
     fn cannot_build(&mut self, error: &str, backoff: &mut Backoff) -> Duration {
@@ -229,6 +252,9 @@ impl Lane {
                 progress.finish(file.first_row..work.progress.end());
             }
         }
+        if let Some(former) = held.adopted.get(&self.settings.name) {
+            self.adoptions.push((held.id(), former.clone()));
+        }
         let id = WorkId::Claimed { claim: held.id() };
         self.work.insert(
             id,
@@ -239,8 +265,57 @@ impl Lane {
         );
     }
 
-    async fn cannot_read(&mut self, error: &super::reader::ReadError) {
-        use super::reader::ReadError;
+    /// Forgets claims that another instance owns now.
+    fn drop_lost(&mut self) {
+        self.work
+            .retain(|_, work| !matches!(&work.origin, Origin::Claim(held) if held.is_lost()));
+    }
+
+    /// Rows have vanished from the source: they are counted, and the claim goes on without them.
+    async fn evicted(&mut self, claim: ClaimId, rows: Range<u64>, sink: &dyn Sink) {
+        let Some(work) = self.work.get_mut(&WorkId::Claimed { claim }) else {
+            return;
+        };
+        let before = work.progress.left();
+        work.progress.finish(rows.clone());
+        let lost = before - work.progress.left();
+        if let Origin::Claim(held) = &work.origin {
+            held.undecodable().finish(rows);
+        }
+        self.board.dropped("evicted", lost);
+        let text = "Redis has evicted records that were not delivered yet: set maxmemory-policy to noeviction";
+        let context = Context {
+            rows: Some(lost),
+            ..Context::pump(&self.settings.name)
+        };
+        self.shared.log.error(text, context);
+        self.finish_done(sink).await;
+    }
+
+    /// Leaves out what was written under a name that the pump had before.
+    async fn apply_adoptions(&mut self, sink: &dyn Sink) {
+        for (claim, former) in std::mem::take(&mut self.adoptions) {
+            match sink.applied(claim, Some(&former)).await {
+                Ok(applied) => {
+                    let work = self.work.get_mut(&WorkId::Claimed { claim });
+                    for (work, rows) in work.zip(applied) {
+                        rows.iter().for_each(|rows| work.progress.finish(rows.clone()));
+                    }
+                }
+                Err(error) => {
+                    let text = format!("cannot read the ledger that pump {former} has left, trying again: {error}");
+                    self.shared.log.error(&text, Context::pump(&self.settings.name));
+                    self.adoptions.push((claim, former));
+                }
+            }
+        }
+    }
+
+    async fn cannot_read(&mut self, error: &ReadError, sink: &dyn Sink) {
+        if let ReadError::Source(SourceError::Evicted { claim, rows }) = error {
+            self.evicted(*claim, rows.clone(), sink).await;
+            return;
+        }
         if let ReadError::Source(SourceError::LeaseLost(claim)) = error {
             self.lose(*claim);
             return;

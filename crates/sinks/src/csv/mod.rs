@@ -126,8 +126,9 @@ impl Sink for Csv {
         self.directory.lock().await.forget(&self.pump, claims);
     }
 
-    async fn applied(&self, claim: ClaimId) -> Result<Option<RowRanges>, WriteError> {
-        Ok(Some(self.directory.lock().await.applied(&self.pump, claim)))
+    async fn applied(&self, claim: ClaimId, former: Option<&str>) -> Result<Option<RowRanges>, WriteError> {
+        let pump = former.unwrap_or(&self.pump);
+        Ok(Some(self.directory.lock().await.applied(pump, claim)))
     }
 
     async fn close(&self) -> Result<(), WriteError> {

@@ -435,7 +435,7 @@ async fn closes_during_a_write(stand: &Stand) -> Result<(), Stop> {
 async fn knows_what_it_applied(stand: &Stand) -> Result<(), Stop> {
     let sink = stand.sink().await?;
     let applied = |sink: Arc<dyn Sink>| async move {
-        let applied = sink.applied(CLAIM).await.map_err(|error| error.to_string())?;
+        let applied = sink.applied(CLAIM, None).await.map_err(|error| error.to_string())?;
         Ok::<_, Stop>(applied.map(|rows| rows.to_string()))
     };
     for rows in [0..10, 20..30] {
