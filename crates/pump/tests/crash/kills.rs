@@ -1,6 +1,7 @@
 //! SIGKILL at random moments.
 
 use std::{
+    ops::Range,
     sync::atomic::{AtomicBool, Ordering},
     thread,
     time::Duration,
@@ -13,7 +14,7 @@ use crate::{
     csv_site,
     support::{
         self, Server,
-        daemon::Site,
+        daemon::{Site, left},
         oracle::{Tally, csv_serials, push_serials},
     },
 };
@@ -28,28 +29,34 @@ fn ten_keys(records: u64) -> LoadOptions {
     }
 }
 
-/// Starts the pump and kills it, again and again, within `longest` of its first look at the lists.
-fn kill_at_random(site: &Site, longest: Duration) {
+/// Starts the pump and kills it, again and again, at moments `within` these milliseconds after it has claims or finds nothing to
+/// claim.
+fn kill_at_random(redis: &Server, site: &Site, within: Range<u64>) {
     let seed: u64 = rand::rng().random();
     println!("moments of the kills: seed {seed}");
     let mut moments = StdRng::seed_from_u64(seed);
+    let mut client = redis.client(0, "");
     for kill in 1..=KILLS {
         let daemon = site.start();
-        site.wait("start", 10, || {
-            (site.log().matches("Starting purge loop").count() == kill).then_some(())
+        site.wait("the pump's work", 10, || {
+            let left = left(&mut client);
+            let works = left.is_empty() || left.iter().any(|key| key.starts_with("analytics-claim"));
+            (works && site.log().matches("Starting purge loop").count() == kill).then_some(())
         });
-        thread::sleep(moments.random_range(Duration::ZERO..longest));
+        thread::sleep(Duration::from_millis(moments.random_range(within.clone())));
         daemon.kill();
     }
 }
 
 #[test]
 fn random_kills_cost_no_record_and_no_lease() {
-    let Some(redis) = support::redis("plain", &[]) else { return };
+    let Some(redis) = support::redis("plain", &[]) else {
+        return;
+    };
     let site = csv_site(&redis);
     push_serials(&redis, ten_keys(60_000));
-    kill_at_random(&site, Duration::from_millis(250));
-    let last = site.start();
+    kill_at_random(&redis, &site, 0..250);
+    let last = site.start_ready();
     // The lease is 600 s: whatever waits for it fails here.
     site.wait_until_drained(&redis, 30);
     assert!(last.stop().success());
@@ -86,24 +93,27 @@ fn serial(element: &[u8]) -> u64 {
 
 #[test]
 fn an_old_pump_beside_it_and_kills_share_every_record_once() {
-    let Some(redis) = support::redis("plain", &[]) else { return };
+    let Some(redis) = support::redis("plain", &[]) else {
+        return;
+    };
     let site = csv_site(&redis);
     let pushed = AtomicBool::new(false);
     let popped = thread::scope(|scope| {
         let pusher = scope.spawn(|| {
             let options = LoadOptions {
-                rate: Some(8_000.0),
+                rate: Some(4_000.0),
                 ..ten_keys(30_000)
             };
             push_serials(&redis, options);
             pushed.store(true, Ordering::Release);
         });
         let popper = scope.spawn(|| pop(&redis, &pushed));
-        kill_at_random(&site, Duration::from_millis(500));
+        // The first claim comes a second after the start.
+        kill_at_random(&redis, &site, 900..1_500);
         pusher.join().unwrap();
         popper.join().unwrap()
     });
-    let last = site.start();
+    let last = site.start_ready();
     site.wait_until_drained(&redis, 30);
     assert!(last.stop().success());
     let ours = csv_serials(&site.path("csv"));

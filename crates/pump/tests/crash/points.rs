@@ -80,6 +80,7 @@ fn run_until_it_dies(site: &Site, point: &str) {
 
 /// Everything is where it belongs after a last run.
 fn finish(redis: &Server, site: &Site, last: Daemon, point: &str) {
+    site.wait_until_ready();
     site.wait_until_drained(redis, 30);
     assert!(last.stop().success());
     let log = site.log();
@@ -111,7 +112,9 @@ fn dies_and_recovers(redis: &Server, point: &str) {
 
 #[test]
 fn a_death_around_claims_and_reads_costs_nothing() {
-    let Some(redis) = support::redis("plain", &[]) else { return };
+    let Some(redis) = support::redis("plain", &[]) else {
+        return;
+    };
     for point in passages(&ON_THE_WAY[..3]) {
         dies_and_recovers(&redis, &point);
     }
@@ -119,7 +122,9 @@ fn a_death_around_claims_and_reads_costs_nothing() {
 
 #[test]
 fn a_death_around_writes_and_acknowledgements_costs_nothing() {
-    let Some(redis) = support::redis("plain", &[]) else { return };
+    let Some(redis) = support::redis("plain", &[]) else {
+        return;
+    };
     for point in passages(&ON_THE_WAY[3..7]) {
         dies_and_recovers(&redis, &point);
     }
@@ -127,7 +132,9 @@ fn a_death_around_writes_and_acknowledgements_costs_nothing() {
 
 #[test]
 fn a_death_within_a_write_or_around_dead_letters_costs_nothing() {
-    let Some(redis) = support::redis("plain", &[]) else { return };
+    let Some(redis) = support::redis("plain", &[]) else {
+        return;
+    };
     for point in passages(&ON_THE_WAY[7..]) {
         dies_and_recovers(&redis, &point);
     }
@@ -135,7 +142,9 @@ fn a_death_within_a_write_or_around_dead_letters_costs_nothing() {
 
 #[test]
 fn a_death_after_a_take_over_costs_nothing() {
-    let Some(redis) = support::redis("plain", &[]) else { return };
+    let Some(redis) = support::redis("plain", &[]) else {
+        return;
+    };
     for point in passages(&[AFTER_TAKE_OVER]) {
         fill(&redis);
         let site = two_pumps(&redis);
@@ -148,7 +157,9 @@ fn a_death_after_a_take_over_costs_nothing() {
 
 #[test]
 fn a_death_before_the_release_costs_nothing() {
-    let Some(redis) = support::redis("plain", &[]) else { return };
+    let Some(redis) = support::redis("plain", &[]) else {
+        return;
+    };
     fill(&redis);
     let site = two_pumps(&redis);
     let daemon = site.start_with(&[("TYK_PMP_FAILPOINT", BEFORE_RELEASE)]);
@@ -163,16 +174,18 @@ fn a_death_before_the_release_costs_nothing() {
 /// The directory of the only pump goes away, so that its rows go to the spool.
 #[test]
 fn a_death_while_spooling_costs_nothing() {
-    let Some(redis) = support::redis("plain", &[]) else { return };
+    let Some(redis) = support::redis("plain", &[]) else {
+        return;
+    };
     for point in passages(&IN_THE_SPOOL) {
         redis::cmd("FLUSHALL").exec(&mut redis.client(0, "")).unwrap();
         let site = csv_site(&redis)
             .configure("/purge_chunk", json!(200))
             .configure("/delivery/spool_dir", json!("@/spool"))
-            .configure("/delivery/max_unacked", json!(100_000))
+            .configure("/delivery/max_unacked", json!(10_000))
             .configure("/delivery/max_backlog", json!("1GiB"));
         let mut daemon = site.start_with(&[("TYK_PMP_FAILPOINT", &point)]);
-        site.wait("the pump is up", 10, || site.get("/readyz").filter(|(code, _)| *code == 200));
+        site.wait_until_ready();
         let (csv, aside) = (site.path("csv"), site.path("aside"));
         fs::rename(&csv, &aside).unwrap();
         fs::write(&csv, "in the way").unwrap();

@@ -75,7 +75,19 @@ impl Site {
         self.start_with(&[])
     }
 
-    /// The same, with environment variables.
+    /// The same, and waits until it delivers.
+    pub fn start_ready(&self) -> Daemon {
+        let daemon = self.start();
+        self.wait_until_ready();
+        daemon
+    }
+
+    /// Waits until source and pumps are well.
+    pub fn wait_until_ready(&self) {
+        self.wait("ready", 20, || self.get("/readyz").filter(|(code, _)| *code == 200));
+    }
+
+    /// The same as [`Site::start`], with environment variables.
     pub fn start_with(&self, environment: &[(&str, &str)]) -> Daemon {
         let open = |name: &str| -> File {
             let mut options = OpenOptions::new();
@@ -156,7 +168,9 @@ impl Site {
     /// Waits until no list of records and no claim is left.
     pub fn wait_until_drained(&self, redis: &Server, seconds: u64) {
         let mut client = redis.client(0, "");
-        self.wait("everything delivered", seconds, || left(&mut client).is_empty().then_some(()));
+        self.wait("everything delivered", seconds, || {
+            left(&mut client).is_empty().then_some(())
+        });
     }
 }
 

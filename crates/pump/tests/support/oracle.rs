@@ -14,7 +14,10 @@ pub fn push_serials(server: &Server, options: LoadOptions) {
         ttl: -1,
         ..options
     };
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
     let report = runtime.block_on(push(&options, &options.target(None), |_| ())).unwrap();
     assert_eq!(report.records, options.records);
 }
