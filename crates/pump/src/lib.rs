@@ -7,12 +7,13 @@ pub mod cli;
 pub mod config;
 pub mod delivery;
 pub mod demo;
-pub mod failpoints;
 pub mod instrumentation;
 pub mod load;
 pub mod logging;
 pub mod operations;
 pub mod source;
+
+pub use sinks::failpoints;
 
 /// Version of this binary, as `--version` prints it.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");

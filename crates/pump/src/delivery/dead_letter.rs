@@ -61,10 +61,13 @@ impl DeadLetters {
         if letters.is_empty() {
             return Ok(DeadStored::default());
         }
-        match &self.files {
-            Some(files) => files.store(letters, self.limits),
-            None => Ok(self.source.store_dead(letters, self.limits).await?),
-        }
+        crate::failpoints::hit(crate::failpoints::BEFORE_DEAD_LETTER);
+        let stored = match &self.files {
+            Some(files) => files.store(letters, self.limits)?,
+            None => self.source.store_dead(letters, self.limits).await?,
+        };
+        crate::failpoints::hit(crate::failpoints::AFTER_DEAD_LETTER);
+        Ok(stored)
     }
 
     /// Letters of a lane (or of all), oldest first.

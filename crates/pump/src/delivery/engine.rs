@@ -407,6 +407,7 @@ async fn start_lane(
         row_bytes: 0,
         replays: Vec::new(),
         adoptions: Vec::new(),
+        inherited: std::collections::BTreeSet::new(),
         builder,
     };
     lane.adopt_spool()?;

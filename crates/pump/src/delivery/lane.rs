@@ -4,7 +4,12 @@
 //! acknowledgements. Its parts are in [`super::gather`] (what to write next), [`super::deliver`] (writing it) and
 //! [`super::relief`] (what happens when a back-end is away for too long).
 
-use std::{collections::BTreeMap, ops::Range, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    ops::Range,
+    sync::Arc,
+    time::Duration,
+};
 
 use analytics::{ClaimId, Key};
 use futures::future::BoxFuture;
@@ -94,6 +99,9 @@ pub(super) struct Lane {
     pub(super) replays: Vec<ReplayRequest>,
     /// Claims that were made under a former name of the pump, whose ledger must be asked first.
     pub(super) adoptions: Vec<(ClaimId, Arc<str>)>,
+    /// Claims of spool files from before the start. A crash may have come between a file and its cursor, so the ledger
+    /// must know their rows until the claim itself is done.
+    pub(super) inherited: BTreeSet<ClaimId>,
     pub(super) builder: Builder,
 }
 
@@ -386,15 +394,18 @@ impl Lane {
             if self.acknowledge(id).await {
                 let (WorkId::Claimed { claim } | WorkId::Spooled { claim, .. }) = id;
                 self.work.remove(&id);
+                if matches!(id, WorkId::Claimed { .. }) {
+                    self.inherited.remove(&claim);
+                }
                 forget.push(claim);
             }
         }
-        forget.retain(|claim| {
-            !self
-                .work
-                .keys()
-                .any(|id| matches!(id, WorkId::Spooled { claim: c, .. } | WorkId::Claimed { claim: c } if c == claim))
-        });
+        let mut kept = self.inherited.clone();
+        kept.extend(self.work.keys().map(|id| {
+            let (WorkId::Claimed { claim } | WorkId::Spooled { claim, .. }) = id;
+            *claim
+        }));
+        forget.retain(|claim| !kept.contains(claim));
         if !forget.is_empty() {
             sink.forget(&forget).await;
         }

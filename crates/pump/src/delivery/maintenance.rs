@@ -79,6 +79,7 @@ impl Engine {
         match self.shared.source.take_over(&self.all_lanes(), &held).await {
             Ok(claims) => {
                 for claim in claims {
+                    crate::failpoints::hit(crate::failpoints::AFTER_TAKE_OVER);
                     let rows = claim.len - claim.base.min(claim.len);
                     tracing::info!(prefix = "main", claim = %claim.id, key = %claim.key.short, rows, "taking up a claim");
                     self.hold(&claim, sent_ms);

@@ -127,6 +127,7 @@ impl Reader {
 
     async fn load(&self, held: &Arc<Held>, row: u64) -> Result<(), ReadError> {
         let window = self.source.read(&held.reference, row, self.max_rows).await?;
+        crate::failpoints::hit(crate::failpoints::AFTER_READ);
         let (claim, key) = (held.id(), held.reference.key.clone());
         let decode = move || Batch::decode(claim, key, window.first_row, window.buffer, window.elements);
         let batch = tokio::task::spawn_blocking(decode)

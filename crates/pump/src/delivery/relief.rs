@@ -130,6 +130,7 @@ impl Lane {
 
     fn adopt_files(&mut self, spool: &Spool) -> Result<(), SpoolError> {
         for file in spool.files()? {
+            self.inherited.insert(file.claim);
             match spool.load(&file) {
                 Ok(spooled) => self.adopt_spooled(file, &spooled.batch, spooled.finished),
                 Err(error @ SpoolError::Corrupt { .. }) => {

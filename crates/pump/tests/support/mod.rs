@@ -8,6 +8,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+pub mod daemon;
+pub mod oracle;
 pub mod promises;
 
 use rand::Rng;
@@ -40,6 +42,7 @@ pub fn free_ports(count: u16, also: &[u16]) -> u16 {
 /// A server, or a set of them, that a script started.
 pub struct Server {
     script: PathBuf,
+    arguments: Vec<String>,
     pub folder: TempDir,
     pub port: u16,
 }
@@ -60,22 +63,29 @@ impl Server {
         }
         let server = Server {
             script: services().join(script),
+            arguments: arguments.iter().map(|argument| (*argument).to_owned()).collect(),
             folder: TempDir::new().unwrap(),
             port,
         };
-        let mut command = Command::new(&server.script);
+        server.start_again();
+        Some(server)
+    }
+
+    /// Starts it after `act("stop")`, as it was started first.
+    pub fn start_again(&self) {
+        let mut command = Command::new(&self.script);
         command
             .arg("start")
-            .arg(server.folder.path())
-            .arg(port.to_string())
-            .args(arguments);
+            .arg(self.folder.path())
+            .arg(self.port.to_string())
+            .args(&self.arguments);
         let output = command.output().unwrap();
         assert!(
             output.status.success(),
-            "{script} {arguments:?}: {}",
+            "{:?}: {}",
+            self.arguments,
             String::from_utf8_lossy(&output.stderr)
         );
-        Some(server)
     }
 
     /// Runs another action of the script that started it.

@@ -21,7 +21,7 @@ use super::{
     state::{Intent, State, sync_folder},
     step::{Step, Steps},
 };
-use crate::{Written, ledger::Ledger};
+use crate::{Written, failpoints, ledger::Ledger};
 
 const PREFIX: &str = super::SPEC.log_prefix;
 /// A buffer that an enormous record has blown up is let go of.
@@ -235,11 +235,13 @@ impl Directory {
         });
         self.unsettled = true;
         self.store()?;
+        failpoints::hit(failpoints::AFTER_INTENT);
         if created {
             self.steps.pass(Step::Create).doing("create", &path)?;
             move_new(&self.prepared(), &path).doing("create", &path)?;
         }
         self.append().doing("append to", &path)?;
+        failpoints::hit(failpoints::AFTER_APPEND);
         self.steps.pass(Step::Sync).doing("flush", &path)?;
         if let Some(open) = &self.open {
             open.file.sync_data().doing("flush", &path)?;
