@@ -19,6 +19,15 @@ pub(crate) fn contains(text: &[u8], is_special: impl Fn(u8) -> bool + Copy) -> b
     }
 }
 
+/// Number of bytes for which `is_wanted` holds.
+#[inline]
+pub(crate) fn count(text: &[u8], is_wanted: impl Fn(u8) -> bool + Copy) -> usize {
+    let (chunks, rest) = text.as_chunks::<32>();
+    let in_chunk = |chunk: &[u8]| chunk.iter().map(|&byte| u8::from(is_wanted(byte))).sum::<u8>();
+    let in_chunks: usize = chunks.iter().map(|chunk| usize::from(in_chunk(chunk))).sum();
+    in_chunks + usize::from(in_chunk(rest))
+}
+
 /// Number of bytes before the first one for which `is_special` holds; all of them if there is none.
 #[inline]
 pub(crate) fn plain_len(text: &[u8], is_special: impl Fn(u8) -> bool + Copy) -> usize {
@@ -46,6 +55,7 @@ mod tests {
         for len in 0..150 {
             let mut text = vec![b'a'; len];
             assert!(!contains(&text, |byte| byte == b','));
+            assert_eq!(count(&text, |byte| byte == b'a'), len);
             assert_eq!(plain_len(&text, |byte| byte == b','), len);
             for position in 0..len {
                 text[position] = b',';
