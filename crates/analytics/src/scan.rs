@@ -23,9 +23,14 @@ pub(crate) fn contains(text: &[u8], is_special: impl Fn(u8) -> bool + Copy) -> b
 #[inline]
 pub(crate) fn count(text: &[u8], is_wanted: impl Fn(u8) -> bool + Copy) -> usize {
     let (chunks, rest) = text.as_chunks::<32>();
-    let in_chunk = |chunk: &[u8]| chunk.iter().map(|&byte| u8::from(is_wanted(byte))).sum::<u8>();
-    let in_chunks: usize = chunks.iter().map(|chunk| usize::from(in_chunk(chunk))).sum();
-    in_chunks + usize::from(in_chunk(rest))
+    let mut found = rest.iter().filter(|&&byte| is_wanted(byte)).count();
+    for chunk in chunks {
+        let in_chunk = chunk
+            .iter()
+            .fold(0u8, |sum, &byte| sum.wrapping_add(u8::from(is_wanted(byte))));
+        found += usize::from(in_chunk);
+    }
+    found
 }
 
 /// Number of bytes before the first one for which `is_special` holds; all of them if there is none.

@@ -171,9 +171,11 @@ impl Engine {
         }
     }
 
-    /// State of every lane.
-    pub fn states(&self) -> impl Iterator<Item = LaneState> {
-        self.lanes.iter().map(|lane| lane.board.state())
+    /// Name, state and its cause of every lane.
+    pub fn lanes(&self) -> impl Iterator<Item = (&str, LaneState, Option<String>)> {
+        self.lanes
+            .iter()
+            .map(|lane| (&*lane.name, lane.board.state(), lane.board.cause()))
     }
 
     /// Stops as [`Engine::close`], and says so.

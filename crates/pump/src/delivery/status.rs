@@ -96,6 +96,11 @@ impl LaneBoard {
         *self.text().dropped.entry(reason).or_default() += rows;
     }
 
+    /// Why it is in its state.
+    pub fn cause(&self) -> Option<String> {
+        self.text().cause.clone()
+    }
+
     /// Current state.
     pub fn state(&self) -> LaneState {
         self.text().state
