@@ -23,40 +23,14 @@ static COLUMNS: LazyLock<Vec<Store>> = LazyLock::new(|| {
 });
 
 /// Appends the record's row, line end included. Every record has one.
-///
-/// Hardly any row has a field that needs quotes. So the fields are written as they are, and the row is looked through
-/// once, which is much cheaper than looking through each field; only a row with something special in it is written
-/// again with care.
 pub fn write_row(out: &mut Vec<u8>, view: &RecordView<'_>) {
-    let start = out.len();
-    let columns = COLUMNS.as_slice();
-    let mut plain = true;
-    for column in columns {
-        let field = out.len();
-        match *column {
-            Store::Text(text) => out.extend_from_slice(&view.text(text)),
-            column => write_column(out, view, column),
-        }
-        plain &= !out.get(field..).is_some_and(begins_specially);
-        out.push(b',');
-    }
-    let row = out.get(start..).unwrap_or_default();
-    if plain && scan::count(row, |byte| byte == b',') == columns.len() && !scan::contains(row, is_special_in_row) {
-        out.pop();
-    } else {
-        out.truncate(start);
-        write_row_with_care(out, view, columns);
-    }
-    out.push(b'\n');
-}
-
-fn write_row_with_care(out: &mut Vec<u8>, view: &RecordView<'_>, columns: &[Store]) {
-    for (position, column) in columns.iter().enumerate() {
+    for (position, column) in COLUMNS.iter().enumerate() {
         if position > 0 {
             out.push(b',');
         }
         write_column(out, view, *column);
     }
+    out.push(b'\n');
 }
 
 fn write_column(out: &mut Vec<u8>, view: &RecordView<'_>, column: Store) {
@@ -143,21 +117,18 @@ fn write_quoted(out: &mut Vec<u8>, text: &[u8]) {
 }
 
 fn needs_quotes(text: &[u8]) -> bool {
-    begins_specially(text) || scan::contains(text, |byte| byte == b',' || is_special_in_row(byte))
-}
-
-/// Whether a field needs quotes because of its first character, or because it is `\.`.
-#[inline]
-fn begins_specially(text: &[u8]) -> bool {
-    match text.first() {
-        Some(b'\t'..=b'\r' | b' ') => true,
-        Some(b'\\') => text == br"\.",
-        Some(0x80..) => first_char(text).is_some_and(char::is_whitespace),
+    let Some(&first) = text.first() else {
+        return false;
+    };
+    let begins_with_space = match first {
+        b'\t'..=b'\r' | b' ' => true,
+        0x80.. => first_char(text).is_some_and(char::is_whitespace),
         _ => false,
-    }
+    };
+    begins_with_space || text == br"\." || scan::contains(text, is_special)
 }
 
 #[inline]
-const fn is_special_in_row(byte: u8) -> bool {
-    (byte == b'"') | (byte == b'\n') | (byte == b'\r')
+const fn is_special(byte: u8) -> bool {
+    (byte == b',') | (byte == b'"') | (byte == b'\n') | (byte == b'\r')
 }

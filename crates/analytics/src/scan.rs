@@ -19,20 +19,6 @@ pub(crate) fn contains(text: &[u8], is_special: impl Fn(u8) -> bool + Copy) -> b
     }
 }
 
-/// Number of bytes for which `is_wanted` holds.
-#[inline]
-pub(crate) fn count(text: &[u8], is_wanted: impl Fn(u8) -> bool + Copy) -> usize {
-    let (chunks, rest) = text.as_chunks::<32>();
-    let mut found = rest.iter().filter(|&&byte| is_wanted(byte)).count();
-    for chunk in chunks {
-        let in_chunk = chunk
-            .iter()
-            .fold(0u8, |sum, &byte| sum.wrapping_add(u8::from(is_wanted(byte))));
-        found += usize::from(in_chunk);
-    }
-    found
-}
-
 /// Number of bytes before the first one for which `is_special` holds; all of them if there is none.
 #[inline]
 pub(crate) fn plain_len(text: &[u8], is_special: impl Fn(u8) -> bool + Copy) -> usize {
@@ -60,7 +46,6 @@ mod tests {
         for len in 0..150 {
             let mut text = vec![b'a'; len];
             assert!(!contains(&text, |byte| byte == b','));
-            assert_eq!(count(&text, |byte| byte == b'a'), len);
             assert_eq!(plain_len(&text, |byte| byte == b','), len);
             for position in 0..len {
                 text[position] = b',';
