@@ -304,8 +304,18 @@ impl Lane {
             self.refusals.let_through();
         }
         let reason = refused.first().map(|row| row.reason.clone()).unwrap_or_default();
-        if !self.refusals.refuse(refused.len(), all) {
-            let text = format!("the back-end refuses {} of the rows offered: {reason}", refused.len());
+        let letters: Vec<DeadLetter> = refused
+            .into_iter()
+            .filter_map(|rejected| self.letter(selections, rejected))
+            .collect();
+        if letters.is_empty() {
+            let text = format!("the back-end names rows as refused that it was not offered: {reason}");
+            self.shared.log.error(&text, Context::pump(&self.settings.name));
+            self.board.enter(LaneState::Paused, Some(text), None);
+            return Refused::Doubtful;
+        }
+        if !self.refusals.refuse(letters.len(), all) {
+            let text = format!("the back-end refuses {} of the rows offered: {reason}", letters.len());
             let remedy = format!(
                 "correct the configuration, or, if the rows are at fault: tyk-pump lane accept-refusals {}",
                 self.settings.name
@@ -319,10 +329,6 @@ impl Lane {
             self.board.enter(LaneState::Paused, Some(text), Some(remedy));
             return Refused::Doubtful;
         }
-        let letters: Vec<DeadLetter> = refused
-            .into_iter()
-            .filter_map(|rejected| self.letter(selections, rejected))
-            .collect();
         let mut backoff = Backoff::default();
         loop {
             match self.shared.dead.store(&letters).await {

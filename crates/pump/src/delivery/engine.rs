@@ -413,6 +413,7 @@ async fn start_lane(
         builder,
     };
     lane.adopt_spool()?;
+    lane.update_board();
     let building = match tokio::time::timeout(BUILD_PATIENCE, &mut building).await {
         Ok(built) => {
             if let Err(BuildError::Options(error)) = &built {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use analytics::{Batch, Decoded, Key, RecordKind, RowId, Selection, Span, Wire};
 use serde::{Deserialize, Serialize};
-use sinks::{Sink, WriteError};
+use sinks::{Sink, WriteError, Written};
 use tokio::sync::oneshot;
 
 use super::{Engine, lane::Lane, undecodable};
@@ -174,7 +174,7 @@ impl Lane {
                 accepted = request.letters.iter().map(|(_, letter)| letter.row).collect();
             } else {
                 for (selection, (_, letter)) in selections.iter().zip(&request.letters) {
-                    match sink.write(std::slice::from_ref(selection)).await {
+                    match self.offer(sink, std::slice::from_ref(selection)).await {
                         Ok(written) if written.rejected.is_empty() => accepted.push(letter.row),
                         Ok(written) => cause = written.rejected.into_iter().next().map(|row| row.reason),
                         Err(error @ WriteError::Reject { .. }) => cause = Some(error.to_string()),
@@ -187,6 +187,18 @@ impl Lane {
             }
             // Whoever asked may have gone away; the letters stay then, and a ledger knows them.
             let _ = request.answer.send(ReplayAnswer { accepted, cause });
+        }
+    }
+}
+
+impl Lane {
+    /// One write within the pump's timeout.
+    async fn offer(&self, sink: &dyn Sink, group: &[Selection]) -> Result<Written, WriteError> {
+        match self.settings.timeout {
+            Some(timeout) => tokio::time::timeout(timeout, sink.write(group))
+                .await
+                .map_err(WriteError::retry)?,
+            None => sink.write(group).await,
         }
     }
 }

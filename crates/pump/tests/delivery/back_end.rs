@@ -49,10 +49,7 @@ pub enum Act {
 #[derive(Clone, Debug)]
 pub struct Call {
     pub at: Instant,
-    pub rows: usize,
     pub batches: usize,
-    pub first: Option<RowId>,
-    pub act: Act,
 }
 
 pub type Script = Box<dyn FnMut(usize) -> (Duration, Act) + Send>;
@@ -118,10 +115,7 @@ impl BackEnd {
         let (latency, act) = (self.script.lock().unwrap())(contents.calls.len());
         contents.calls.push(Call {
             at: Instant::now(),
-            rows: group.iter().map(Selection::len).sum(),
             batches: group.len(),
-            first: first_row(group),
-            act,
         });
         (latency, act)
     }
@@ -151,13 +145,6 @@ impl BackEnd {
             }
         }
     }
-}
-
-fn first_row(group: &[Selection]) -> Option<RowId> {
-    group.iter().find_map(|selection| {
-        let index = selection.indexes().next()?;
-        Some(selection.batch().row_id(index))
-    })
 }
 
 /// Whether a process goes on.

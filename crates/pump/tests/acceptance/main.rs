@@ -1,2 +1,0 @@
-#[path = "../support/mod.rs"]
-mod support;
