@@ -1,7 +1,7 @@
 //! Taking claims, handing them to lanes, keeping their leases.
 
 use std::{
-    sync::{Arc, PoisonError, RwLock},
+    sync::{Arc, PoisonError, RwLock, atomic::AtomicBool},
     time::{Duration, Instant},
 };
 
@@ -70,6 +70,7 @@ pub struct Engine {
     pub(super) status: Arc<StatusBoard>,
     pub(super) settings: Settings,
     pub(super) mode: RwLock<Mode>,
+    pub(super) eviction_warned: AtomicBool,
     undecodable: AbortOnDropHandle<()>,
 }
 
@@ -132,6 +133,7 @@ impl Engine {
             status,
             settings,
             mode: RwLock::new(Mode::Memory),
+            eviction_warned: AtomicBool::new(false),
             undecodable: AbortOnDropHandle::new(tokio::spawn(undecodable.run())),
         }))
     }
@@ -258,7 +260,8 @@ impl Engine {
     /// Claims every list that has elements. Returns the number of rows; `None` when the source is away.
     async fn claim_all(&self, mode: Mode, smallest_ttl: &mut Option<Duration>) -> Option<u64> {
         // In legacy mode a popped list lives in this process alone: never more than one round of them.
-        let held_back = self.held_back() || (mode == Mode::Legacy && !self.shared.holdings.is_empty());
+        let held_back =
+            self.held_back() || self.shared.stands_by() || (mode == Mode::Legacy && !self.shared.holdings.is_empty());
         if held_back {
             return Some(0);
         }
@@ -416,8 +419,10 @@ async fn start_lane(
     lane.update_board();
     let building = match tokio::time::timeout(BUILD_PATIENCE, &mut building).await {
         Ok(built) => {
-            if let Err(BuildError::Options(error)) = &built {
-                lane.disable(error);
+            match &built {
+                Err(BuildError::Options(error)) => lane.disable(error),
+                Err(BuildError::Occupied(_)) => shared.stand_by(number, true),
+                Ok(_) | Err(BuildError::Unavailable(_)) => {}
             }
             Box::pin(std::future::ready(built))
         }

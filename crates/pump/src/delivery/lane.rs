@@ -37,6 +37,9 @@ use crate::{
 /// How long a paused lane waits before it probes.
 pub(super) const PROBE: Duration = Duration::from_secs(30);
 
+/// How often an instance that stands by looks whether it may take the other's place.
+const STANDBY: Duration = Duration::from_secs(2);
+
 /// Order of work: the spool first, then claims, oldest first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(super) enum WorkId {
@@ -165,6 +168,7 @@ impl Lane {
             };
             let pause = match built {
                 Ok(sink) => {
+                    self.shared.stand_by(self.number, false);
                     self.board.enter(LaneState::Running, None, None);
                     return Some(sink);
                 }
@@ -172,7 +176,15 @@ impl Lane {
                     self.disable(&error);
                     Duration::MAX
                 }
-                Err(BuildError::Unavailable(error)) => self.cannot_build(&error.to_string(), &mut backoff),
+                Err(BuildError::Unavailable(error)) => {
+                    self.shared.stand_by(self.number, false);
+                    self.cannot_build(&error.to_string(), &mut backoff)
+                }
+                Err(BuildError::Occupied(error)) => {
+                    self.shared.stand_by(self.number, true);
+                    self.cannot_build(&error.to_string(), &mut backoff);
+                    STANDBY
+                }
             };
             loop {
                 match self.pause(pause).await {

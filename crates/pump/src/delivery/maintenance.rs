@@ -38,7 +38,9 @@ impl Engine {
                 if self.renew().await {
                     renewed = Some(Instant::now());
                 }
-                self.take_over().await;
+                if !self.shared.stands_by() {
+                    self.take_over().await;
+                }
             }
             self.watch_budgets().await;
             tokio::time::sleep(Duration::from_millis(500).min(every)).await;
@@ -166,7 +168,19 @@ impl Engine {
         }
     }
 
+    /// Redis may throw away what it holds for us: said once.
+    fn warn_of_eviction(&self, usage: &Usage) {
+        let policy = usage.eviction_policy.as_deref().unwrap_or_default();
+        if policy.starts_with("allkeys") && !self.eviction_warned.swap(true, Relaxed) {
+            tracing::warn!(
+                prefix = "main",
+                "Redis may evict records that are not delivered yet: its maxmemory-policy is {policy}; set it to noeviction"
+            );
+        }
+    }
+
     fn publish(&self, usage: Usage, held: Option<String>) {
+        self.warn_of_eviction(&usage);
         if let Some(reason) = &held {
             self.shared.log.warning(reason, Context::default());
         }
