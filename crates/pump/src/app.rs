@@ -225,7 +225,7 @@ fn known_pumps(settings: &Settings, status: &StatusBoard) -> Vec<Pump> {
 }
 
 fn skip(pump: &PumpSettings, status: &StatusBoard, reason: String) {
-    let board = status.add_lane(pump.name.clone(), &pump.kind, "none");
+    let board = status.add_lane(pump.name.clone(), &pump.kind, None);
     board.enter(
         LaneState::Disabled,
         Some(reason),

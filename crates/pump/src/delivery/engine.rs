@@ -390,7 +390,7 @@ async fn start_lane(
 ) -> anyhow::Result<LaneHandle> {
     let Pump { settings: pump, spec } = pump;
     let name = pump.name.clone();
-    let board = status.add_lane(name.clone(), spec.name, &format!("{:?}", spec.guarantee));
+    let board = status.add_lane(name.clone(), spec.name, Some(spec.guarantee));
     let builder = builder(&pump, spec, settings, fleet);
     let spool = match (&settings.delivery.spool_dir, pump.on_full) {
         (Some(folder), OnFull::Spool) => Some(Spool::open(folder, &name)?),
