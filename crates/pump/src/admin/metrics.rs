@@ -215,7 +215,7 @@ mod tests {
     #[test]
     fn every_drop_shows_with_its_pump_and_reason() {
         let board = StatusBoard::new("box-1".to_owned());
-        let lane = board.add_lane("A\"B\\C".into(), "csv", "exactly once");
+        let lane = board.add_lane("A\"B\\C".into(), "csv", Some(sinks::Guarantee::ExactlyOnce));
         lane.delivered.store(7, Ordering::Relaxed);
         lane.enter(LaneState::Paused, None, None);
         lane.dropped("spool full", 3);
@@ -236,8 +236,8 @@ mod tests {
     #[test]
     fn every_family_is_declared_once_and_before_its_samples() {
         let board = StatusBoard::new("box-1".to_owned());
-        board.add_lane("A".into(), "csv", "");
-        board.add_lane("B".into(), "csv", "");
+        board.add_lane("A".into(), "csv", None);
+        board.add_lane("B".into(), "csv", None);
         let page = render(&board.snapshot());
         let mut declared = Vec::new();
         for line in page.lines() {
