@@ -96,10 +96,10 @@ pub struct Batch {
 impl Batch {
     /// Decodes every element. Never fails: what cannot be decoded becomes [`Decoded::Undecodable`].
     pub fn decode(claim: ClaimId, key: Arc<Key>, first_row: u64, buffer: Bytes, elements: Vec<Span>) -> Batch {
-        let rows = elements
-            .iter()
-            .map(|&element| Self::decode_one(&key, &buffer, element))
-            .collect();
+        let mut rows = Vec::with_capacity(elements.len());
+        for &element in &elements {
+            Self::decode_one(&key, &buffer, element, &mut rows);
+        }
         Batch {
             claim,
             key,
@@ -110,13 +110,23 @@ impl Batch {
         }
     }
 
-    fn decode_one(key: &Key, buffer: &[u8], element: Span) -> Decoded {
+    fn decode_one(key: &Key, buffer: &[u8], element: Span, rows: &mut Vec<Decoded>) {
         let decoded = match (key.records, key.wire) {
-            (RecordKind::Traffic, Wire::Msgpack) => crate::msgpack::decode(buffer, element).map(Decoded::Record),
+            (RecordKind::Traffic, Wire::Msgpack) => {
+                rows.push(Decoded::Record(Record::default()));
+                let Some(Decoded::Record(record)) = rows.last_mut() else {
+                    return;
+                };
+                let Err(error) = crate::msgpack::decode_into(buffer, element, record) else {
+                    return;
+                };
+                rows.pop();
+                Err(error)
+            }
             (RecordKind::Traffic, Wire::Protobuf) => crate::protobuf::decode(buffer, element).map(Decoded::Record),
             (RecordKind::Uptime, _) => crate::msgpack::decode_uptime(buffer, element).map(Decoded::Uptime),
         };
-        decoded.unwrap_or_else(Decoded::Undecodable)
+        rows.push(decoded.unwrap_or_else(Decoded::Undecodable));
     }
 
     /// Number of rows, undecodable ones included.

@@ -177,14 +177,8 @@ async fn refuse_if_nothing_runs(engine: &Engine) -> Result<(), Fatal> {
     if engine.lanes().any(|(_, state, _)| state != LaneState::Disabled) {
         return Ok(());
     }
-    let causes: Vec<String> = engine
-        .lanes()
-        .map(|(name, _, cause)| format!("pump {name}: {}", cause.unwrap_or_default()))
-        .collect();
-    Err(Fatal::new(format!(
-        "No pumps configured: none can start. {}",
-        causes.join("; ")
-    )))
+    // Each of them has said why.
+    Err(Fatal::new("No pumps configured: none of them can start"))
 }
 
 /// Anything but claims by script promises less, or costs more, than it could.
@@ -231,7 +225,7 @@ fn known_pumps(settings: &Settings, status: &StatusBoard) -> Vec<Pump> {
 }
 
 fn skip(pump: &PumpSettings, status: &StatusBoard, reason: String) {
-    let board = status.add_lane(pump.name.clone(), &pump.kind, "none");
+    let board = status.add_lane(pump.name.clone(), &pump.kind, None);
     board.enter(
         LaneState::Disabled,
         Some(reason),

@@ -192,7 +192,9 @@ async fn readiness_names_every_pump_that_does_not_deliver() {
     );
 
     server.board.source(|source| source.state = "up".to_owned());
-    let csv = server.board.add_lane("CSV".into(), "csv", "exactly once");
+    let csv = server
+        .board
+        .add_lane("CSV".into(), "csv", Some(sinks::Guarantee::ExactlyOnce));
     csv.enter(LaneState::Paused, Some("No such directory".to_owned()), None);
     let (code, body) = server.answer("GET", "/readyz", "").await;
     assert_eq!(
@@ -208,7 +210,9 @@ async fn readiness_names_every_pump_that_does_not_deliver() {
 #[tokio::test]
 async fn status_and_metrics_show_the_same_figures() {
     let server = run(&settings("health"));
-    let csv = server.board.add_lane("CSV".into(), "csv", "exactly once");
+    let csv = server
+        .board
+        .add_lane("CSV".into(), "csv", Some(sinks::Guarantee::ExactlyOnce));
     csv.delivered.store(12, std::sync::atomic::Ordering::Relaxed);
     csv.dropped("oldest", 3);
     let (code, body) = server.answer("GET", "/status", "").await;

@@ -207,6 +207,10 @@ pub enum BuildError {
     /// The back-end is not there yet.
     #[error("{0}")]
     Unavailable(BoxError),
+    /// Another process uses what only one may use (a directory, for instance). It delivers, so this instance must not
+    /// claim records until it takes its place.
+    #[error("{0}")]
+    Occupied(BoxError),
 }
 
 /// Random id that is kept in the source. It is known before the first write, but not yet when sinks are made: a Redis

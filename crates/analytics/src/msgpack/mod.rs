@@ -10,5 +10,6 @@ mod skip;
 mod uptime;
 
 pub use decode::decode;
+pub(crate) use decode::decode_into;
 pub use encode::{encode, encode_uptime};
 pub use uptime::decode_uptime;

@@ -47,6 +47,23 @@ impl<'a> Reader<'a> {
         found
     }
 
+    /// Steps over `expected` if it comes next.
+    #[inline(always)]
+    pub(super) fn next_are(&mut self, expected: &[u8]) -> bool {
+        let found = self.rest().starts_with(expected);
+        if found {
+            self.at += expected.len();
+        }
+        found
+    }
+
+    /// Steps over a value of any kind, and returns its bytes.
+    pub(super) fn skipped(&mut self) -> Result<&'a [u8], DecodeError> {
+        let from = self.at;
+        self.skip()?;
+        Ok(self.bytes.get(from..self.at).unwrap_or_default())
+    }
+
     #[inline(always)]
     pub(super) fn byte(&mut self) -> Result<u8, DecodeError> {
         let byte = *self.bytes.get(self.at).ok_or(DecodeError::Eof)?;

@@ -1,6 +1,6 @@
 //! Reading the configuration: file, environment, secrets.
 //!
-//! [`load`] does everything: [`json`] reads the file, [`mod@file`] checks it against the table in [`schema`], [`env`] and
+//! [`fn@load`] does everything: [`json`] reads the file, [`mod@file`] checks it against the table in [`schema`], [`mod@env`] and
 //! [`pumps`] apply variables, [`kv`] replaces references to secrets, [`effective`] makes [`Settings`] of it. Whatever
 //! is noticed on the way is a [`Finding`]; nothing is logged here.
 

@@ -22,6 +22,9 @@ use crate::source::DeadLetter;
 /// How far a pump's `timeout` is stretched when writes keep exceeding it.
 const LONGEST_STRETCH: u32 = 10;
 
+/// Single refused rows that are found before the search is given up.
+const SUSPECTS: usize = 20;
+
 /// What became of one attempt.
 enum Attempt {
     Written(Written),
@@ -46,6 +49,8 @@ impl Lane {
         let mut queue = VecDeque::from([group]);
         let mut backoff = Backoff::default();
         let mut stretch = 1;
+        // Rows that are refused alone. What else is in the group is tried first: it tells poison from a wrong set-up.
+        let mut suspects: Vec<(Selection, Rejected)> = Vec::new();
         while let Some(pieces) = queue.pop_front() {
             let pieces: Vec<Piece> = pieces.into_iter().filter(|piece| self.is_wanted(piece)).collect();
             if pieces.is_empty() {
@@ -81,7 +86,7 @@ impl Lane {
                         continue;
                     }
                     self.finish_all_but(&selected, &written.rejected);
-                    match self.refuse(&selections, written.rejected).await {
+                    match self.refuse(&selections, written.rejected, true).await {
                         Refused::Settled => {
                             self.finish(&pieces);
                             continue;
@@ -99,7 +104,7 @@ impl Lane {
                         queue.push_front(rest);
                     }
                     queue.push_front(pieces);
-                    continue;
+                    backoff.next(None)
                 }
                 Attempt::Failed(WriteError::Retry { after, source }) => {
                     queue.push_front(pieces);
@@ -118,7 +123,14 @@ impl Lane {
                 Attempt::Failed(WriteError::Reject { rows: refused, source }) => {
                     let refused = match (refused.is_empty(), rows) {
                         (false, _) => refused,
-                        (true, 1) => only_row(&selections, &source.to_string()),
+                        (true, 1) => {
+                            let row = only_row(&selections, &source.to_string());
+                            suspects.extend(selections.iter().filter(|s| !s.is_empty()).cloned().zip(row));
+                            if suspects.len() > SUSPECTS {
+                                break;
+                            }
+                            continue;
+                        }
                         (true, _) => {
                             let (left, right) = halve(&selected, rows);
                             queue.push_front(right);
@@ -127,7 +139,8 @@ impl Lane {
                         }
                     };
                     queue.push_front(pieces);
-                    match self.refuse(&selections, refused).await {
+                    let all = refused.len() >= rows;
+                    match self.refuse(&selections, refused, all).await {
                         Refused::Settled => continue,
                         Refused::Doubtful => PROBE,
                         Refused::Abandoned => return,
@@ -143,6 +156,13 @@ impl Lane {
                     return;
                 }
             }
+        }
+        let (selections, refused): (Vec<Selection>, Vec<Rejected>) = suspects.into_iter().unzip();
+        if !refused.is_empty()
+            && self.refuse(&selections, refused, true).await == Refused::Doubtful
+            && self.pause(PROBE).await == Waited::Relief
+        {
+            self.relieve(Some(sink)).await;
         }
     }
 
@@ -277,14 +297,25 @@ impl Lane {
         }
     }
 
-    /// Makes dead letters of refused rows, unless so many are refused that the configuration must be at fault.
-    async fn refuse(&mut self, selections: &[Selection], refused: Vec<Rejected>) -> Refused {
+    /// Makes dead letters of refused rows, unless so many are refused that the configuration must be at fault. `all`:
+    /// nothing else was in the group that might be accepted.
+    async fn refuse(&mut self, selections: &[Selection], refused: Vec<Rejected>, all: bool) -> Refused {
         if self.shared.accepts_refusals(self.number) {
             self.refusals.let_through();
         }
         let reason = refused.first().map(|row| row.reason.clone()).unwrap_or_default();
-        if !self.refusals.refuse(refused.len(), true) {
-            let text = format!("the back-end refuses {} of the rows offered: {reason}", refused.len());
+        let letters: Vec<DeadLetter> = refused
+            .into_iter()
+            .filter_map(|rejected| self.letter(selections, rejected))
+            .collect();
+        if letters.is_empty() {
+            let text = format!("the back-end names rows as refused that it was not offered: {reason}");
+            self.shared.log.error(&text, Context::pump(&self.settings.name));
+            self.board.enter(LaneState::Paused, Some(text), None);
+            return Refused::Doubtful;
+        }
+        if !self.refusals.refuse(letters.len(), all) {
+            let text = format!("the back-end refuses {} of the rows offered: {reason}", letters.len());
             let remedy = format!(
                 "correct the configuration, or, if the rows are at fault: tyk-pump lane accept-refusals {}",
                 self.settings.name
@@ -298,10 +329,6 @@ impl Lane {
             self.board.enter(LaneState::Paused, Some(text), Some(remedy));
             return Refused::Doubtful;
         }
-        let letters: Vec<DeadLetter> = refused
-            .into_iter()
-            .filter_map(|rejected| self.letter(selections, rejected))
-            .collect();
         let mut backoff = Backoff::default();
         loop {
             match self.shared.dead.store(&letters).await {
@@ -320,6 +347,9 @@ impl Lane {
             }
         }
         self.board.dead.fetch_add(letters.len() as u64, Relaxed);
+        if self.board.state() == LaneState::Paused {
+            self.board.enter(LaneState::Running, None, None);
+        }
         let text = format!("rows were refused and are dead letters now: {reason}");
         let context = Context {
             rows: Some(letters.len() as u64),

@@ -1,20 +1,20 @@
 //! Taking claims, handing them to lanes, keeping their leases.
 
 use std::{
-    sync::{Arc, PoisonError, RwLock},
+    sync::{Arc, PoisonError, RwLock, atomic::AtomicBool},
     time::{Duration, Instant},
 };
 
 use analytics::{Key, RecordKind};
 use sinks::{BuildContext, BuildError, Fleet, SinkSpec};
-use tokio::{sync::mpsc, task::JoinHandle};
-use tokio_util::sync::CancellationToken;
+use tokio::sync::mpsc;
+use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
 use super::{
     dead_letter::DeadLetters,
     held::{Held, boot_clock_ms},
     lane::{Builder, Lane, Message},
-    reader::Reader,
+    reader::{ReadError, Reader},
     refusals::Refusals,
     replay::ReplayRequest,
     report::{Context, Report},
@@ -34,7 +34,7 @@ const WINDOW_ROWS: u64 = 5_000;
 /// A claim of at least this many rows says that there is a backlog: the next one follows at once.
 const BACKLOG_ROWS: u64 = 5_000;
 /// The first claim is made this long after the start, or sooner if `purge_delay` is shorter.
-const FIRST_CLAIM: Duration = Duration::from_secs(1);
+const FIRST_CLAIM: Duration = Duration::from_millis(200);
 /// How long the start waits for a pump before it goes on in the background.
 const BUILD_PATIENCE: Duration = Duration::from_secs(5);
 
@@ -53,7 +53,7 @@ pub(super) struct LaneHandle {
     pub(super) on_full: OnFull,
     pub(super) board: Arc<super::status::LaneBoard>,
     inbox: mpsc::UnboundedSender<Message>,
-    task: JoinHandle<()>,
+    task: AbortOnDropHandle<()>,
 }
 
 impl LaneHandle {
@@ -63,14 +63,15 @@ impl LaneHandle {
     }
 }
 
-/// Claims records and delivers them through one lane a pump.
+/// Claims records and delivers them through one lane a pump. When it is dropped, everything ends at once, as in a crash.
 pub struct Engine {
     pub(super) shared: Arc<Shared>,
     pub(super) lanes: Vec<LaneHandle>,
     pub(super) status: Arc<StatusBoard>,
     pub(super) settings: Settings,
     pub(super) mode: RwLock<Mode>,
-    tasks: Vec<JoinHandle<()>>,
+    pub(super) eviction_warned: AtomicBool,
+    undecodable: AbortOnDropHandle<()>,
 }
 
 impl Engine {
@@ -126,21 +127,21 @@ impl Engine {
         for (number, pump) in pumps.into_iter().enumerate() {
             lanes.push(start_lane(number, pump, &settings, &shared, &status, &fleet).await?);
         }
-        let tasks = vec![tokio::spawn(undecodable.run())];
         Ok(Arc::new(Self {
             shared,
             lanes,
             status,
             settings,
             mode: RwLock::new(Mode::Memory),
-            tasks,
+            eviction_warned: AtomicBool::new(false),
+            undecodable: AbortOnDropHandle::new(tokio::spawn(undecodable.run())),
         }))
     }
 
     /// Claims and delivers until [`Engine::stop`] or, with `drain`, until there is nothing left.
     pub async fn run(self: &Arc<Self>, mode: Mode, drain: bool) {
         *self.mode.write().unwrap_or_else(PoisonError::into_inner) = mode;
-        let keeper = tokio::spawn(self.clone().keep());
+        let _keeper = AbortOnDropHandle::new(tokio::spawn(self.clone().keep()));
         let mut smallest_ttl = None;
         // Lists that were waiting already can wait for the pumps to come up; what was claimed before is taken up at once.
         let first = if drain {
@@ -149,7 +150,6 @@ impl Engine {
             self.settings.purge_delay.min(FIRST_CLAIM)
         };
         if self.shared.stopped_for(first).await {
-            keeper.abort();
             return;
         }
         while !self.shared.stop.is_cancelled() {
@@ -171,7 +171,6 @@ impl Engine {
                 break;
             }
         }
-        keeper.abort();
     }
 
     /// Name, state and its cause of every lane.
@@ -200,7 +199,7 @@ impl Engine {
                 lane.task.abort();
             }
         }
-        self.tasks.iter().for_each(JoinHandle::abort);
+        self.undecodable.abort();
         crate::failpoints::hit(crate::failpoints::BEFORE_RELEASE);
         self.shared.holdings.sweep();
         let held: Vec<_> = self
@@ -261,7 +260,8 @@ impl Engine {
     /// Claims every list that has elements. Returns the number of rows; `None` when the source is away.
     async fn claim_all(&self, mode: Mode, smallest_ttl: &mut Option<Duration>) -> Option<u64> {
         // In legacy mode a popped list lives in this process alone: never more than one round of them.
-        let held_back = self.held_back() || (mode == Mode::Legacy && !self.shared.holdings.is_empty());
+        let held_back =
+            self.held_back() || self.shared.stands_by() || (mode == Mode::Legacy && !self.shared.holdings.is_empty());
         if held_back {
             return Some(0);
         }
@@ -346,13 +346,18 @@ impl Engine {
     }
 
     /// Looks for undecodable elements in rows that no other lane will read again.
-    fn catch_up(&self, held: Arc<Held>, from: u64, to: u64) {
+    pub(super) fn catch_up(&self, held: Arc<Held>, from: u64, to: u64) {
         let shared = self.shared.clone();
         tokio::spawn(async move {
             let mut row = from;
             while row < to && !held.is_lost() && !shared.stop.is_cancelled() {
                 match shared.reader.window(&held, row, usize::MAX, 1).await {
                     Ok(window) => row = window.batch.end_row(),
+                    Err(ReadError::Source(SourceError::LeaseLost(_))) => held.lose(),
+                    Err(ReadError::Source(SourceError::Evicted { rows, .. })) => {
+                        held.undecodable().finish(rows.clone());
+                        row = rows.end;
+                    }
                     Err(_) => tokio::time::sleep(Duration::from_millis(500)).await,
                 }
             }
@@ -385,7 +390,7 @@ async fn start_lane(
 ) -> anyhow::Result<LaneHandle> {
     let Pump { settings: pump, spec } = pump;
     let name = pump.name.clone();
-    let board = status.add_lane(name.clone(), spec.name, &format!("{:?}", spec.guarantee));
+    let board = status.add_lane(name.clone(), spec.name, Some(spec.guarantee));
     let builder = builder(&pump, spec, settings, fleet);
     let spool = match (&settings.delivery.spool_dir, pump.on_full) {
         (Some(folder), OnFull::Spool) => Some(Spool::open(folder, &name)?),
@@ -411,16 +416,19 @@ async fn start_lane(
         builder,
     };
     lane.adopt_spool()?;
+    lane.update_board();
     let building = match tokio::time::timeout(BUILD_PATIENCE, &mut building).await {
         Ok(built) => {
-            if let Err(BuildError::Options(error)) = &built {
-                lane.disable(error);
+            match &built {
+                Err(BuildError::Options(error)) => lane.disable(error),
+                Err(BuildError::Occupied(_)) => shared.stand_by(number, true),
+                Ok(_) | Err(BuildError::Unavailable(_)) => {}
             }
             Box::pin(std::future::ready(built))
         }
         Err(_) => building,
     };
-    let task = tokio::spawn(lane.run(building));
+    let task = AbortOnDropHandle::new(tokio::spawn(lane.run(building)));
     Ok(LaneHandle {
         name,
         records,

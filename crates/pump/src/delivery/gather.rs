@@ -7,7 +7,6 @@ use analytics::{Decoded, Key, RowRanges, Selection};
 use super::{
     held::Held,
     lane::{Lane, Origin, WorkId},
-    progress::Progress,
     reader::{Loaded, ReadError},
     report::Context,
     spool::SpoolError,
@@ -67,8 +66,7 @@ impl Lane {
             let lost = matches!(&work.origin, Origin::Claim(held) if held.is_lost());
             let same_key = match (&work.origin, key) {
                 (Origin::Claim(held), Some(key)) => *held.reference.key == *key,
-                // A spool file's key is known once it is read: it makes a group of its own.
-                (Origin::Spool(..), Some(_)) => false,
+                (Origin::Spool(_, own), Some(key)) => **own == *key,
                 (_, None) => true,
             };
             if let (Some(row), true, false) = (work.progress.next_unfinished(from), same_key, lost) {
@@ -113,11 +111,6 @@ impl Lane {
                     Ok(spooled) => {
                         let batch = Arc::new(spooled.batch);
                         let (start, end) = (batch.first_row, batch.end_row());
-                        let mut progress = Progress::new(start, end);
-                        spooled.finished.iter().for_each(|rows| progress.finish(rows.clone()));
-                        if let Some(work) = self.work.get_mut(&id) {
-                            work.progress = progress;
-                        }
                         let range = 0..batch.len();
                         let selection = Selection::new(batch, range, self.shared.transform(self.number));
                         Ok(Some((
@@ -186,8 +179,8 @@ impl Lane {
 
     /// Average size of a row, for the budgets.
     fn learn_row_size(&mut self, bytes: usize, rows: usize) {
-        if rows > 0 {
-            let seen = (bytes / rows) as u64;
+        if let Some(seen) = bytes.checked_div(rows) {
+            let seen = seen as u64;
             self.row_bytes = if self.row_bytes == 0 {
                 seen
             } else {

@@ -39,6 +39,7 @@ pub struct Held {
     lost: AtomicBool,
     finished: AtomicBool,
     lanes_left: AtomicU64,
+    catching_up: AtomicBool,
 }
 
 impl Held {
@@ -57,6 +58,7 @@ impl Held {
             lost: AtomicBool::new(false),
             finished: AtomicBool::new(false),
             lanes_left: AtomicU64::new(lanes as u64),
+            catching_up: AtomicBool::new(false),
         }
     }
 
@@ -95,6 +97,16 @@ impl Held {
     /// Every lane of this instance is through, that for undecodable elements included.
     pub fn is_through(&self) -> bool {
         self.lanes_left.load(Ordering::Acquire) == 0 && self.undecodable().is_done()
+    }
+
+    /// The first row that no lane of this instance will read any more although nobody has looked for undecodable
+    /// elements in it: rows that were dropped, or spooled before a crash. Answered once.
+    pub fn to_catch_up(&self) -> Option<u64> {
+        if self.lanes_left.load(Ordering::Acquire) > 0 || self.is_lost() || self.is_finished() {
+            return None;
+        }
+        let row = self.undecodable().next_unfinished(0)?;
+        (!self.catching_up.swap(true, Ordering::AcqRel)).then_some(row)
     }
 
     /// The source has removed the claim: every lane of every instance is through.

@@ -37,6 +37,9 @@ use crate::{
 /// How long a paused lane waits before it probes.
 pub(super) const PROBE: Duration = Duration::from_secs(30);
 
+/// How often an instance that stands by looks whether it may take the other's place.
+const STANDBY: Duration = Duration::from_secs(2);
+
 /// Order of work: the spool first, then claims, oldest first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(super) enum WorkId {
@@ -127,7 +130,10 @@ impl Lane {
                 continue;
             }
             match self.gather().await {
-                Ok(pieces) => self.deliver(&*sink, pieces).await,
+                Ok(pieces) => {
+                    self.update_board();
+                    self.deliver(&*sink, pieces).await;
+                }
                 Err(error) => self.cannot_read(&error, &*sink).await,
             }
             self.finish_done(&*sink).await;
@@ -162,6 +168,7 @@ impl Lane {
             };
             let pause = match built {
                 Ok(sink) => {
+                    self.shared.stand_by(self.number, false);
                     self.board.enter(LaneState::Running, None, None);
                     return Some(sink);
                 }
@@ -169,10 +176,22 @@ impl Lane {
                     self.disable(&error);
                     Duration::MAX
                 }
-                Err(BuildError::Unavailable(error)) => self.cannot_build(&error.to_string(), &mut backoff),
+                Err(BuildError::Unavailable(error)) => {
+                    self.shared.stand_by(self.number, false);
+                    self.cannot_build(&error.to_string(), &mut backoff)
+                }
+                Err(BuildError::Occupied(error)) => {
+                    self.shared.stand_by(self.number, true);
+                    self.cannot_build(&error.to_string(), &mut backoff);
+                    STANDBY
+                }
             };
-            if self.pause(pause).await == Waited::Stop {
-                return None;
+            loop {
+                match self.pause(pause).await {
+                    Waited::Over => break,
+                    Waited::Stop => return None,
+                    Waited::Relief => self.relieve(None).await,
+                }
             }
             building = (self.builder)();
         }
@@ -306,7 +325,7 @@ impl Lane {
             match sink.applied(claim, Some(&former)).await {
                 Ok(applied) => {
                     let work = self.work.get_mut(&WorkId::Claimed { claim });
-                    for (work, rows) in work.zip(applied) {
+                    if let (Some(work), Some(rows)) = (work, applied) {
                         rows.iter().for_each(|rows| work.progress.finish(rows.clone()));
                     }
                 }
@@ -361,7 +380,7 @@ impl Lane {
         }) = self.work.remove(&WorkId::Claimed { claim })
         {
             held.lose();
-            self.shared.holdings.remove(claim);
+            self.shared.holdings.remove(&held);
         }
     }
 
@@ -489,6 +508,14 @@ impl Lane {
         }
     }
 
+    /// Average bytes of a row; a guess until one was read.
+    pub(super) fn row_size(&self) -> u64 {
+        match self.row_bytes {
+            0 => super::maintenance::ROW_BYTES,
+            seen => seen,
+        }
+    }
+
     /// Shows what the lane holds.
     pub(super) fn update_board(&self) {
         use std::sync::atomic::Ordering::Relaxed;
@@ -512,7 +539,7 @@ impl Lane {
             }
         }
         self.board.backlog_rows.store(rows, Relaxed);
-        self.board.backlog_bytes.store(rows * self.row_bytes, Relaxed);
+        self.board.backlog_bytes.store(rows * self.row_size(), Relaxed);
         self.board.spooled_rows.store(spooled_rows, Relaxed);
         self.board.spooled_files.store(files, Relaxed);
         self.board.oldest_claim_ms.store(oldest, Relaxed);

@@ -2,8 +2,10 @@
 
 use std::{
     sync::{Arc, PoisonError, atomic::Ordering::Relaxed},
-    time::{Duration, Instant},
+    time::Duration,
 };
+
+use tokio::time::Instant;
 
 use super::{Engine, held::boot_clock_ms, report::Context, status::LaneState, undecodable};
 use crate::{config::OnFull, source::Usage};
@@ -13,7 +15,7 @@ const MAX_UNACKED: u64 = 256 << 20;
 /// `max_backlog` is this many times `max_unacked`.
 const BACKLOG_FACTOR: u64 = 8;
 /// Bytes of a row before any was seen.
-const ROW_BYTES: u64 = 1_000;
+pub(super) const ROW_BYTES: u64 = 1_000;
 
 impl Engine {
     /// Runs until aborted.
@@ -26,11 +28,19 @@ impl Engine {
                     self.source_is_down(&error);
                 }
             }
+            for held in self.shared.holdings.all() {
+                if let Some(row) = held.to_catch_up() {
+                    let end = held.len;
+                    self.catch_up(held, row, end);
+                }
+            }
             if renewed.is_none_or(|at| at.elapsed() >= every) {
                 if self.renew().await {
                     renewed = Some(Instant::now());
                 }
-                self.take_over().await;
+                if !self.shared.stands_by() {
+                    self.take_over().await;
+                }
             }
             self.watch_budgets().await;
             tokio::time::sleep(Duration::from_millis(500).min(every)).await;
@@ -158,7 +168,19 @@ impl Engine {
         }
     }
 
+    /// Redis may throw away what it holds for us: said once.
+    fn warn_of_eviction(&self, usage: &Usage) {
+        let policy = usage.eviction_policy.as_deref().unwrap_or_default();
+        if policy.starts_with("allkeys") && !self.eviction_warned.swap(true, Relaxed) {
+            tracing::warn!(
+                prefix = "main",
+                "Redis may evict records that are not delivered yet: its maxmemory-policy is {policy}; set it to noeviction"
+            );
+        }
+    }
+
     fn publish(&self, usage: Usage, held: Option<String>) {
+        self.warn_of_eviction(&usage);
         if let Some(reason) = &held {
             self.shared.log.warning(reason, Context::default());
         }

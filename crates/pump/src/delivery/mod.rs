@@ -1,6 +1,6 @@
 //! Delivery: claims come in, every lane writes them to its back-end, acknowledgements go out.
 //!
-//! [`engine`] takes claims and keeps them; [`lane`] is one pump's way through them; [`status`] is what the daemon
+//! [`engine`] takes claims and keeps them; `lane` is one pump's way through them; [`status`] is what the daemon
 //! knows about itself.
 
 pub mod dead_letter;

@@ -28,18 +28,27 @@ impl Lane {
             if spools {
                 match self.spool_window(&held, id, row).await {
                     Ok(()) => {}
-                    Err(error) => {
+                    Err(error) if error.is::<SpoolError>() => {
                         let text = format!("cannot spool, the oldest rows are dropped instead: {error}");
                         self.shared.log.error(&text, Context::pump(&self.settings.name));
                         spools = false;
                     }
+                    // The disk is not at fault: the rows stay where they are until the source answers again.
+                    Err(error) => {
+                        let text = format!("cannot spool yet, trying again: {error}");
+                        self.shared.log.error(&text, Context::pump(&self.settings.name));
+                        break;
+                    }
                 }
             } else {
-                let rows = excess.div_ceil(self.row_bytes.max(1)).min(held.len - row).max(1);
+                let rows = excess.div_ceil(self.row_size()).min(held.len - row).max(1);
                 if let Some(work) = self.work.get_mut(&id) {
                     let before = work.progress.left();
                     work.progress.finish(row..row + rows);
-                    dropped += before - work.progress.left();
+                    let rows = before - work.progress.left();
+                    // Counted before they are acknowledged: whatever happens in between, no loss goes uncounted.
+                    self.board.dropped("budget", rows);
+                    dropped += rows;
                 }
             }
             match sink {
@@ -52,7 +61,6 @@ impl Lane {
             }
         }
         if dropped > 0 {
-            self.board.dropped("budget", dropped);
             let text =
                 format!("{dropped} of the oldest rows are dropped: the pump fails and holds more than max_unacked");
             self.shared.log.error(&text, Context::pump(&self.settings.name));
@@ -83,11 +91,12 @@ impl Lane {
                 .for_each(|row| finished.insert(row..row + 1));
         }
         let Some(spool) = &self.spool else { return Ok(()) };
-        let file = spool.store(&batch, &finished)?;
+        // Noted first: a file that could not be noted would lie there, unknown to the lane, until the next start.
         self.shared
             .source
             .note_spooled(&held.reference, &self.settings.name, true)
             .await?;
+        let file = spool.store(&batch, &finished)?;
         self.adopt_spooled(file, &batch, finished);
         if let Some(work) = self.work.get_mut(&id) {
             work.progress.finish(batch.first_row..batch.end_row());

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use analytics::{Batch, Decoded, Key, RecordKind, RowId, Selection, Span, Wire};
 use serde::{Deserialize, Serialize};
-use sinks::{Sink, WriteError};
+use sinks::{Sink, WriteError, Written};
 use tokio::sync::oneshot;
 
 use super::{Engine, lane::Lane, undecodable};
@@ -34,7 +34,16 @@ impl Replayed {
 /// Letters for one lane, and where to say which of them it has accepted.
 pub(super) struct ReplayRequest {
     pub(super) letters: Vec<(Arc<Key>, DeadLetter)>,
-    pub(super) answer: oneshot::Sender<Result<Vec<RowId>, (Vec<RowId>, String)>>,
+    pub(super) answer: oneshot::Sender<ReplayAnswer>,
+}
+
+/// What a lane says of letters that were offered to it.
+#[derive(Debug, Default)]
+pub(super) struct ReplayAnswer {
+    /// Rows that its back-end has accepted, or that it does not want.
+    accepted: Vec<RowId>,
+    /// Why others stay.
+    cause: Option<String>,
 }
 
 impl Engine {
@@ -99,10 +108,12 @@ impl Engine {
             offered = true;
             let (answer, answered) = oneshot::channel();
             let sent = handle.replay(ReplayRequest { letters, answer });
-            let (rows, cause) = match (sent, answered.await) {
-                (true, Ok(Ok(rows))) => (rows, None),
-                (true, Ok(Err((rows, cause)))) => (rows, Some(cause)),
-                _ => (Vec::new(), Some(format!("pump {} does not run", handle.name))),
+            let ReplayAnswer { accepted: rows, cause } = match (sent, answered.await) {
+                (true, Ok(answer)) => answer,
+                _ => ReplayAnswer {
+                    cause: Some(format!("pump {} does not run", handle.name)),
+                    ..ReplayAnswer::default()
+                },
             };
             let before = accepted.len();
             accepted.retain(|row| rows.contains(row));
@@ -163,7 +174,7 @@ impl Lane {
                 accepted = request.letters.iter().map(|(_, letter)| letter.row).collect();
             } else {
                 for (selection, (_, letter)) in selections.iter().zip(&request.letters) {
-                    match sink.write(std::slice::from_ref(selection)).await {
+                    match self.offer(sink, std::slice::from_ref(selection)).await {
                         Ok(written) if written.rejected.is_empty() => accepted.push(letter.row),
                         Ok(written) => cause = written.rejected.into_iter().next().map(|row| row.reason),
                         Err(error @ WriteError::Reject { .. }) => cause = Some(error.to_string()),
@@ -175,10 +186,19 @@ impl Lane {
                 }
             }
             // Whoever asked may have gone away; the letters stay then, and a ledger knows them.
-            let _ = request.answer.send(match cause {
-                None => Ok(accepted),
-                Some(cause) => Err((accepted, cause)),
-            });
+            let _ = request.answer.send(ReplayAnswer { accepted, cause });
+        }
+    }
+}
+
+impl Lane {
+    /// One write within the pump's timeout.
+    async fn offer(&self, sink: &dyn Sink, group: &[Selection]) -> Result<Written, WriteError> {
+        match self.settings.timeout {
+            Some(timeout) => tokio::time::timeout(timeout, sink.write(group))
+                .await
+                .map_err(WriteError::retry)?,
+            None => sink.write(group).await,
         }
     }
 }

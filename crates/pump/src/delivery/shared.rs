@@ -42,6 +42,8 @@ pub(super) struct LaneControl {
     pub(super) relief: Notify,
     pub(super) woken: Notify,
     pub(super) accepts_refusals: AtomicBool,
+    /// Another process uses what the pump needs, and delivers.
+    pub(super) stands_by: AtomicBool,
 }
 
 impl LaneControl {
@@ -52,6 +54,7 @@ impl LaneControl {
             relief: Notify::new(),
             woken: Notify::new(),
             accepts_refusals: AtomicBool::new(false),
+            stands_by: AtomicBool::new(false),
         }
     }
 }
@@ -66,6 +69,20 @@ impl Shared {
             .get(lane)
             .map(|control| control.transform.clone())
             .unwrap_or_default()
+    }
+
+    /// Says whether another process delivers in the place of a lane.
+    pub(super) fn stand_by(&self, lane: usize, stands_by: bool) {
+        if let Some(control) = self.controls.get(lane) {
+            control.stands_by.store(stands_by, Ordering::Release);
+        }
+    }
+
+    /// Whether this instance only waits to take another's place: it must claim nothing then.
+    pub(super) fn stands_by(&self) -> bool {
+        self.controls
+            .iter()
+            .any(|control| control.stands_by.load(Ordering::Acquire))
     }
 
     /// Resolves when the lane should shed rows.
@@ -121,8 +138,12 @@ impl Holdings {
         self.claims().insert(held.id(), held);
     }
 
-    pub(super) fn remove(&self, claim: ClaimId) {
-        self.claims().remove(&claim);
+    /// Lets go of a claim, unless it was taken up again in the meantime.
+    pub(super) fn remove(&self, held: &Arc<Held>) {
+        let mut claims = self.claims();
+        if claims.get(&held.id()).is_some_and(|known| Arc::ptr_eq(known, held)) {
+            claims.remove(&held.id());
+        }
     }
 
     /// Lets go of claims that are finished, lost, or of which only rows of pumps are left that we do not have. The

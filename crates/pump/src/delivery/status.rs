@@ -10,6 +10,7 @@ use std::{
 };
 
 use serde::Serialize;
+use sinks::Guarantee;
 
 use crate::source::Mode;
 
@@ -212,7 +213,7 @@ pub struct Status {
 struct LaneEntry {
     pump: Arc<str>,
     kind: String,
-    guarantee: String,
+    guarantee: Option<Guarantee>,
     board: Arc<LaneBoard>,
 }
 
@@ -246,12 +247,12 @@ impl StatusBoard {
     }
 
     /// Adds a pump.
-    pub fn add_lane(&self, pump: Arc<str>, kind: &str, guarantee: &str) -> Arc<LaneBoard> {
+    pub fn add_lane(&self, pump: Arc<str>, kind: &str, guarantee: Option<Guarantee>) -> Arc<LaneBoard> {
         let board = Arc::new(LaneBoard::default());
         let entry = LaneEntry {
             pump,
             kind: kind.to_owned(),
-            guarantee: guarantee.to_owned(),
+            guarantee,
             board: board.clone(),
         };
         self.lanes
@@ -276,7 +277,7 @@ impl StatusBoard {
         source.decoded = self.decoded.load(Ordering::Relaxed);
         source.undecodable = self.undecodable.load(Ordering::Relaxed);
         let lanes = self.lanes.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        let pumps: Vec<LaneStatus> = lanes.iter().map(lane_status).collect();
+        let pumps: Vec<LaneStatus> = lanes.iter().map(|entry| lane_status(entry, source.mode)).collect();
         let mut not_ready = Vec::new();
         if source.state != "up" {
             let why = source.last_error.as_deref().unwrap_or("not connected yet");
@@ -309,7 +310,17 @@ fn epoch_seconds(at: SystemTime) -> u64 {
     at.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs()
 }
 
-fn lane_status(entry: &LaneEntry) -> LaneStatus {
+/// What a pump promises, as far as the way in which records are taken allows.
+fn promise(guarantee: Option<Guarantee>, mode: Option<Mode>) -> String {
+    let most = match mode {
+        Some(Mode::Peek) => Guarantee::AtLeastOnce,
+        Some(Mode::Legacy) => Guarantee::BestEffort,
+        None | Some(Mode::ClaimsScript | Mode::ClaimsWatch | Mode::Memory) => Guarantee::ExactlyOnce,
+    };
+    guarantee.map_or_else(|| "none".to_owned(), |guarantee| guarantee.min(most).to_string())
+}
+
+fn lane_status(entry: &LaneEntry, mode: Option<Mode>) -> LaneStatus {
     let board = &entry.board;
     let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
     let text = board.text();
@@ -320,7 +331,7 @@ fn lane_status(entry: &LaneEntry) -> LaneStatus {
     LaneStatus {
         pump: entry.pump.clone(),
         kind: entry.kind.clone(),
-        guarantee: entry.guarantee.clone(),
+        guarantee: promise(entry.guarantee, mode),
         state: text.state,
         since: text.since.map(epoch_seconds).unwrap_or_default(),
         cause: text.cause.clone(),

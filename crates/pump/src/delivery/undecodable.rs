@@ -82,6 +82,9 @@ impl Undecodable {
             ));
         }
         refusals.accept(batch.len() - bad);
+        if bad == 0 {
+            refusals.settle();
+        }
         Ok(())
     }
 

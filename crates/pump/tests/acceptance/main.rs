@@ -1,2 +1,21 @@
+//! What operators meet: damaged records, gateways of two generations, directories that fail, a way back.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod outages;
+mod records;
 #[path = "../support/mod.rs"]
 mod support;
+
+use support::Server;
+
+/// Pushes elements to a list, in order.
+fn push(redis: &Server, key: &str, elements: &[Vec<u8>]) {
+    let mut client = redis.client(0, "");
+    for part in elements.chunks(500) {
+        let mut pipe = redis::pipe();
+        for element in part {
+            pipe.cmd("RPUSH").arg(key).arg(element).ignore();
+        }
+        let () = pipe.query(&mut client).unwrap();
+    }
+}

@@ -90,7 +90,10 @@ impl Csv {
         let opened = tokio::task::spawn_blocking(move || share(PathBuf::from(options.csv_dir), &pump)).await;
         let directory = opened
             .map_err(|error| BuildError::Unavailable(error.into()))?
-            .map_err(|error| BuildError::Unavailable(error.into()))?;
+            .map_err(|error| match error {
+                OpenError::Held { .. } => BuildError::Occupied(error.into()),
+                OpenError::Failed(_) => BuildError::Unavailable(error.into()),
+            })?;
         tracing::info!(prefix = SPEC.log_prefix, "CSV Pump Initialized");
         Ok(Csv {
             pump: context.pump.clone(),

@@ -203,12 +203,18 @@ impl Connection {
         let mut spans = Vec::with_capacity(count.min(1 << 16));
         let (mut end, mut bytes) = (0, 0usize);
         while spans.len() < count {
-            let head = self.head(end).await?;
+            // Mostly the element is there already; awaiting for each of them would cost more than reading it.
+            let head = match self.head_at_hand(end, end) {
+                Some(head) => head,
+                None => self.head(end).await?,
+            };
             let len = bulk_length(&self.buffer, &head)?;
             if !spans.is_empty() && (bytes + len > max_bytes || head.end + len > u32::MAX as usize) {
                 break;
             }
-            self.fill(head.end + len + 2).await?;
+            if self.buffer.len() < head.end + len + 2 {
+                self.fill(head.end + len + 2).await?;
+            }
             bytes += len;
             spans.push(Span {
                 start: head.end as u32,
@@ -234,16 +240,21 @@ impl Connection {
     async fn head(&mut self, from: usize) -> Result<Head, WireError> {
         let mut searched = from;
         loop {
-            let rest = self.buffer.get(searched..).unwrap_or_default();
-            if let Some(at) = rest.iter().position(|&byte| byte == b'\n') {
-                let end = searched + at + 1;
-                let kind = self.buffer.get(from).copied().unwrap_or_default();
-                let line = from + 1..end.saturating_sub(2).max(from + 1);
-                return Ok(Head { kind, line, end });
+            if let Some(head) = self.head_at_hand(from, searched) {
+                return Ok(head);
             }
             searched = self.buffer.len().max(from);
             self.more().await?;
         }
+    }
+
+    /// The line that begins at `from`, if its end, which is not before `searched`, has been read.
+    fn head_at_hand(&self, from: usize, searched: usize) -> Option<Head> {
+        let rest = self.buffer.get(searched..)?;
+        let end = searched + rest.iter().position(|&byte| byte == b'\n')? + 1;
+        let kind = self.buffer.get(from).copied().unwrap_or_default();
+        let line = from + 1..end.saturating_sub(2).max(from + 1);
+        Some(Head { kind, line, end })
     }
 
     /// Reads until `len` bytes are there.

@@ -1,0 +1,152 @@
+//! Back-ends that fail, and what the daemon says of them.
+
+use std::{fs, process::Command};
+
+use serde_json::json;
+use tyk_pump::load::LoadOptions;
+
+use crate::support::{
+    self,
+    daemon::{Site, left},
+    oracle::{Tally, csv_serials, json_serials, push_serials},
+};
+
+fn records(records: u64) -> LoadOptions {
+    LoadOptions {
+        records,
+        ..LoadOptions::default()
+    }
+}
+
+fn run(program: &str, words: &[&str]) -> bool {
+    Command::new(program)
+        .args(words)
+        .output()
+        .is_ok_and(|output| output.status.success())
+}
+
+#[test]
+fn a_directory_that_turns_read_only_delays_nobody_else_and_recovers_by_itself() {
+    let Some(redis) = support::redis("plain", &[]) else {
+        return;
+    };
+    let pumps = json!({
+        "csv": {"type": "csv", "meta": {"csv_dir": "@/csv"}},
+        "stdout": {"type": "stdout", "meta": {"format": "json"}},
+    });
+    let site = Site::new(&redis, pumps);
+    let folder = site.path("csv");
+    fs::create_dir(&folder).unwrap();
+    let shown = folder.to_str().unwrap();
+    let daemon = site.start_ready();
+    push_serials(&redis, records(1_000));
+    site.wait_until_drained(&redis, 20);
+    // A file system with open files cannot be made read-only in the ordinary way: another one is put over it.
+    if !run("mount", &["-t", "tmpfs", "-o", "ro", "tmpfs", shown]) {
+        println!("SKIPPED a_directory_that_turns_read_only…: this user may not mount file systems");
+        return;
+    }
+    push_serials(&redis, records(2_000));
+    site.wait("the other pump to go on", 10, || {
+        let (_, stdout) = site.status("STDOUT")?;
+        (stdout["delivered"] == 3_000).then_some(())
+    });
+    let status = site.wait("the pump and the cause to be shown", 10, || {
+        let (status, csv) = site.status("CSV")?;
+        let cause = csv["cause"].as_str().unwrap_or_default();
+        (csv["state"] == "retrying" && cause.contains("Read-only file system")).then_some(status)
+    });
+    assert!(status["not_ready"].to_string().contains("csv"), "{status}");
+    assert_eq!(site.get("/readyz").unwrap().0, 503);
+    assert!(run("umount", &[shown]));
+    site.wait_until_drained(&redis, 20);
+    site.wait_until_ready();
+    assert!(daemon.stop().success());
+    let mut pushed: Vec<u64> = (0..1_000).chain(0..2_000).collect();
+    pushed.sort_unstable();
+    let (mut rows, mut lines) = (csv_serials(&folder), json_serials(&site.path("stdout")));
+    rows.sort_unstable();
+    lines.sort_unstable();
+    assert_eq!(rows, pushed);
+    assert_eq!(lines, pushed);
+}
+
+#[test]
+fn a_pump_that_cannot_start_yet_gets_its_records_later() {
+    let Some(redis) = support::redis("plain", &[]) else {
+        return;
+    };
+    let pumps = json!({
+        "good": {"type": "csv", "meta": {"csv_dir": "@/good"}},
+        "late": {"type": "csv", "meta": {"csv_dir": "@/file/late"}},
+    });
+    let site = Site::new(&redis, pumps);
+    fs::write(site.path("file"), "in the way").unwrap();
+    push_serials(&redis, records(3_000));
+    let daemon = site.start();
+    site.wait("the good pump", 20, || {
+        let (_, good) = site.status("GOOD")?;
+        (good["delivered"] == 3_000).then_some(())
+    });
+    let claims = site.operate_json("claims list --json");
+    assert_eq!(
+        (&claims[0]["cursors"]["LATE"], &claims[0]["cursors"]["GOOD"]),
+        (&json!(0), &json!(3_000)),
+        "{claims:?}"
+    );
+    fs::remove_file(site.path("file")).unwrap();
+    site.wait_until_drained(&redis, 30);
+    assert!(daemon.stop().success());
+    Tally::of(3_000, csv_serials(&site.path("good"))).assert_exactly_once();
+    Tally::of(3_000, csv_serials(&site.path("file/late"))).assert_exactly_once();
+}
+
+#[test]
+fn what_is_claimed_goes_back_to_its_list_for_an_old_pump() {
+    let Some(redis) = support::redis("plain", &[]) else {
+        return;
+    };
+    let site = Site::new(
+        &redis,
+        json!({"csv": {"type": "csv", "meta": {"csv_dir": "@/file/csv"}}}),
+    );
+    fs::write(site.path("file"), "in the way").unwrap();
+    push_serials(&redis, records(2_500));
+    let daemon = site.start();
+    let mut client = redis.client(0, "");
+    site.wait("a claim", 10, || {
+        left(&mut client).iter().any(|key| key.contains("claim:")).then_some(())
+    });
+    assert!(daemon.stop().success());
+    fs::remove_file(site.path("file")).unwrap();
+    let restored = site.operate("claims restore");
+    assert!(restored.status.success(), "{restored:?}");
+    assert_eq!(left(&mut client), ["analytics-tyk-system-analytics"]);
+    let length: u64 = redis::cmd("LLEN")
+        .arg("analytics-tyk-system-analytics")
+        .query(&mut client)
+        .unwrap();
+    assert_eq!(length, 2_500);
+}
+
+#[test]
+fn a_second_instance_on_the_same_directory_claims_nothing_and_takes_the_place_of_the_first() {
+    let Some(redis) = support::redis("plain", &[]) else {
+        return;
+    };
+    let first = Site::new(&redis, json!({"csv": {"type": "csv", "meta": {"csv_dir": "@/csv"}}}));
+    let directory = first.path("csv");
+    let second = Site::new(&redis, json!({"csv": {"type": "csv", "meta": {"csv_dir": directory}}}));
+    let running = first.start_ready();
+    let waiting = second.start();
+    second.wait("the lock to be named", 10, || {
+        second.log().contains("is in use").then_some(())
+    });
+    push_serials(&redis, records(2_000));
+    first.wait_until_drained(&redis, 20);
+    running.kill();
+    push_serials(&redis, records(1_000));
+    second.wait_until_drained(&redis, 20);
+    assert!(waiting.stop().success());
+    assert_eq!(csv_serials(&directory).len(), 3_000);
+}
