@@ -1,6 +1,8 @@
 //! What operators meet: damaged records, gateways of two generations, directories that fail, a way back.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod log;
+mod operations;
 mod outages;
 mod records;
 #[path = "../support/mod.rs"]

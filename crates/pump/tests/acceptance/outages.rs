@@ -150,3 +150,30 @@ fn a_second_instance_on_the_same_directory_claims_nothing_and_takes_the_place_of
     assert!(waiting.stop().success());
     assert_eq!(csv_serials(&directory).len(), 3_000);
 }
+
+#[test]
+fn a_redis_that_restarts_in_the_middle_costs_nothing() {
+    let Some(redis) = support::redis("plain", &["--appendonly", "yes", "--appendfsync", "always"]) else {
+        return;
+    };
+    let pumps = json!({"csv": {"type": "csv", "meta": {"csv_dir": "@/csv"}}});
+    let site = Site::new(&redis, pumps).configure("/purge_chunk", json!(500));
+    push_serials(&redis, records(40_000));
+    let mut daemon = site.start();
+    let folder = site.path("csv");
+    site.wait("first rows", 20, || (!csv_serials(&folder).is_empty()).then_some(()));
+    redis.act("stop");
+    let before = csv_serials(&folder).len();
+    assert!(before < 40_000, "the stop came too late");
+    site.wait("the source to be down", 10, || {
+        let (status, _) = site.status("CSV")?;
+        (status["source"]["state"] == "down").then_some(())
+    });
+    assert_eq!(site.get("/readyz").unwrap().0, 503);
+    redis.start_again();
+    site.wait_until_drained(&redis, 30);
+    site.wait_until_ready();
+    assert!(daemon.ended().is_none());
+    assert!(daemon.stop().success());
+    Tally::of(40_000, csv_serials(&folder)).assert_exactly_once();
+}

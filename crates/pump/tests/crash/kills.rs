@@ -82,7 +82,7 @@ fn pop(redis: &Server, done: &AtomicBool) -> Vec<u64> {
         if last_round {
             return serials;
         }
-        thread::sleep(Duration::from_millis(150));
+        thread::sleep(Duration::from_millis(400));
     }
 }
 

@@ -1,0 +1,162 @@
+//! What operators configure and do by hand.
+
+use std::fs;
+
+use serde_json::{Value, json};
+use tyk_pump::load::LoadOptions;
+
+use crate::{
+    push,
+    support::{
+        self,
+        daemon::Site,
+        oracle::{Tally, csv_serials, push_serials},
+    },
+};
+
+fn records(records: u64) -> LoadOptions {
+    LoadOptions {
+        records,
+        errors: 0.3,
+        ..LoadOptions::default()
+    }
+}
+
+#[test]
+fn every_pump_gets_its_own_selection_of_the_same_records() {
+    let Some(redis) = support::redis("plain", &[]) else {
+        return;
+    };
+    let pumps = json!({
+        "failures": {
+            "type": "stdout",
+            "filters": {"skip_response_codes": [200]},
+            "meta": {"format": "json", "log_field_name": "failure"},
+        },
+        "anonymous": {
+            "type": "stdout",
+            "ignore_fields": ["api_key"],
+            "meta": {"format": "json", "log_field_name": "anonymous"},
+        },
+    });
+    let site = Site::new(&redis, pumps);
+    push_serials(&redis, records(2_000));
+    let daemon = site.start_ready();
+    site.wait_until_drained(&redis, 20);
+    let (_, status) = site.status("FAILURES").unwrap();
+    assert!(daemon.stop().success());
+
+    let text = fs::read_to_string(site.path("stdout")).unwrap();
+    let lines: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let of = |field: &str| -> Vec<&Value> { lines.iter().filter_map(|line| line.get(field)).collect() };
+    let (failures, anonymous) = (of("failure"), of("anonymous"));
+    assert_eq!(anonymous.len(), 2_000);
+    assert!(anonymous.iter().all(|record| record["api_key"] == ""));
+    let failed = anonymous.iter().filter(|record| record["response_code"] != 200).count();
+    assert!(failed > 0 && failures.len() == failed, "{} of {failed}", failures.len());
+    assert!(
+        failures
+            .iter()
+            .all(|record| record["response_code"] != 200 && record["api_key"] != "")
+    );
+    assert_eq!(
+        (&status["delivered"], &status["filtered"]),
+        (&json!(failed), &json!(2_000 - failed))
+    );
+}
+
+#[test]
+fn elements_of_an_unknown_encoding_stay_until_an_operator_lets_them_go() {
+    let Some(redis) = support::redis("plain", &[]) else {
+        return;
+    };
+    let site = Site::new(&redis, json!({"csv": {"type": "csv", "meta": {"csv_dir": "@/csv"}}}));
+    let daemon = site.start_ready();
+    push(
+        &redis,
+        "analytics-tyk-system-analytics_3",
+        &vec![b"no record".to_vec(); 50],
+    );
+    let cause = site.wait("the pump to pause", 20, || {
+        let (_, csv) = site.status("CSV")?;
+        (csv["state"] == "paused").then(|| csv["cause"].to_string())
+    });
+    assert!(cause.contains("50 of 50 elements"), "{cause}");
+    assert_eq!(site.get("/readyz").unwrap().0, 503);
+    let claims = site.operate_json("claims list --json");
+    assert_eq!((claims.len(), &claims[0]["len"]), (1, &json!(50)), "{claims:?}");
+    assert!(site.operate_json("dlq list --json").is_empty());
+
+    assert!(!site.operate("lane accept-refusals NOBODY").status.success());
+    assert!(site.operate("lane accept-refusals !undecodable").status.success());
+    site.wait_until_drained(&redis, 20);
+    assert_eq!(site.operate_json("dlq list --json").len(), 50);
+    push_serials(&redis, records(1_000));
+    site.wait_until_drained(&redis, 20);
+    site.wait_until_ready();
+    assert!(daemon.stop().success());
+    Tally::of(1_000, csv_serials(&site.path("csv"))).assert_exactly_once();
+}
+
+/// A site whose pump cannot start, and may hold next to nothing in Redis.
+fn site_over_its_budget(redis: &support::Server) -> Site {
+    let pumps = json!({
+        "csv": {"type": "csv", "meta": {"csv_dir": "@/file/csv"}},
+        "good": {"type": "csv", "meta": {"csv_dir": "@/good"}},
+    });
+    let site = Site::new(redis, pumps)
+        .configure("/purge_chunk", json!(500))
+        .configure("/delivery/max_unacked", json!(1_000_000))
+        .configure("/delivery/max_backlog", json!("1GiB"));
+    fs::write(site.path("file"), "in the way").unwrap();
+    site
+}
+
+#[test]
+fn what_redis_may_not_hold_for_a_failing_pump_waits_on_disk() {
+    let Some(redis) = support::redis("plain", &[]) else {
+        return;
+    };
+    let site = site_over_its_budget(&redis).configure("/delivery/spool_dir", json!("@/spool"));
+    push_serials(&redis, records(10_000));
+    let daemon = site.start();
+    site.wait("rows in the spool", 20, || {
+        let (_, csv) = site.status("CSV")?;
+        (csv["spooled_rows"].as_u64()? > 0 && csv["backlog_bytes"].as_u64()? <= 1_000_000).then_some(())
+    });
+    assert!(fs::read_dir(site.path("spool/CSV")).unwrap().count() > 1);
+    fs::remove_file(site.path("file")).unwrap();
+    site.wait_until_drained(&redis, 60);
+    site.wait("an empty spool", 60, || {
+        let (_, csv) = site.status("CSV")?;
+        (csv["spooled_rows"] == 0 && csv["backlog_rows"] == 0).then_some(())
+    });
+    assert!(daemon.stop().success());
+    Tally::of(10_000, csv_serials(&site.path("file/csv"))).assert_exactly_once();
+    Tally::of(10_000, csv_serials(&site.path("good"))).assert_exactly_once();
+}
+
+#[test]
+fn without_a_spool_the_oldest_go_and_are_counted() {
+    let Some(redis) = support::redis("plain", &[]) else {
+        return;
+    };
+    let site = site_over_its_budget(&redis);
+    push_serials(&redis, records(10_000));
+    let daemon = site.start();
+    let dropped = site.wait("dropped rows", 20, || {
+        let (_, csv) = site.status("CSV")?;
+        let dropped = csv["dropped"]["budget"].as_u64()?;
+        (csv["backlog_bytes"].as_u64()? <= 1_000_000).then_some(dropped as usize)
+    });
+    assert!(dropped > 0 && dropped < 10_000, "{dropped}");
+    fs::remove_file(site.path("file")).unwrap();
+    site.wait_until_drained(&redis, 60);
+    assert!(daemon.stop().success());
+    let rest = Tally::of(10_000, csv_serials(&site.path("file/csv")));
+    assert!(
+        rest.lost.len() == dropped && rest.doubled.is_empty(),
+        "dropped {dropped}: {rest}"
+    );
+    Tally::of(10_000, csv_serials(&site.path("good"))).assert_exactly_once();
+}
