@@ -13,6 +13,10 @@ use super::{
 };
 use crate::source::SourceError;
 
+/// Windows with fewer rows and bytes than these do not count for the average size of a row.
+const TELLING_ROWS: usize = 20;
+const TELLING_BYTES: usize = 64 << 10;
+
 /// Part of a group: rows of one window.
 #[derive(Clone)]
 pub(super) struct Piece {
@@ -177,16 +181,16 @@ impl Lane {
         }
     }
 
-    /// Average size of a row, for the budgets.
+    /// Average size of a row, for the budgets. A few rows say little about those behind them.
     fn learn_row_size(&mut self, bytes: usize, rows: usize) {
-        if let Some(seen) = bytes.checked_div(rows) {
-            let seen = seen as u64;
-            self.row_bytes = if self.row_bytes == 0 {
-                seen
-            } else {
-                (self.row_bytes * 7 + seen) / 8
-            };
+        if rows < TELLING_ROWS && bytes < TELLING_BYTES {
+            return;
         }
+        let seen = bytes.checked_div(rows).unwrap_or_default() as u64;
+        self.row_bytes = match self.row_bytes {
+            0 => seen,
+            known => (known * 7 + seen) / 8,
+        };
     }
 
     /// What of a piece is still to be written: finished rows are left out and stay out of the ledger, rows that the
