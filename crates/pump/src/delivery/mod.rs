@@ -3,6 +3,7 @@
 //! [`engine`] takes claims and keeps them; `lane` is one pump's way through them; [`status`] is what the daemon
 //! knows about itself.
 
+mod custody;
 pub mod dead_letter;
 mod deliver;
 pub mod durable;
