@@ -88,12 +88,13 @@ impl Csv {
         let options: Options = decode(&context.meta).map_err(|error| BuildError::Options(error.to_string()))?;
         let pump = context.pump.clone();
         let opened = tokio::task::spawn_blocking(move || share(PathBuf::from(options.csv_dir), &pump)).await;
-        let directory = opened
-            .map_err(|error| BuildError::Unavailable(error.into()))?
-            .map_err(|error| match error {
-                OpenError::Held { .. } => BuildError::Occupied(error.into()),
-                OpenError::Failed(_) => BuildError::Unavailable(error.into()),
-            })?;
+        let directory =
+            opened
+                .map_err(|error| BuildError::Unavailable(error.into()))?
+                .map_err(|error| match error {
+                    OpenError::Held { .. } => BuildError::Occupied(error.into()),
+                    OpenError::Failed(_) => BuildError::Unavailable(error.into()),
+                })?;
         tracing::info!(prefix = SPEC.log_prefix, "CSV Pump Initialized");
         Ok(Csv {
             pump: context.pump.clone(),
