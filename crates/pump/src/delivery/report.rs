@@ -48,20 +48,15 @@ impl Report {
 
     /// Something failed.
     pub fn error(&self, text: &str, context: Context<'_>) {
-        let Some(repeated) = self.due(text, context) else {
-            return;
-        };
-        let Context {
-            pump,
-            analytic_key,
-            rows,
-            remedy,
-        } = context;
-        tracing::error!(prefix = "main", pump, analytic_key, rows, remedy, repeated, "{text}");
+        self.write(text, context, true);
     }
 
     /// Something failed that is tried again.
     pub fn warning(&self, text: &str, context: Context<'_>) {
+        self.write(text, context, false);
+    }
+
+    fn write(&self, text: &str, context: Context<'_>, is_error: bool) {
         let Some(repeated) = self.due(text, context) else {
             return;
         };
@@ -71,7 +66,11 @@ impl Report {
             rows,
             remedy,
         } = context;
-        tracing::warn!(prefix = "main", pump, analytic_key, rows, remedy, repeated, "{text}");
+        // The level of an event is fixed where it is written.
+        match is_error {
+            true => tracing::error!(prefix = "main", pump, analytic_key, rows, remedy, repeated, "{text}"),
+            false => tracing::warn!(prefix = "main", pump, analytic_key, rows, remedy, repeated, "{text}"),
+        }
     }
 
     /// `None`: not now. Else how often the line was left out since the last time, if it was.
