@@ -82,7 +82,15 @@ pub struct Spooled {
 #[derive(Debug)]
 pub struct Spool {
     folder: PathBuf,
-    _lock: File,
+    lock: File,
+}
+
+impl Drop for Spool {
+    /// Unlocks for every copy of the file: a child process that is being started just now holds one until its `exec`.
+    fn drop(&mut self) {
+        // Without an unlock the lock ends with the last copy.
+        let _ = self.lock.unlock();
+    }
 }
 
 impl Spool {
@@ -99,7 +107,7 @@ impl Spool {
                 source: io::Error::new(io::ErrorKind::WouldBlock, text),
             }
         })?;
-        Ok(Self { folder, _lock: lock })
+        Ok(Self { folder, lock })
     }
 
     /// All files, oldest claim first. Remains of an interrupted write are removed.

@@ -61,3 +61,29 @@ impl Lock {
         matches!((ours, there), (Ok(ours), Ok(there)) if ours == there)
     }
 }
+
+impl Drop for Lock {
+    /// Closing the file is not enough: a child process that is being started just now holds a copy of it until its
+    /// `exec`, and an unlock counts for all copies.
+    fn drop(&mut self) {
+        // Without an unlock the lock ends with the last copy.
+        let _ = self.file.unlock();
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::Lock;
+
+    #[test]
+    fn a_copy_in_a_child_process_does_not_keep_the_lock() {
+        let folder = tempfile::tempdir().unwrap();
+        let lock = Lock::take(folder.path(), "A", false).unwrap();
+        let inherited = lock.file.try_clone().unwrap();
+        Lock::take(folder.path(), "B", false).unwrap_err();
+        drop(lock);
+        Lock::take(folder.path(), "B", false).unwrap();
+        drop(inherited);
+    }
+}
