@@ -8,6 +8,7 @@ pub mod dummy;
 mod gate;
 mod log;
 pub mod rows;
+pub mod server;
 pub mod stdout;
 pub mod suite;
 

@@ -1,0 +1,87 @@
+#!/usr/bin/env bash
+# The database and search servers that tests share, below target/services.
+#   eval "$(scripts/services.sh start [SERVER ...])"   starts those that do not run, and exports PUMP_TEST_<SERVER>
+#   scripts/services.sh install [SERVER ...]           only installs what they need
+#   scripts/services.sh stop
+# SERVER: postgres mariadb mysql56 search rsyslog; all of them by default. Their scripts are in tests/services.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+# shellcheck source=scripts/lib.sh
+. scripts/lib.sh
+
+all=(postgres mariadb mysql56 search rsyslog)
+folder=${PUMP_TEST_FOLDER:-$PWD/target/services}
+base=${PUMP_TEST_PORTS:-28100}
+
+install() {
+  local packages=()
+  case " $* " in *" postgres "*) [ -d /usr/lib/postgresql ] || packages+=(postgres-is-missing postgresql) ;; esac
+  case " $* " in *" mariadb "*) packages+=(mariadbd mariadb-server) ;; esac
+  case " $* " in *" mysql56 "*) packages+=(npm npm) ;; esac
+  case " $* " in *" search "*) packages+=(javac openjdk-17-jdk-headless mvn maven curl curl) ;; esac
+  case " $* " in *" rsyslog "*) packages+=(rsyslogd rsyslog) ;; esac
+  [ ${#packages[@]} -eq 0 ] || install_missing "${packages[@]}" >&2
+}
+
+# start_one NAME PORT SCRIPT [ARGUMENT ...]
+start_one() {
+  local name=$1 port=$2 script=tests/services/$3.sh
+  shift 3
+  [ ! -e "$folder/$name/ready" ] || return 0
+  if grep -q '^ *fetch)' "$script"; then "$script" fetch >&2; fi
+  "$script" start "$folder/$name" "$port" "$@" >&2
+  touch "$folder/$name/ready"
+}
+
+announce() { echo "export PUMP_TEST_$1='$2'"; }
+
+start() {
+  mkdir -p "$folder"
+  chmod 755 "$folder"
+  install "$@"
+  local server
+  for server in "$@"; do
+    case $server in
+    postgres)
+      start_one postgres "$base" postgres
+      announce POSTGRES "postgres://postgres:secret@127.0.0.1:$base/postgres"
+      ;;
+    mariadb)
+      start_one mariadb $((base + 10)) mariadb
+      announce MARIADB "mysql://tyk:secret@127.0.0.1:$((base + 10))/"
+      ;;
+    mysql56)
+      start_one mysql56 $((base + 20)) mysql56
+      announce MYSQL56 "mysql://tyk:secret@127.0.0.1:$((base + 20))/"
+      ;;
+    search)
+      start_one es-7.17 $((base + 30)) search es-7.17 action.auto_create_index=true
+      announce ELASTICSEARCH "http://127.0.0.1:$((base + 30))"
+      ;;
+    rsyslog) ;; # its tests start their own
+    *) die "unknown server $server; there are ${all[*]}" ;;
+    esac
+  done
+}
+
+stop() {
+  local name
+  for name in "$folder"/*/; do
+    name=$(basename "$name")
+    case $name in
+    es-* | os-*) tests/services/search.sh stop "$folder/$name" ;;
+    *) tests/services/"$name".sh stop "$folder/$name" ;;
+    esac
+    rm -f "$folder/$name/ready"
+  done
+}
+
+command=${1:-}
+shift || true
+[ $# -gt 0 ] || set -- "${all[@]}"
+case $command in
+install) install "$@" ;;
+start) start "$@" ;;
+stop) stop ;;
+*) die "usage: ${0##*/} install|start [SERVER ...] | stop" ;;
+esac
