@@ -13,6 +13,7 @@ pub mod rows;
 pub mod server;
 pub mod stdout;
 pub mod suite;
+pub mod wire;
 
 use async_trait::async_trait;
 use futures::future::BoxFuture;
