@@ -8,6 +8,7 @@ pub mod sink;
 mod table;
 #[cfg(feature = "testkit")]
 pub mod testkit;
+pub mod tls;
 
 pub use sink::{
     BoxError, Build, BuildContext, BuildError, Fleet, Gather, Guarantee, Rejected, Sink, SinkSpec, WriteError, Written,
