@@ -57,7 +57,7 @@ sinks! {
     planned "prometheus", "Prometheus Pump", "prometheus-pump", "TYK_PMP_PUMPS_PROMETHEUS_META";
     planned "resurfaceio", "Resurface Pump", "resurface-pump", "TYK_PMP_PUMPS_RESURFACEIO_META";
     planned "segment", "Segment Pump", "segment-pump", "TYK_PMP_PUMPS_SEGMENT_META";
-    planned "splunk", "Splunk Pump", "splunk-pump", "TYK_PMP_PUMPS_SPLUNK_META";
+    splunk;
     planned "sql", "SQL Pump", "SQL-pump", "TYK_PMP_PUMPS_SQL_META";
     planned "sql_aggregate", "SQL Aggregate Pump", "SQL-aggregate-pump", "TYK_PMP_PUMPS_SQLAGGREGATE_META";
     planned "sql-graph", "Graph SQL Pump", "GraphSQL-Pump", "TYK_PMP_PUMPS_GRAPH_SQL_META";
