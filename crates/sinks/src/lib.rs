@@ -58,7 +58,7 @@ sinks! {
     planned "prometheus", "Prometheus Pump", "prometheus-pump", "TYK_PMP_PUMPS_PROMETHEUS_META";
     planned "resurfaceio", "Resurface Pump", "resurface-pump", "TYK_PMP_PUMPS_RESURFACEIO_META";
     planned "segment", "Segment Pump", "segment-pump", "TYK_PMP_PUMPS_SEGMENT_META";
-    planned "splunk", "Splunk Pump", "splunk-pump", "TYK_PMP_PUMPS_SPLUNK_META";
+    splunk;
     sql;
     planned "sql_aggregate", "SQL Aggregate Pump", "SQL-aggregate-pump", "TYK_PMP_PUMPS_SQLAGGREGATE_META";
     sql_graph;

@@ -11,6 +11,7 @@ pub mod http;
 mod log;
 pub mod rows;
 pub mod server;
+pub mod splunk;
 pub mod stdout;
 pub mod suite;
 pub mod wire;
