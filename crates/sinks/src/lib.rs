@@ -2,6 +2,7 @@
 
 mod clock;
 pub mod failpoints;
+pub mod http;
 mod ledger;
 pub mod options;
 pub mod sink;

@@ -7,6 +7,7 @@ pub mod certificates;
 pub mod csv;
 pub mod dummy;
 mod gate;
+pub mod http;
 mod log;
 pub mod rows;
 pub mod server;
