@@ -1,4 +1,4 @@
-//! JSON values as Go writes them again after reading them into maps.
+//! Texts and JSON values as Go writes them again after reading them.
 
 use analytics::json;
 use serde_json::{Map, Value};
@@ -55,11 +55,7 @@ pub(crate) fn read(json: &[u8]) -> Option<Value> {
 }
 
 fn mended(json: &[u8]) -> String {
-    let mut text = String::with_capacity(json.len());
-    for chunk in json.utf8_chunks() {
-        text.push_str(chunk.valid());
-        text.extend(chunk.invalid().iter().map(|_| char::REPLACEMENT_CHARACTER));
-    }
+    let text = lossy(json);
     let mut out = String::with_capacity(text.len());
     let mut rest = text.as_str();
     while let Some(at) = rest.find('\\') {
@@ -84,6 +80,16 @@ fn mended(json: &[u8]) -> String {
         rest = escape.get(taken..).unwrap_or_default();
     }
     out + rest
+}
+
+/// Bytes as text; each one that is not UTF-8 becomes a replacement character.
+pub(crate) fn lossy(bytes: &[u8]) -> String {
+    let mut text = String::with_capacity(bytes.len());
+    for chunk in bytes.utf8_chunks() {
+        text.push_str(chunk.valid());
+        text.extend(chunk.invalid().iter().map(|_| char::REPLACEMENT_CHARACTER));
+    }
+    text
 }
 
 #[cfg(test)]

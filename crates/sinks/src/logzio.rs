@@ -1,7 +1,5 @@
 //! Type `logzio`: records to the bulk listener of Logz.io.
 
-use std::sync::Arc;
-
 use analytics::{Int, RecordKind, RecordView, RowId, Selection, Text, When, gotime, json};
 use async_trait::async_trait;
 use futures::{FutureExt, future::BoxFuture};
@@ -12,7 +10,7 @@ use crate::{
     BuildContext, BuildError, Gather, Guarantee, Sink, SinkSpec, WriteError, Written,
     http::{Endpoint, HttpClient, HttpSettings, Request, Url, header::HeaderValue},
     options,
-    outbox::{Outbox, Packing, Parcels},
+    outbox::{Outbox, Packing, Parcel, Parcels},
 };
 
 /// A line feed ends each record; a request has 3 MiB at most.
@@ -82,7 +80,7 @@ struct Logzio {
     client: HttpClient,
     url: Url,
     authorization: Option<HeaderValue>,
-    outbox: Arc<Outbox>,
+    outbox: Outbox,
 }
 
 impl Logzio {
@@ -125,8 +123,19 @@ impl Logzio {
             client,
             url,
             authorization: endpoint.authorization,
-            outbox: Arc::default(),
+            outbox: Outbox::default(),
         })
+    }
+}
+
+impl Logzio {
+    async fn send(&self, parcel: Parcel) -> Result<(), WriteError> {
+        let request = Request::post(self.url.clone())
+            .header("content-type", "text/plain")
+            .authorization(self.authorization.as_ref())
+            .body(parcel.body);
+        self.client.send(request).await?.accepted()?;
+        Ok(())
     }
 }
 
@@ -207,16 +216,7 @@ fn pack(group: &[Selection], wanted: &dyn Fn(RowId) -> bool) -> Parcels {
 #[async_trait]
 impl Sink for Logzio {
     async fn write(&self, group: &[Selection]) -> Result<Written, WriteError> {
-        self.outbox
-            .deliver(group, pack, async |parcel| {
-                let request = Request::post(self.url.clone())
-                    .header("content-type", "text/plain")
-                    .authorization(self.authorization.as_ref())
-                    .body(parcel.body);
-                self.client.send(request).await?.accepted()?;
-                Ok(())
-            })
-            .await
+        self.outbox.deliver(group, pack, |parcel| self.send(parcel)).await
     }
 
     async fn forget(&self, claims: &[analytics::ClaimId]) {

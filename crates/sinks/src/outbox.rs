@@ -41,15 +41,16 @@ impl Parcels {
             let bytes = parcel.body.len() + packing.separator.len() + encoding.len();
             parcel.rows.len() < packing.rows && bytes <= packing.bytes
         };
-        let parcel = match self.parcels.last_mut().filter(fits) {
-            Some(parcel) => {
-                parcel.body.extend_from_slice(packing.separator);
-                parcel
-            }
-            None => self.parcels.push_mut(Parcel::default()),
-        };
-        parcel.body.extend_from_slice(encoding);
-        parcel.rows.push(row);
+        if let Some(parcel) = self.parcels.last_mut().filter(fits) {
+            parcel.body.extend_from_slice(packing.separator);
+            parcel.body.extend_from_slice(encoding);
+            parcel.rows.push(row);
+            return;
+        }
+        self.parcels.push(Parcel {
+            body: encoding.to_vec(),
+            rows: vec![row],
+        });
     }
 
     /// Reports a row that cannot be sent.

@@ -5,6 +5,8 @@ use std::io::Read;
 use flate2::read::{MultiGzDecoder, ZlibDecoder};
 use percent_encoding::percent_decode;
 
+use crate::go_json::lossy;
+
 /// What is kept of a body.
 const BODY_LIMIT: u64 = 1 << 20;
 
@@ -111,16 +113,6 @@ fn split_at<'a>(text: &'a [u8], separator: &[u8]) -> (&'a [u8], &'a [u8]) {
         }
         None => (text, &[]),
     }
-}
-
-/// Bytes as text; each one that is not UTF-8 becomes a replacement character, as Go has it.
-pub(super) fn lossy(bytes: &[u8]) -> String {
-    let mut text = String::with_capacity(bytes.len());
-    for chunk in bytes.utf8_chunks() {
-        text.push_str(chunk.valid());
-        text.extend(chunk.invalid().iter().map(|_| char::REPLACEMENT_CHARACTER));
-    }
-    text
 }
 
 /// The parts of a URL, or of a path with a query.

@@ -3,9 +3,10 @@
 use analytics::{Int, RecordView, Text, When, json};
 
 use super::{
-    http_text::{HttpText, lossy, target},
+    http_text::{HttpText, target},
     rules::{Pair, Rules},
 };
+use crate::{go_json::lossy, http_body::http_body};
 
 /// Fields of a record that the rules do not reach.
 const CUSTOM: &[(&str, Text)] = &[
@@ -43,7 +44,10 @@ pub(super) struct Encoder {
 impl Encoder {
     /// Appends the message of a record, without the line feed behind it. `draw` decides about samples.
     pub(super) fn write(&self, out: &mut Vec<u8>, record: &RecordView<'_>, draw: u64) -> Made {
-        let (request, response) = match (body(record, Text::RawRequest), body(record, Text::RawResponse)) {
+        let (request, response) = match (
+            http_body(record, Text::RawRequest),
+            http_body(record, Text::RawResponse),
+        ) {
             (Some(request), Some(response)) => (request, response),
             (None, _) => return Made::Unusable("its raw_request is neither base64 nor an HTTP message"),
             (_, None) => return Made::Unusable("its raw_response is neither base64 nor an HTTP message"),
@@ -143,17 +147,6 @@ impl Encoder {
             .map(|(name, value)| (name.trim().to_lowercase(), value.trim().trim_matches('"').to_owned()))
             .filter(|(name, _)| self.rules.copies(name))
             .collect()
-    }
-}
-
-/// The raw request or response as it went over the wire; `None`: it is something else.
-fn body<'a>(record: &RecordView<'a>, field: Text) -> Option<std::borrow::Cow<'a, [u8]>> {
-    match record.plain_body(field) {
-        Ok(body) => Some(body),
-        Err(text) => {
-            let line = text.split(|&byte| byte == b'\n').next().unwrap_or_default();
-            line.windows(5).any(|window| window == b"HTTP/").then_some(text)
-        }
     }
 }
 
