@@ -2,9 +2,13 @@
 
 mod clock;
 pub mod failpoints;
+mod go_json;
 pub mod http;
+mod http_body;
 mod ledger;
 pub mod options;
+mod outbox;
+mod row_uuid;
 pub mod sink;
 mod table;
 #[cfg(feature = "testkit")]
@@ -47,8 +51,8 @@ sinks! {
     planned "influx2", "InfluxDB2 Pump", "influx2-pump", "TYK_PMP_PUMPS_INFLUX2_META";
     planned "kafka", "Kafka Pump", "kafka-pump", "TYK_PMP_PUMPS_KAFKA_META";
     planned "kinesis", "Kinesis Pump", "kinesis-pump", "TYK_PMP_PUMPS_KINESIS_META";
-    planned "logzio", "Logzio Pump", "logzio-pump", "TYK_PMP_PUMPS_LOGZIO_META";
-    planned "moesif", "Moesif Pump", "moesif-pump", "TYK_PMP_PUMPS_MOESIF_META";
+    logzio;
+    moesif;
     planned "mongo", "MongoDB Pump", "mongo-pump", "TYK_PMP_PUMPS_MONGO_META";
     planned "mongo-graph", "MongoDB Graph Pump", "mongo-graph-pump", "TYK_PMP_PUMPS_MONGOGRAPH_META";
     planned "mongo-mcp", "MongoDB MCP Pump", "mongo-mcp-pump", "TYK_PMP_PUMPS_MONGOMCP_META";
@@ -56,8 +60,8 @@ sinks! {
     planned "mongo-pump-aggregate", "MongoDB Aggregate Pump", "mongo-pump-aggregate", "TYK_PMP_PUMPS_MONGOAGGREGATE_META";
     planned "mongo-pump-selective", "MongoDB Selective Pump", "mongo-pump-selective", "TYK_PMP_PUMPS_MONGOSELECTIVE_META";
     planned "prometheus", "Prometheus Pump", "prometheus-pump", "TYK_PMP_PUMPS_PROMETHEUS_META";
-    planned "resurfaceio", "Resurface Pump", "resurface-pump", "TYK_PMP_PUMPS_RESURFACEIO_META";
-    planned "segment", "Segment Pump", "segment-pump", "TYK_PMP_PUMPS_SEGMENT_META";
+    resurfaceio;
+    segment;
     splunk;
     sql;
     planned "sql_aggregate", "SQL Aggregate Pump", "SQL-aggregate-pump", "TYK_PMP_PUMPS_SQLAGGREGATE_META";

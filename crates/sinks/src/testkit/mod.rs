@@ -10,6 +10,7 @@ mod gate;
 pub mod http;
 mod log;
 pub mod rows;
+pub mod saas;
 pub mod server;
 pub mod splunk;
 pub mod stdout;
