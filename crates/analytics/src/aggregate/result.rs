@@ -151,7 +151,11 @@ impl Aggregate {
 pub(super) fn sorted(entries: Vec<Entry>) -> Vec<Entry> {
     let mut order: Vec<(Dimension, u128, usize)> = Vec::with_capacity(entries.len());
     for (at, entry) in entries.iter().enumerate() {
-        let first = if entry.outer.is_empty() { &entry.key } else { &entry.outer };
+        let first = if entry.outer.is_empty() {
+            &entry.key
+        } else {
+            &entry.outer
+        };
         order.push((entry.dimension, beginning(first), at));
     }
     let place = |at: usize| entries.get(at).map(Entry::place);
