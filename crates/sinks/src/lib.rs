@@ -10,6 +10,7 @@ pub mod options;
 mod outbox;
 mod row_uuid;
 pub mod sink;
+pub mod sql_uptime;
 mod table;
 #[cfg(feature = "testkit")]
 pub mod testkit;
@@ -64,11 +65,11 @@ sinks! {
     segment;
     splunk;
     sql;
-    planned "sql_aggregate", "SQL Aggregate Pump", "SQL-aggregate-pump", "TYK_PMP_PUMPS_SQLAGGREGATE_META";
+    sql_aggregate;
     sql_graph;
-    planned "sql-graph-aggregate", "Sql Graph Aggregate Pump", "SQL-aggregate-pump", "TYK_PMP_PUMPS_SQLGRAPHAGGREGATE_META";
+    sql_graph_aggregate;
     sql_mcp;
-    planned "sql-mcp-aggregate", "SQL MCP Aggregate Pump", "sql-mcp-aggregate-pump", "TYK_PMP_PUMPS_SQLMCPAGGREGATE_META";
+    sql_mcp_aggregate;
     planned "sqs", "SQS Pump", "sqs-pump", "TYK_PMP_PUMPS_SQS_META";
     planned "statsd", "Statsd Pump", "statsd-pump", "TYK_PMP_PUMPS_STATSD_META";
     stdout;
@@ -77,4 +78,4 @@ sinks! {
 }
 
 /// The types that `uptime_pump_config` can have, in place of the traffic sinks of the same names.
-pub static UPTIME_SINKS: &[SinkSpec] = &[];
+pub static UPTIME_SINKS: &[SinkSpec] = &[sql_uptime::UPTIME];
