@@ -44,8 +44,18 @@ fn value(column: &Column, words: &Words<'_>) -> String {
         Merge::Keep => (words.stored)(&column.name),
         Merge::Replace => (words.proposed)(&column.name),
         Merge::Add => sum(&column.name),
-        Merge::Max => format!("{}({}, {})", words.larger, stored(&column.name), (words.proposed)(&column.name)),
-        Merge::Min => format!("{}({}, {})", words.smaller, stored(&column.name), (words.proposed)(&column.name)),
+        Merge::Max => format!(
+            "{}({}, {})",
+            words.larger,
+            stored(&column.name),
+            (words.proposed)(&column.name)
+        ),
+        Merge::Min => format!(
+            "{}({}, {})",
+            words.smaller,
+            stored(&column.name),
+            (words.proposed)(&column.name)
+        ),
         // 0e0 makes the division one of doubles: of integers SQLite would cut the fraction off, and MySQL keep 4 digits.
         Merge::Average { total, hits } => {
             format!("COALESCE((0e0 + {}) / NULLIF({}, 0), 0)", sum(total), sum(hits))

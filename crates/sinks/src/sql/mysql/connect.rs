@@ -2,18 +2,15 @@
 
 use std::time::Duration;
 
-use mysql_async::{
-    Conn, DriverError, Error, Opts, OptsBuilder, PathOrBuf, SslOpts,
-    prelude::{Queryable, StatementLike},
-};
+use mysql_async::{Conn, DriverError, Error, Opts, OptsBuilder, SslOpts, prelude::Queryable};
 use rustls::RootCertStore;
 
 use super::{
     dsn::{Address, Dsn, Tls},
-    error::classify,
+    error::{classify, is_there_already},
     server::Server,
 };
-use crate::sql::database::DatabaseError;
+use crate::sql::{database::DatabaseError, statement_log::StatementLog};
 
 /// How long opening a connection may take when the connection string does not say.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
@@ -26,13 +23,14 @@ pub(super) struct Connection {
     pub(super) conn: Conn,
     pub(super) server: Server,
     answer_timeout: Option<Duration>,
+    log: StatementLog,
 }
 
 impl Connection {
     /// Connects, asks for version and limits, and sets the session's variables.
-    pub(super) async fn open(dsn: &Dsn) -> Result<Connection, DatabaseError> {
+    pub(super) async fn open(dsn: &Dsn, log: &StatementLog) -> Result<Connection, DatabaseError> {
         let limit = dsn.connect_timeout.unwrap_or(CONNECT_TIMEOUT);
-        match tokio::time::timeout(limit, Self::open_unlimited(dsn)).await {
+        match tokio::time::timeout(limit, Self::open_unlimited(dsn, log)).await {
             Ok(Ok(connection)) => Ok(connection),
             Ok(Err(error)) => Err(match classify(error) {
                 DatabaseError::Retry(source) => DatabaseError::retry(format!("failed to connect to {dsn}: {source}")),
@@ -45,7 +43,7 @@ impl Connection {
         }
     }
 
-    async fn open_unlimited(dsn: &Dsn) -> Result<Connection, Error> {
+    async fn open_unlimited(dsn: &Dsn, log: &StatementLog) -> Result<Connection, Error> {
         let mut conn = match (dsn.tls, Conn::new(opts(dsn, dsn.tls)).await) {
             (Tls::Preferred, Err(Error::Driver(DriverError::NoClientSslFlagFromServer))) => {
                 Conn::new(opts(dsn, Tls::Off)).await?
@@ -65,37 +63,55 @@ impl Connection {
             conn,
             server: Server::new(&version, max_packet.saturating_sub(PACKET_OVERHEAD)),
             answer_timeout: dsn.answer_timeout,
+            log: log.clone(),
         })
     }
 
-    /// Executes a statement whose rows nobody wants.
-    pub(super) async fn exec<S: StatementLike>(
+    /// Executes a statement with parameters.
+    pub(super) async fn exec(
         &mut self,
-        statement: S,
+        statement: &str,
         parameters: Vec<mysql_async::Value>,
     ) -> Result<(), DatabaseError> {
-        let limit = self.answer_timeout;
-        limited(limit, self.conn.exec_drop(statement, parameters)).await
+        let answer = limited(self.answer_timeout, self.conn.exec_drop(statement, parameters));
+        self.log.run(shown(statement), answer).await
     }
 
     /// Executes a statement without parameters.
     pub(super) async fn query(&mut self, statement: &str) -> Result<(), DatabaseError> {
-        let limit = self.answer_timeout;
-        limited(limit, self.conn.query_drop(statement)).await
+        let answer = limited(self.answer_timeout, self.conn.query_drop(statement));
+        self.log.run(statement, answer).await
+    }
+
+    /// Executes a statement that changes tables, however long it takes. That what it makes is there already is no error.
+    pub(super) async fn change(&mut self, statement: &str) -> Result<(), DatabaseError> {
+        let conn = &mut self.conn;
+        let change = async {
+            match conn.query_drop(statement).await {
+                Err(error) if !is_there_already(&error) => Err(classify(error)),
+                _ => Ok(()),
+            }
+        };
+        self.log.run(statement, change).await
     }
 
     /// All rows of a query.
     pub(super) async fn select<T>(
         &mut self,
-        statement: String,
+        statement: &str,
         parameters: Vec<mysql_async::Value>,
     ) -> Result<Vec<T>, DatabaseError>
     where
         T: mysql_async::prelude::FromRow + Send + 'static,
     {
-        let limit = self.answer_timeout;
-        limited(limit, self.conn.exec(statement, parameters)).await
+        let answer = limited(self.answer_timeout, self.conn.exec(statement, parameters));
+        self.log.run(shown(statement), answer).await
     }
+}
+
+/// A statement without the placeholders of all its rows.
+fn shown(statement: &str) -> &str {
+    statement.get(..2000).unwrap_or(statement)
 }
 
 async fn limited<T>(
@@ -147,7 +163,7 @@ fn ssl(tls: Tls) -> Option<SslOpts> {
             let built_in = roots.is_empty();
             Some(
                 SslOpts::default()
-                    .with_root_certs(roots)
+                    .with_root_certs(roots.into_iter().map(Into::into).collect())
                     .with_disable_built_in_roots(!built_in),
             )
         }
@@ -156,12 +172,12 @@ fn ssl(tls: Tls) -> Option<SslOpts> {
 
 /// The certificates that this machine trusts (`SSL_CERT_FILE` and `SSL_CERT_DIR` count), but for those that cannot be read:
 /// one of them would make the driver refuse all.
-fn system_roots() -> Vec<PathOrBuf<'static>> {
+fn system_roots() -> Vec<Vec<u8>> {
     let mut store = RootCertStore::empty();
     let mut roots = Vec::new();
     for certificate in rustls_native_certs::load_native_certs().certs {
         if store.add(certificate.clone()).is_ok() {
-            roots.push(certificate.to_vec().into());
+            roots.push(certificate.to_vec());
         }
     }
     roots

@@ -280,9 +280,7 @@ fn parse_tcp(address: &str) -> Result<Address, DsnError> {
         Some(text) => match text.parse::<u16>() {
             Ok(port) if port > 0 => port,
             _ => {
-                return wrong(format!(
-                    "the port of the server is no number from 1 to 65535; {FORM}"
-                ));
+                return wrong(format!("the port of the server is no number from 1 to 65535; {FORM}"));
             }
         },
     };

@@ -23,19 +23,43 @@ fn classify_server(error: &ServerError) -> DatabaseError {
         // Too many connections, out of memory, disk full, shutting down, lost packets, killed, lock timeout, lock table full,
         // deadlock, user's limits, read-only (a fail-over is going on), table full, table changed, row changed since it
         // was read, too many transactions, statement timeout, MariaDB: connection or statement killed, backup lock.
-        1040 | 1041 | 1037 | 1038 | 1021 | 1053 | 1158..=1161 | 1317 | 1205 | 1206 | 1213 | 1203 | 1226 | 1290 | 1792
-        | 1836 | 1114 | 1412 | 1020 | 1637 | 3024 | 1927 | 1928 | 1969 | 1880 => DatabaseError::retry(text),
+        1040
+        | 1041
+        | 1037
+        | 1038
+        | 1021
+        | 1053
+        | 1158..=1161
+        | 1317
+        | 1205
+        | 1206
+        | 1213
+        | 1203
+        | 1226
+        | 1290
+        | 1792
+        | 1836
+        | 1114
+        | 1412
+        | 1020
+        | 1637
+        | 3024
+        | 1927
+        | 1928
+        | 1969
+        | 1880 => DatabaseError::retry(text),
         // Too long, out of range, wrong for the column or its character set, NULL, duplicate, foreign key, check, packet,
         // row size, numbers that overflow when they are added.
-        1406 | 1264 | 1366 | 1292 | 1265 | 1048 | 1062 | 1452 | 3819 | 4025 | 1153 | 1118 | 1690 | 1300 | 1411 | 1441
-        | 3988 | 3854 => DatabaseError::Row(text),
+        1406 | 1264 | 1366 | 1292 | 1265 | 1048 | 1062 | 1452 | 3819 | 4025 | 1153 | 1118 | 1690 | 1300 | 1411
+        | 1441 | 3988 | 3854 => DatabaseError::Row(text),
         // A table or column that went away is made again before the next attempt.
         1146 | 1054 => DatabaseError::retry(text),
         1044 | 1045 | 1698 => DatabaseError::Config(
             format!("{text} – check user and password in connection_string, and what the user may do").into(),
         ),
         1142 | 1143 | 1227 => DatabaseError::Config(
-            format!("{text} – the user needs CREATE, ALTER, INDEX, INSERT, SELECT, UPDATE and DELETE on the database").into(),
+            format!("{text} – the user needs CREATE, ALTER, INDEX, INSERT, SELECT, UPDATE and DELETE on the database")
+                .into(),
         ),
         1049 => DatabaseError::Config(format!("{text} – create the database, tables are made by the pump").into()),
         1046 => DatabaseError::Config(format!("{text} – name a database after the slash of connection_string").into()),
@@ -45,7 +69,13 @@ fn classify_server(error: &ServerError) -> DatabaseError {
 
 /// Whether a table, column or index that a statement makes is there already.
 pub(super) fn is_there_already(error: &Error) -> bool {
-    matches!(error, Error::Server(ServerError { code: 1050 | 1060 | 1061, .. }))
+    matches!(
+        error,
+        Error::Server(ServerError {
+            code: 1050 | 1060 | 1061,
+            ..
+        })
+    )
 }
 
 #[cfg(test)]

@@ -27,6 +27,7 @@ use self::{connect::Connection, dsn::Dsn, transaction::MysqlTransaction};
 use super::{
     database::{Database, DatabaseError, Statement, Transaction},
     options,
+    statement_log::StatementLog,
     table::{Table, split_name},
 };
 use crate::BuildError;
@@ -49,6 +50,7 @@ struct Shared {
     /// Rows of one statement.
     batch_size: usize,
     log_prefix: &'static str,
+    log: StatementLog,
     idle: Mutex<Vec<Connection>>,
     /// Tables whose engine has been complained about.
     warned: Mutex<HashSet<String>>,
@@ -79,6 +81,7 @@ impl Mysql {
                 options: connection.mysql.clone(),
                 batch_size: if batch_size == 0 { 1000 } else { batch_size },
                 log_prefix,
+                log: StatementLog::new(&connection.log_level, log_prefix),
                 idle: Mutex::default(),
                 warned: Mutex::default(),
                 pruned: Mutex::default(),
@@ -93,7 +96,7 @@ impl Shared {
         loop {
             let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
             let Some(mut connection) = idle else {
-                return Connection::open(&self.dsn).await;
+                return Connection::open(&self.dsn, &self.log).await;
             };
             if connection.conn.ping().await.is_ok() {
                 return Ok(connection);
@@ -153,11 +156,7 @@ impl Database for Mysql {
 
     async fn execute(&self, statement: &Statement) -> Result<(), DatabaseError> {
         let mut connection = self.shared.take().await?;
-        // Without a time limit: an index of a large table takes its time.
-        match connection.conn.query_drop(&statement.sql).await {
-            Err(error) if !error::is_there_already(&error) => return Err(error::classify(error)),
-            _ => {}
-        }
+        connection.change(&statement.sql).await?;
         self.shared.give_back(connection);
         Ok(())
     }
@@ -177,7 +176,9 @@ impl Database for Mysql {
 
     async fn begin(&self) -> Result<Box<dyn Transaction>, DatabaseError> {
         let connection = self.shared.take().await?;
-        Ok(Box::new(MysqlTransaction::begin(connection, self.shared.clone()).await?))
+        Ok(Box::new(
+            MysqlTransaction::begin(connection, self.shared.clone()).await?,
+        ))
     }
 
     async fn applied(&self, pump: &str, claim: ClaimId) -> Result<RowRanges, DatabaseError> {
@@ -198,14 +199,14 @@ impl Database for Mysql {
             let mut parameters = vec![Value::from(pump)];
             parameters.extend(claims.iter().map(|claim| Value::from(claim.to_string())));
             connection
-                .exec(statement::finish_ledger(claims.len()), parameters)
+                .exec(&statement::finish_ledger(claims.len()), parameters)
                 .await?;
         }
         if self.shared.is_prune_due() {
-            let old: Vec<(String, String)> = connection.select(statement::old_ledger(), vec![fleet.into()]).await?;
+            let old: Vec<(String, String)> = connection.select(&statement::old_ledger(), vec![fleet.into()]).await?;
             for (pump, claim) in old {
                 connection
-                    .exec(statement::delete_ledger(), vec![pump.into(), claim.into()])
+                    .exec(&statement::delete_ledger(), vec![pump.into(), claim.into()])
                     .await?;
             }
         }

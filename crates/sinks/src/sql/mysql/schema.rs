@@ -49,7 +49,11 @@ pub(super) async fn plan(
     let mut statements = Vec::new();
     let changes = changed_columns(&found, table, options, connection);
     if !changes.is_empty() {
-        statements.push(now(format!("ALTER TABLE {} {}", quoted(&table.name), changes.join(", "))));
+        statements.push(now(format!(
+            "ALTER TABLE {} {}",
+            quoted(&table.name),
+            changes.join(", ")
+        )));
     }
     for index in &table.indexes {
         if found.indexes.contains(&index.name.to_lowercase()) {
@@ -83,12 +87,7 @@ fn declared(table: &Table, name: &str) -> Option<u64> {
 }
 
 /// Columns to add, and with `default_string_size` text columns to widen. None is made shorter: that would cut what it holds.
-fn changed_columns(
-    found: &Found,
-    table: &Table,
-    options: &options::Mysql,
-    connection: &Connection,
-) -> Vec<String> {
+fn changed_columns(found: &Found, table: &Table, options: &options::Mysql, connection: &Connection) -> Vec<String> {
     let mut changes = Vec::new();
     for column in &table.layout.columns {
         let kind = column_type(column, &table.layout, options, &connection.server);
@@ -112,8 +111,7 @@ async fn find(connection: &mut Connection, table: &Table) -> Result<Option<Found
     let engines: Vec<Option<String>> = connection
         .select(
             "SELECT engine FROM information_schema.tables \
-             WHERE table_schema = COALESCE(?, DATABASE()) AND table_name = ?"
-                .to_owned(),
+             WHERE table_schema = COALESCE(?, DATABASE()) AND table_name = ?",
             name.clone(),
         )
         .await?;
@@ -123,16 +121,14 @@ async fn find(connection: &mut Connection, table: &Table) -> Result<Option<Found
     let columns: Vec<(String, String, Option<u64>)> = connection
         .select(
             "SELECT column_name, data_type, character_maximum_length FROM information_schema.columns \
-             WHERE table_schema = COALESCE(?, DATABASE()) AND table_name = ?"
-                .to_owned(),
+             WHERE table_schema = COALESCE(?, DATABASE()) AND table_name = ?",
             name.clone(),
         )
         .await?;
     let indexes: Vec<String> = connection
         .select(
             "SELECT DISTINCT index_name FROM information_schema.statistics \
-             WHERE table_schema = COALESCE(?, DATABASE()) AND table_name = ?"
-                .to_owned(),
+             WHERE table_schema = COALESCE(?, DATABASE()) AND table_name = ?",
             name,
         )
         .await?;
@@ -155,8 +151,7 @@ async fn has_utf8mb4(connection: &mut Connection, table: &Table) -> Result<bool,
     let charsets: Vec<String> = connection
         .select(
             "SELECT default_character_set_name FROM information_schema.schemata \
-             WHERE schema_name = COALESCE(?, DATABASE())"
-                .to_owned(),
+             WHERE schema_name = COALESCE(?, DATABASE())",
             vec![schema.into()],
         )
         .await?;
@@ -167,7 +162,7 @@ async fn has_utf8mb4(connection: &mut Connection, table: &Table) -> Result<bool,
 pub(super) async fn tables(connection: &mut Connection, schema: Option<&str>) -> Result<Vec<String>, DatabaseError> {
     connection
         .select(
-            "SELECT table_name FROM information_schema.tables WHERE table_schema = COALESCE(?, DATABASE())".to_owned(),
+            "SELECT table_name FROM information_schema.tables WHERE table_schema = COALESCE(?, DATABASE())",
             vec![schema.into()],
         )
         .await

@@ -66,7 +66,11 @@ mod tests {
             ("", false, (0, 0, 0), false),
         ] {
             let server = Server::new(text, 0);
-            assert_eq!((server.mariadb, server.version, server.has_row_alias()), (mariadb, version, alias), "{text}");
+            assert_eq!(
+                (server.mariadb, server.version, server.has_row_alias()),
+                (mariadb, version, alias),
+                "{text}"
+            );
         }
         assert_eq!(Server::new("8.0.36", 0).proposed("x"), "excluded.`x`");
         assert_eq!(Server::new("5.7.1", 0).proposed("x"), "VALUES(`x`)");

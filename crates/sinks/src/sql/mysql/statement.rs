@@ -27,12 +27,7 @@ pub(super) fn quoted_part(name: &str) -> String {
 }
 
 /// Type of a column.
-pub(super) fn column_type(
-    column: &Column,
-    layout: &Layout,
-    options: &options::Mysql,
-    server: &Server,
-) -> String {
+pub(super) fn column_type(column: &Column, layout: &Layout, options: &options::Mysql, server: &Server) -> String {
     match column.class {
         Class::Int => "bigint".to_owned(),
         Class::Uint => "bigint unsigned".to_owned(),

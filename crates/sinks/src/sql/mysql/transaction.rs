@@ -106,7 +106,7 @@ impl MysqlTransaction {
             };
             let rest = values.split_off((rows * columns).min(values.len()));
             let sql = statement::insert(table, rows, upsert, &self.connection.server);
-            self.connection.exec(sql, values).await?;
+            self.connection.exec(&sql, values).await?;
             values = rest;
             chunk.rows -= rows;
         }
@@ -138,7 +138,7 @@ impl Transaction for MysqlTransaction {
                 .iter()
                 .flat_map(|claim| [Value::from(pump), Value::from(claim), Value::from(fleet)]);
             self.connection
-                .exec(statement::lock_ledger(claims.len()), parameters.collect())
+                .exec(&statement::lock_ledger(claims.len()), parameters.collect())
                 .await?;
         }
         // The view of the data begins with this query, when all locks are there, so that it shows what their last owners
@@ -155,7 +155,7 @@ impl Transaction for MysqlTransaction {
     async fn store_ledger(&mut self, pump: &str, entries: &[(ClaimId, RowRanges)]) -> Result<(), DatabaseError> {
         for (claim, applied) in entries {
             let parameters = vec![applied.to_string().into(), pump.into(), claim.to_string().into()];
-            self.connection.exec(statement::store_ledger(), parameters).await?;
+            self.connection.exec(&statement::store_ledger(), parameters).await?;
         }
         Ok(())
     }
@@ -193,7 +193,7 @@ pub(super) async fn read_ledger(
     let mut parameters = vec![Value::from(pump)];
     parameters.extend(claims.iter().map(|claim| Value::from(claim.to_string())));
     let rows: Vec<(String, String)> = connection
-        .select(statement::read_ledger(claims.len()), parameters)
+        .select(&statement::read_ledger(claims.len()), parameters)
         .await?;
     let mut found = HashMap::new();
     for (name, applied) in rows {

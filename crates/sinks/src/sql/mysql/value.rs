@@ -53,13 +53,13 @@ fn datetime(time: Time, zone: Zone) -> Result<Value, String> {
 
 /// Bytes of a parameter in a packet, at most.
 pub(super) fn size(value: &Value) -> usize {
+    // Type and NULL bit.
+    let around = 3;
     match value {
         // The longest prefix of a length.
-        Value::Bytes(bytes) => bytes.len() + 9,
-        _ => 12,
+        Value::Bytes(bytes) => bytes.len() + 9 + around,
+        _ => 12 + around,
     }
-    // Type and NULL bit.
-    + 3
 }
 
 /// Replaces a key that is longer than its column by its beginning and the SHA-256 of all of it: rows with the same key
@@ -96,9 +96,15 @@ mod tests {
     #[test]
     fn instants_are_the_digits_of_the_connections_zone() {
         let instant = time(1_715_940_300, 123_456_789);
-        assert_eq!(datetime(instant, Zone::UTC), Ok(Value::Date(2024, 5, 17, 10, 5, 0, 123_456)));
+        assert_eq!(
+            datetime(instant, Zone::UTC),
+            Ok(Value::Date(2024, 5, 17, 10, 5, 0, 123_456))
+        );
         let tokyo = Zone::named(b"Asia/Tokyo").unwrap();
-        assert_eq!(datetime(instant, tokyo), Ok(Value::Date(2024, 5, 17, 19, 5, 0, 123_456)));
+        assert_eq!(
+            datetime(instant, tokyo),
+            Ok(Value::Date(2024, 5, 17, 19, 5, 0, 123_456))
+        );
     }
 
     #[test]

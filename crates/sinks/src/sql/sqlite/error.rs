@@ -12,10 +12,16 @@ pub(super) fn classify(error: Error) -> DatabaseError {
     };
     match code {
         ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked | ErrorCode::FileLockingProtocolFailed => {
-            DatabaseError::retry(format!("{text} – another program writes to the file; raise _busy_timeout (milliseconds)"))
+            DatabaseError::retry(format!(
+                "{text} – another program writes to the file; raise _busy_timeout (milliseconds)"
+            ))
         }
-        ErrorCode::DiskFull | ErrorCode::SystemIoFailure | ErrorCode::OutOfMemory | ErrorCode::OperationInterrupted
-        | ErrorCode::SchemaChanged | ErrorCode::OperationAborted => DatabaseError::retry(text),
+        ErrorCode::DiskFull
+        | ErrorCode::SystemIoFailure
+        | ErrorCode::OutOfMemory
+        | ErrorCode::OperationInterrupted
+        | ErrorCode::SchemaChanged
+        | ErrorCode::OperationAborted => DatabaseError::retry(text),
         ErrorCode::ConstraintViolation | ErrorCode::TooBig | ErrorCode::TypeMismatch => DatabaseError::Row(text),
         ErrorCode::ReadOnly | ErrorCode::PermissionDenied | ErrorCode::CannotOpen => DatabaseError::Config(
             format!("{text} – the pump must be able to write to the file and to its folder").into(),

@@ -35,13 +35,23 @@ enum Values {
 
 /// Parameters of the Go driver: two names each, and the pragma.
 const PARAMETERS: &[(&str, &str, &str, Values)] = &[
-    ("_auto_vacuum", "_vacuum", "auto_vacuum", Values::Words(&["0", "1", "2", "none", "full", "incremental"])),
+    (
+        "_auto_vacuum",
+        "_vacuum",
+        "auto_vacuum",
+        Values::Words(&["0", "1", "2", "none", "full", "incremental"]),
+    ),
     ("_busy_timeout", "_timeout", "busy_timeout", Values::Number),
     ("_cache_size", "_cache_size", "cache_size", Values::Number),
     ("_case_sensitive_like", "_cslike", "case_sensitive_like", Values::Flag),
     ("_defer_foreign_keys", "_defer_fk", "defer_foreign_keys", Values::Flag),
     ("_foreign_keys", "_fk", "foreign_keys", Values::Flag),
-    ("_ignore_check_constraints", "_ignore_check_constraints", "ignore_check_constraints", Values::Flag),
+    (
+        "_ignore_check_constraints",
+        "_ignore_check_constraints",
+        "ignore_check_constraints",
+        Values::Flag,
+    ),
     (
         "_journal_mode",
         "_journal",
@@ -50,10 +60,20 @@ const PARAMETERS: &[(&str, &str, &str, Values)] = &[
     ),
     // One writer uses the connection, and a transaction begins with the lock for writing.
     ("_loc", "_loc", "", Values::Ignored),
-    ("_locking_mode", "_locking", "locking_mode", Values::Words(&["normal", "exclusive"])),
+    (
+        "_locking_mode",
+        "_locking",
+        "locking_mode",
+        Values::Words(&["normal", "exclusive"]),
+    ),
     ("_mutex", "_mutex", "", Values::Ignored),
     ("_recursive_triggers", "_rt", "recursive_triggers", Values::Flag),
-    ("_secure_delete", "_secure_delete", "secure_delete", Values::Words(&["0", "1", "no", "yes", "off", "on", "true", "false", "fast", "default"])),
+    (
+        "_secure_delete",
+        "_secure_delete",
+        "secure_delete",
+        Values::Words(&["0", "1", "no", "yes", "off", "on", "true", "false", "fast", "default"]),
+    ),
     (
         "_synchronous",
         "_sync",
@@ -145,7 +165,9 @@ fn uri_path(rest: &str) -> Result<PathBuf, LocationError> {
 /// The pragma of a driver's parameter such as `_journal_mode=WAL`.
 fn pragma(parameter: &str) -> Result<Option<(&'static str, String)>, LocationError> {
     let (name, value) = parameter.split_once('=').unwrap_or((parameter, ""));
-    let known = PARAMETERS.iter().find(|(long, short, ..)| [*long, *short].contains(&name));
+    let known = PARAMETERS
+        .iter()
+        .find(|(long, short, ..)| [*long, *short].contains(&name));
     let Some((_, _, pragma, values)) = known else {
         let names: Vec<&str> = PARAMETERS.iter().map(|(long, ..)| *long).collect();
         return wrong(format!("{name} is unknown; known are {}", names.join(", ")));
@@ -177,7 +199,9 @@ mod tests {
 
     fn pragma(location: &Location, name: &str) -> Option<String> {
         let mut pragmas = location.pragmas.iter();
-        pragmas.find(|(known, _)| *known == name).map(|(_, value)| value.clone())
+        pragmas
+            .find(|(known, _)| *known == name)
+            .map(|(_, value)| value.clone())
     }
 
     #[test]
@@ -185,7 +209,11 @@ mod tests {
         let location = parse("/var/lib/pump.db");
         assert_eq!(location.target, "/var/lib/pump.db");
         assert_eq!(location.file, Some(PathBuf::from("/var/lib/pump.db")));
-        for (name, value) in [("busy_timeout", "10000"), ("journal_mode", "WAL"), ("synchronous", "FULL")] {
+        for (name, value) in [
+            ("busy_timeout", "10000"),
+            ("journal_mode", "WAL"),
+            ("synchronous", "FULL"),
+        ] {
             assert_eq!(pragma(&location, name).as_deref(), Some(value));
         }
     }
@@ -202,7 +230,11 @@ mod tests {
             assert_eq!(parse(text).file, Some(PathBuf::from(file)), "{text}");
             assert_eq!(parse(text).target, text);
         }
-        for text in [":memory:", "file::memory:?cache=shared", "file:x?mode=memory&cache=shared"] {
+        for text in [
+            ":memory:",
+            "file::memory:?cache=shared",
+            "file:x?mode=memory&cache=shared",
+        ] {
             assert_eq!(parse(text).file, None, "{text}");
         }
         assert_eq!(parse("a?b#c.db").target, "file:a?b#c.db");
@@ -211,7 +243,8 @@ mod tests {
 
     #[test]
     fn driver_parameters_are_pragmas() {
-        let location = parse("file:p.db?_busy_timeout=5&mode=rwc&_journal=delete&_fk=1&_sync=NORMAL&_loc=auto&_txlock=deferred");
+        let location =
+            parse("file:p.db?_busy_timeout=5&mode=rwc&_journal=delete&_fk=1&_sync=NORMAL&_loc=auto&_txlock=deferred");
         assert_eq!(location.target, "file:p.db?mode=rwc");
         for (name, value) in [
             ("busy_timeout", "5"),
@@ -237,7 +270,10 @@ mod tests {
             ("file://server/p.db", "another machine"),
         ] {
             let error = Location::parse(text).unwrap_err().to_string();
-            assert!(error.starts_with("connection_string: ") && error.contains(part), "{text}: {error}");
+            assert!(
+                error.starts_with("connection_string: ") && error.contains(part),
+                "{text}: {error}"
+            );
         }
     }
 }

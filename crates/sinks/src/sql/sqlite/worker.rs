@@ -107,10 +107,12 @@ fn connect(location: &Location) -> Result<Connection, DatabaseError> {
     let connection = Connection::open_with_flags(&location.target, OpenFlags::default()).map_err(classify)?;
     for (name, value) in &location.pragmas {
         // Some pragmas answer with a row, others with none.
-        connection.pragma_update_and_check(None, name, value, |_| Ok(())).or_else(|error| match error {
-            rusqlite::Error::QueryReturnedNoRows => Ok(()),
-            error => Err(classify(error)),
-        })?;
+        connection
+            .pragma_update_and_check(None, name, value, |_| Ok(()))
+            .or_else(|error| match error {
+                rusqlite::Error::QueryReturnedNoRows => Ok(()),
+                error => Err(classify(error)),
+            })?;
     }
     Ok(connection)
 }

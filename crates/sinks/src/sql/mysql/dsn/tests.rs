@@ -28,10 +28,24 @@ fn the_usual_form_is_understood() {
 
 #[test]
 fn a_password_may_hold_anything() {
-    for password in ["p@ss", "p:a:s", "p/a/s", "p(a)s", "p?a=b&c", "%41", "it's", "@tcp(x)/y?"] {
+    for password in [
+        "p@ss",
+        "p:a:s",
+        "p/a/s",
+        "p(a)s",
+        "p?a=b&c",
+        "%41",
+        "it's",
+        "@tcp(x)/y?",
+    ] {
         let dsn = parse(&format!("tyk:{password}@tcp(db)/analytics?loc=UTC"));
         assert_eq!(
-            (dsn.user.as_str(), dsn.password.as_str(), &dsn.address, dsn.database.as_str()),
+            (
+                dsn.user.as_str(),
+                dsn.password.as_str(),
+                &dsn.address,
+                dsn.database.as_str()
+            ),
             ("tyk", password, &tcp("db", 3306), "analytics")
         );
     }
@@ -58,7 +72,10 @@ fn addresses_have_all_forms() {
         ("u@tcp(de:ad::1)/d", tcp("de:ad::1", 3306)),
         ("u@tcp(:3310)/d", tcp("127.0.0.1", 3310)),
         ("u@(h:5)/d", tcp("h", 5)),
-        ("u@unix(/run/my sql/s.sock)/d", Address::Unix("/run/my sql/s.sock".to_owned())),
+        (
+            "u@unix(/run/my sql/s.sock)/d",
+            Address::Unix("/run/my sql/s.sock".to_owned()),
+        ),
     ] {
         assert_eq!(parse(text).address, address, "{text}");
     }
@@ -68,7 +85,10 @@ fn addresses_have_all_forms() {
 fn a_url_is_taken_too() {
     let dsn = parse("mysql://ty%40k:se%2Fcret@db:3307/analytics?tls=true");
     assert_eq!((dsn.user.as_str(), dsn.password.as_str()), ("ty@k", "se/cret"));
-    assert_eq!((dsn.address, dsn.database.as_str(), dsn.tls), (tcp("db", 3307), "analytics", Tls::Verified));
+    assert_eq!(
+        (dsn.address, dsn.database.as_str(), dsn.tls),
+        (tcp("db", 3307), "analytics", Tls::Verified)
+    );
     assert_eq!(parse("mariadb://db").address, tcp("db", 3306));
     assert_eq!(parse("mysql://db?tls=1").tls, Tls::Verified);
     assert_eq!(parse("mysql://[::1]:7/").address, tcp("::1", 7));
@@ -102,7 +122,11 @@ fn every_parameter_is_known() {
 #[test]
 fn other_parameters_are_session_variables_in_order() {
     let dsn = parse("u@/d?time_zone=%27%2B00%3A00%27&innodb_lock_wait_timeout=5&sql_mode=%22ANSI%22+");
-    let variables: Vec<_> = dsn.variables.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+    let variables: Vec<_> = dsn
+        .variables
+        .iter()
+        .map(|(name, value)| (name.as_str(), value.as_str()))
+        .collect();
     assert_eq!(
         variables,
         [
@@ -137,11 +161,10 @@ fn loc_may_be_the_zone_of_the_process() {
 #[test]
 fn parameters_without_effect_are_remembered() {
     let names = |text: &str| -> Vec<_> { parse(text).without_effect.iter().map(|(name, _)| *name).collect() };
-    assert_eq!(names("u@/d?charset=latin1&collation=latin1_bin&allowNativePasswords=false"), [
-        "charset",
-        "collation",
-        "allowNativePasswords"
-    ]);
+    assert_eq!(
+        names("u@/d?charset=latin1&collation=latin1_bin&allowNativePasswords=false"),
+        ["charset", "collation", "allowNativePasswords"]
+    );
     assert!(names("u@/d?charset=utf8&collation=utf8_bin").is_empty());
 }
 
@@ -151,22 +174,37 @@ fn errors_say_what_to_write() {
         ("u:p@tcp(h)", "slash before the database name is missing"),
         ("u:p@tcp(h/d", "bracket after the address is not closed"),
         ("u:p@tcp(h)x/d", "between the address and the database's slash"),
-        ("u:p@tcp(h)/d?loc=Etc/UTC", "perhaps a parameter with a slash that should be %2F"),
+        (
+            "u:p@tcp(h)/d?loc=Etc/UTC",
+            "perhaps a parameter with a slash that should be %2F",
+        ),
         ("u:p@h:3306/d", "neither tcp(host:port) nor unix(/path)"),
         ("u:p@udp(h)/d", "neither tcp(host:port) nor unix(/path)"),
         ("u:p@tcp(h:x)/d", "no number from 1 to 65535"),
         ("u:p@tcp(h:0)/d", "no number from 1 to 65535"),
-        ("u:p@/d?tls=custom", "tls=custom is unknown; write true, false, skip-verify or preferred"),
+        (
+            "u:p@/d?tls=custom",
+            "tls=custom is unknown; write true, false, skip-verify or preferred",
+        ),
         ("u:p@/d?loc=Mars", "loc=Mars is no time zone"),
-        ("u:p@/d?timeout=30", "timeout=30 is no duration; write a number with a unit such as 30s"),
+        (
+            "u:p@/d?timeout=30",
+            "timeout=30 is no duration; write a number with a unit such as 30s",
+        ),
         ("u:p@/d?parseTime=yes", "parseTime=yes is neither true nor false"),
-        ("u:p@/d?maxAllowedPacket=4M", "maxAllowedPacket=4M is no number of bytes"),
+        (
+            "u:p@/d?maxAllowedPacket=4M",
+            "maxAllowedPacket=4M is no number of bytes",
+        ),
         ("u:p@/d?serverPubKey=k", "serverPubKey names a key"),
         ("u:p@/d?compress=1", "no parameter compress"),
         ("u:p@/d?=1", "a parameter without a name"),
     ] {
         let error = Dsn::parse(text).unwrap_err().to_string();
-        assert!(error.starts_with("connection_string: ") && error.contains(part), "{text}: {error}");
+        assert!(
+            error.starts_with("connection_string: ") && error.contains(part),
+            "{text}: {error}"
+        );
     }
 }
 
