@@ -62,11 +62,16 @@ pub async fn run(settings: Settings, demo: Option<DemoOptions>) -> Result<(), Fa
 
     let redis = redis_source(&settings).map_err(|error| Fatal::new(error.to_string()))?;
     announce_version(&redis).await;
-    let pumps = known_pumps(&settings, &status);
+    let mut pumps = known_pumps(&settings, &status);
     if pumps.is_empty() {
         return Err(Fatal::new("No pumps configured"));
     }
-    report_uptime(&settings);
+    match uptime_pump(&settings) {
+        // Demo records are traffic.
+        Some(pump) if demo.is_none() => pumps.push(pump),
+        Some(_) => {}
+        None => report_uptime(&settings),
+    }
     match demo {
         Some(options) => run_demo(settings, options, pumps, status, Arc::new(instrumentation), &stop).await,
         None => {
@@ -233,7 +238,16 @@ fn skip(pump: &PumpSettings, status: &StatusBoard, reason: String) {
     );
 }
 
-/// Uptime data is delivered by pumps of types that are not built yet: it stays where it is, and that is said.
+/// The pump that takes uptime data, if the configuration names a destination of a type that is built.
+fn uptime_pump(settings: &Settings) -> Option<Pump> {
+    let uptime = settings.uptime.as_ref()?;
+    Some(Pump {
+        settings: uptime.clone(),
+        spec: sinks::find_uptime(&uptime.kind)?,
+    })
+}
+
+/// Uptime data of a type that is not built yet stays where it is, and that is said.
 fn report_uptime(settings: &Settings) {
     if let Some(uptime) = &settings.uptime {
         tracing::error!(
@@ -254,8 +268,7 @@ async fn announce_version(source: &RedisSource) {
 /// The Redis that the settings name.
 pub(crate) fn redis_source(settings: &Settings) -> anyhow::Result<RedisSource> {
     let lists = ListSettings {
-        // Nobody could deliver it: see `report_uptime`.
-        uptime: false,
+        uptime: uptime_pump(settings).is_some(),
         purge_chunk: settings.purge_chunk,
         expiration: settings.storage_expiration_time,
     };

@@ -170,8 +170,13 @@ impl OpenLedgers {
     async fn open(settings: &Settings, fleet: Arc<str>) -> Self {
         let fleet = Arc::new(OnceLock::from(fleet));
         let mut sinks = HashMap::new();
-        for pump in &settings.pumps {
-            let Some(build) = sinks::find(&pump.kind).and_then(|spec| spec.build) else {
+        let traffic = settings.pumps.iter().map(|pump| (pump, sinks::find(&pump.kind)));
+        let uptime = settings
+            .uptime
+            .iter()
+            .map(|pump| (pump, sinks::find_uptime(&pump.kind)));
+        for (pump, spec) in traffic.chain(uptime) {
+            let Some(build) = spec.and_then(|spec| spec.build) else {
                 continue;
             };
             let context = BuildContext {

@@ -13,7 +13,7 @@ pub mod tls;
 pub use sink::{
     BoxError, Build, BuildContext, BuildError, Fleet, Gather, Guarantee, Rejected, Sink, SinkSpec, WriteError, Written,
 };
-pub use table::{find, suggest};
+pub use table::{find, find_uptime, suggest};
 
 /// Declares the sinks' modules and lists them in [`SINKS`]: `acme;` is the module `acme` with its `SPEC`.
 /// `planned` types are known to configurations and not built yet: name, title, log prefix, environment prefix.
@@ -69,3 +69,6 @@ sinks! {
     planned "syslog", "Syslog Pump", "syslog-pump", "TYK_PMP_PUMPS_SYSLOG_META";
     planned "timestream", "Timestream Pump", "timestream-pump", "TYK_PMP_PUMPS_TIMESTREAM_META";
 }
+
+/// The types that `uptime_pump_config` can have, in place of the traffic sinks of the same names.
+pub static UPTIME_SINKS: &[SinkSpec] = &[];

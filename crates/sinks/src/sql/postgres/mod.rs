@@ -4,12 +4,16 @@
 
 mod catalog;
 mod connect;
+mod encrypted;
 mod failure;
+mod files;
 mod numeric;
+mod settings;
 mod statement;
 mod transaction;
 mod tuple;
 mod upsert;
+mod words;
 
 use std::sync::Arc;
 
