@@ -2,10 +2,12 @@
 
 mod ledger;
 mod merges;
+mod mysql;
 mod place;
 mod poison;
 mod raw;
 mod shape;
+mod sqlite;
 mod writers;
 
 use std::{borrow::Cow, ops::Range, sync::Arc};

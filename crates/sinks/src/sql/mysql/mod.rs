@@ -222,6 +222,3 @@ impl Database for Mysql {
         }
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -75,10 +75,13 @@ pub(super) async fn plan(
             concurrent: index.concurrent,
         });
     }
-    let engine = found
-        .engine
-        .filter(|engine| !["innodb", "ndbcluster", "rocksdb", "tokudb"].contains(&engine.to_lowercase().as_str()));
+    let engine = found.engine.filter(|engine| !has_transactions(engine));
     Ok((statements, engine))
+}
+
+/// Whether a table of this engine can be rolled back.
+fn has_transactions(engine: &str) -> bool {
+    ["innodb", "ndbcluster", "ndb", "rocksdb", "tokudb"].contains(&engine.to_lowercase().as_str())
 }
 
 fn declared(table: &Table, name: &str) -> Option<u64> {
@@ -171,4 +174,22 @@ pub(super) async fn tables(connection: &mut Connection, schema: Option<&str>) ->
 fn parameters(table: &Table) -> Vec<Value> {
     let (schema, name) = table.parts();
     vec![schema.into(), name.into()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn engines_without_transactions_are_known() {
+        for (engine, yes) in [
+            ("InnoDB", true),
+            ("ROCKSDB", true),
+            ("MyISAM", false),
+            ("Aria", false),
+            ("MEMORY", false),
+        ] {
+            assert_eq!(has_transactions(engine), yes, "{engine}");
+        }
+    }
 }

@@ -148,6 +148,3 @@ impl Database for Sqlite {
         self.worker.close().await;
     }
 }
-
-#[cfg(test)]
-mod tests;
