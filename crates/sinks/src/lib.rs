@@ -2,6 +2,7 @@
 
 mod clock;
 pub mod failpoints;
+pub mod http;
 mod ledger;
 pub mod options;
 pub mod sink;
@@ -9,6 +10,7 @@ mod table;
 #[cfg(feature = "testkit")]
 pub mod testkit;
 pub mod tls;
+pub mod wire;
 
 pub use sink::{
     BoxError, Build, BuildContext, BuildError, Fleet, Gather, Guarantee, Rejected, Sink, SinkSpec, WriteError, Written,
@@ -39,7 +41,7 @@ sinks! {
     planned "dogstatsd", "DogStatsd Pump", "dogstatsd", "TYK_PMP_PUMPS_DOGSTATSD_META";
     dummy;
     planned "elasticsearch", "Elasticsearch Pump", "elasticsearch-pump", "TYK_PMP_PUMPS_ELASTICSEARCH_META";
-    planned "graylog", "Graylog Pump", "graylog-pump", "TYK_PMP_PUMPS_GRAYLOG_META";
+    graylog;
     planned "hybrid", "Hybrid pump", "hybrid-pump", "TYK_PMP_PUMPS_HYBRID_META";
     planned "influx", "InfluxDB Pump", "influx-pump", "TYK_PMP_PUMPS_INFLUX_META";
     planned "influx2", "InfluxDB2 Pump", "influx2-pump", "TYK_PMP_PUMPS_INFLUX2_META";
@@ -66,7 +68,7 @@ sinks! {
     planned "sqs", "SQS Pump", "sqs-pump", "TYK_PMP_PUMPS_SQS_META";
     planned "statsd", "Statsd Pump", "statsd-pump", "TYK_PMP_PUMPS_STATSD_META";
     stdout;
-    planned "syslog", "Syslog Pump", "syslog-pump", "TYK_PMP_PUMPS_SYSLOG_META";
+    syslog;
     planned "timestream", "Timestream Pump", "timestream-pump", "TYK_PMP_PUMPS_TIMESTREAM_META";
 }
 

@@ -28,6 +28,9 @@ pub(crate) trait Database: Send + Sync {
     /// named like `prefix`.
     async fn tables(&self, prefix: &str) -> Result<Vec<String>, DatabaseError>;
 
+    /// The statement that drops a shard. It must not wait for long while others wait behind it.
+    fn drop_table(&self, name: &str) -> Statement;
+
     /// Begins a transaction.
     async fn begin(&self) -> Result<Box<dyn Transaction>, DatabaseError>;
 

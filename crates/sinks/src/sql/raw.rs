@@ -159,7 +159,7 @@ pub(crate) fn shard_indexes(table: &str) -> Vec<Index> {
     let index = |columns: &'static [&'static str]| Index {
         name: format!("{table}_idx_{}", columns.concat()),
         columns,
-        concurrent: false,
+        concurrent: true,
     };
     COLUMNS.into_iter().map(index).collect()
 }

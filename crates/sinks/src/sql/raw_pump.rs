@@ -1,6 +1,6 @@
 //! The pumps `sql`, `sql-graph` and `sql-mcp`.
 
-use std::sync::Arc;
+use std::sync::{Arc, atomic::AtomicI64};
 
 use analytics::{ClaimId, Decoded, RecordView, RowRanges, Selection};
 use async_trait::async_trait;
@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use super::{
     options::Connection,
     raw::{RawJob, RawLayout},
-    setup,
+    setup::{self, Tables},
     store::Store,
 };
 use crate::{BuildContext, BuildError, Sink, SinkSpec, WriteError, Written};
@@ -31,6 +31,9 @@ pub(crate) struct RawPump {
     store: Store,
     job: RawJob,
     takes: fn(&RecordView<'_>) -> bool,
+    connection: Connection,
+    /// Seconds since 1970.
+    retention_looked_at: AtomicI64,
 }
 
 impl RawPump {
@@ -43,11 +46,17 @@ impl RawPump {
             indexed_shards: raw.indexed_shards,
         };
         let store = setup::open(context, raw.spec, &raw.connection).await?;
-        setup::prepare(&store, &raw.connection, &job.base, &|date| job.table(date)).await?;
+        let tables = Tables {
+            base: &job.base,
+            of: &|date| job.table(date),
+        };
+        setup::prepare(&store, &raw.connection, &tables).await?;
         Ok(RawPump {
             store,
             job,
             takes: raw.takes,
+            connection: raw.connection,
+            retention_looked_at: AtomicI64::new(0),
         })
     }
 }
@@ -56,7 +65,9 @@ impl RawPump {
 impl Sink for RawPump {
     async fn write(&self, group: &[Selection]) -> Result<Written, WriteError> {
         let group: Vec<Selection> = group.iter().map(|selection| self.taken(selection)).collect();
-        self.store.write(&group, &self.job).await
+        let written = self.store.write(&group, &self.job).await?;
+        setup::drop_old_shards(&self.store, &self.connection, &self.job.base, &self.retention_looked_at).await;
+        Ok(written)
     }
 
     async fn forget(&self, claims: &[ClaimId]) {

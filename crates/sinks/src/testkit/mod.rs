@@ -7,11 +7,13 @@ pub mod certificates;
 pub mod csv;
 pub mod dummy;
 mod gate;
+pub mod http;
 mod log;
 pub mod rows;
 pub mod server;
 pub mod stdout;
 pub mod suite;
+pub mod wire;
 
 use async_trait::async_trait;
 use futures::future::BoxFuture;

@@ -32,6 +32,9 @@ use super::{
 };
 use crate::BuildError;
 
+/// How long a statement that changes a table waits for its lock.
+const LOCK_TIMEOUT: &str = "3s";
+
 /// A Postgres database: one connection for rows, and one for tables while it is needed.
 pub(crate) struct PostgresDatabase {
     connector: connect::Connector,
@@ -115,8 +118,12 @@ impl Database for PostgresDatabase {
     async fn execute(&self, statement: &Statement) -> Result<(), DatabaseError> {
         // Its own connection: building an index takes its time.
         let connected = self.connector.connect().await?;
-        let sql = statement.sql.as_str();
-        match self.log.run(sql, connected.client.batch_execute(sql)).await {
+        // Whoever waits for a lock on a table keeps everybody behind it waiting; better to try again later.
+        let sql = match statement.concurrent {
+            true => statement.sql.clone(),
+            false => format!("BEGIN; SET LOCAL lock_timeout = '{LOCK_TIMEOUT}'; {}; COMMIT", statement.sql),
+        };
+        match self.log.run(&sql, connected.client.batch_execute(&sql)).await {
             Err(error) if failure::is_already_there(&error) => Ok(()),
             done => done.map_err(failure::classify),
         }
@@ -130,6 +137,13 @@ impl Database for PostgresDatabase {
             None => names.collect(),
             Some(schema) => names.map(|name| format!("{schema}.{name}")).collect(),
         })
+    }
+
+    fn drop_table(&self, name: &str) -> Statement {
+        Statement {
+            sql: format!("DROP TABLE IF EXISTS {}", statement::quote(name)),
+            concurrent: false,
+        }
     }
 
     async fn begin(&self) -> Result<Box<dyn Transaction>, DatabaseError> {
