@@ -18,8 +18,12 @@
 //! Shards are tables named after the date of a record ([`shard`]).
 
 pub(crate) mod aggregate;
+#[cfg(test)]
+mod contract;
 mod database;
 mod ledger;
+mod merge;
+mod mysql;
 mod options;
 mod poison;
 mod postgres;
@@ -27,6 +31,8 @@ mod raw;
 mod raw_pump;
 mod setup;
 mod shard;
+mod sqlite;
+mod statement_log;
 mod store;
 mod table;
 
@@ -109,6 +115,8 @@ pub(crate) fn decode<T: serde::de::DeserializeOwned + JsonSchema>(context: &Buil
 pub(crate) fn connect(connection: &Connection, log_prefix: &'static str) -> Result<Arc<dyn Database>, BuildError> {
     match connection.kind.as_str() {
         "postgres" => Ok(Arc::new(postgres::PostgresDatabase::new(connection, log_prefix)?)),
+        "mysql" => Ok(Arc::new(mysql::Mysql::new(connection, log_prefix)?)),
+        "sqlite" => Ok(Arc::new(sqlite::Sqlite::new(connection, log_prefix)?)),
         other => Err(BuildError::Options(format!(
             "Unsupported `config_storage.type` value:{other} – meta.type is postgres, mysql or sqlite"
         ))),
