@@ -1,31 +1,51 @@
 //! Ids of documents: the same for the same row, so that writing it again changes nothing.
 
-use analytics::{RowId, Time};
+use analytics::{Key, RowId, Time, Wire};
 
 /// Makes the ids of one pump's documents.
 #[derive(Clone, Copy)]
 pub(super) struct Ids {
     pump: u64,
+    /// By arrival, as upstream's: `compat`.
+    by_arrival: bool,
 }
 
 impl Ids {
-    pub(super) fn new(pump: &str) -> Ids {
+    pub(super) fn new(pump: &str, by_arrival: bool) -> Ids {
         Ids {
             pump: absorb(0xcbf2_9ce4_8422_2325, pump.as_bytes()),
+            by_arrival,
         }
     }
 
     /// The id of a row's document. It begins with the seconds of the record's time, as every ObjectId does, so that
     /// sorting by `_id` sorts by time; the rest is a hash of pump, claim and row. Two rows of one claim never share it.
-    pub(super) fn of(self, row: RowId, time: Time) -> [u8; 12] {
+    ///
+    /// By arrival it begins with the seconds in which the claim was taken and the place of its list (five bits), and ends
+    /// with the row.
+    pub(super) fn of(self, row: RowId, time: Time, key: &Key) -> [u8; 12] {
         let claim = mix(absorb(self.pump, &row.claim.0.to_bytes()));
+        if self.by_arrival {
+            let hash = mix(claim.wrapping_add(row.row >> 24)) >> 29 << 24;
+            let seconds = (row.claim.0.timestamp_ms() / 1000) as i64;
+            return join(seconds, place(key) << 59 | hash | (row.row & 0x00ff_ffff));
+        }
         let hash = mix(claim.wrapping_add(row.row.wrapping_mul(0x9e37_79b9_7f4a_7c15)));
-        join(time, hash)
+        join(time.seconds, hash)
     }
 }
 
-fn join(time: Time, hash: u64) -> [u8; 12] {
-    let seconds = time.seconds.clamp(0, i64::from(u32::MAX)) as u32;
+/// Where a list stands in the order in which upstream empties them: the plain one, 0 to 9, each followed by its
+/// protobuf twin.
+fn place(key: &Key) -> u64 {
+    let name = key.short.strip_suffix("_protobuf").unwrap_or(&key.short);
+    let digit = name.rsplit('_').next().and_then(|number| number.parse::<u64>().ok());
+    let number = digit.map_or(0, |digit| digit.min(9) + 1);
+    2 * number + u64::from(key.wire == Wire::Protobuf)
+}
+
+fn join(seconds: i64, hash: u64) -> [u8; 12] {
+    let seconds = seconds.clamp(0, i64::from(u32::MAX)) as u32;
     let mut id = [0; 12];
     let (head, tail) = id.split_at_mut(4);
     head.copy_from_slice(&seconds.to_be_bytes());
@@ -50,7 +70,7 @@ fn mix(mut hash: u64) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use analytics::{ClaimId, Zone};
+    use analytics::{ClaimId, RecordKind, Zone};
 
     use super::*;
 
@@ -59,6 +79,15 @@ mod tests {
         nanos: 5,
         zone: Zone::UTC,
     };
+
+    fn key() -> Key {
+        Key {
+            name: "analytics-tyk-system-analytics_3".into(),
+            short: "tyk-system-analytics_3".into(),
+            wire: Wire::Msgpack,
+            records: RecordKind::Traffic,
+        }
+    }
 
     fn row(claim: u128, row: u64) -> RowId {
         RowId {
@@ -71,15 +100,23 @@ mod tests {
     fn ids_do_not_change_between_versions() {
         // A replay after an update must find the documents that the old version wrote.
         let hex = |id: [u8; 12]| id.map(|byte| format!("{byte:02x}")).concat();
-        assert_eq!(hex(Ids::new("MONGO").of(row(1, 0), AT)), "6553f100eb52ad0bef4faf1b");
-        assert_eq!(hex(Ids::new("MONGO").of(row(1, 1), AT)), "6553f1001ef5efc1ee86b3d4");
+        assert_eq!(
+            hex(Ids::new("MONGO", false).of(row(1, 0), AT, &key())),
+            "6553f1005c00d78d3620873a"
+        );
+        assert_eq!(
+            hex(Ids::new("MONGO", false).of(row(1, 1), AT, &key())),
+            "6553f1000131c7b602e833c8"
+        );
     }
 
     #[test]
     fn rows_claims_and_pumps_have_ids_of_their_own() {
-        let mut ids: Vec<_> = (0..10_000).map(|n| Ids::new("MONGO").of(row(1, n), AT)).collect();
-        ids.extend((2..1_000).map(|n| Ids::new("MONGO").of(row(n, 0), AT)));
-        ids.extend((0..1_000).map(|n| Ids::new("OTHER").of(row(1, n), AT)));
+        let mut ids: Vec<_> = (0..10_000)
+            .map(|n| Ids::new("MONGO", false).of(row(1, n), AT, &key()))
+            .collect();
+        ids.extend((2..1_000).map(|n| Ids::new("MONGO", false).of(row(n, 0), AT, &key())));
+        ids.extend((0..1_000).map(|n| Ids::new("OTHER", false).of(row(1, n), AT, &key())));
         let all = ids.len();
         ids.sort_unstable();
         ids.dedup();
@@ -88,9 +125,35 @@ mod tests {
 
     #[test]
     fn ids_sort_by_time_even_at_its_ends() {
-        let at = |seconds| Ids::new("M").of(row(1, 1), Time { seconds, ..AT });
+        let at = |seconds| Ids::new("M", false).of(row(1, 1), Time { seconds, ..AT }, &key());
         assert!(at(1_700_000_000) < at(1_700_000_001));
         assert_eq!(at(-5)[..4], [0; 4]);
         assert_eq!(at(i64::MAX)[..4], [255; 4]);
+    }
+
+    #[test]
+    fn ids_by_arrival_sort_by_row() {
+        let of = |n| Ids::new("M", true).of(row(1 << 90, n), AT, &key());
+        assert!((0..10_000).all(|n| of(n) < of(n + 1)));
+        assert_ne!(of(5), of(5 + (1 << 24)));
+    }
+
+    #[test]
+    fn lists_keep_the_order_in_which_upstream_empties_them() {
+        let of = |short: &str, wire| {
+            place(&Key {
+                short: short.into(),
+                wire,
+                ..key()
+            })
+        };
+        let places = [
+            of("tyk-system-analytics", Wire::Msgpack),
+            of("tyk-system-analytics_protobuf", Wire::Protobuf),
+            of("tyk-system-analytics_0", Wire::Msgpack),
+            of("tyk-system-analytics_0_protobuf", Wire::Protobuf),
+            of("tyk-system-analytics_9_protobuf", Wire::Protobuf),
+        ];
+        assert_eq!(places, [0, 1, 2, 3, 21]);
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use analytics::{Flag, Int, RecordView, RowId, Selection, Text};
+use analytics::{Flag, Int, Key, RecordView, RowId, Selection, Text};
 use async_trait::async_trait;
 use futures::{FutureExt, StreamExt, TryStreamExt, future::BoxFuture, stream};
 use tokio::sync::Mutex;
@@ -48,7 +48,7 @@ type Insert<'a> = BoxFuture<'a, Result<Vec<Rejected>, WriteError>>;
 
 /// Documents of one insert.
 struct Chunk<'a> {
-    rows: Vec<(RowId, RecordView<'a>)>,
+    rows: Vec<(RowId, RecordView<'a>, &'a Key)>,
     bytes: usize,
 }
 
@@ -113,7 +113,7 @@ impl Records {
             form,
             target,
             sizes,
-            ids: Ids::new(&context.pump),
+            ids: Ids::new(&context.pump, context.compat),
             compat: context.compat,
             prepared: Mutex::default(),
         })
@@ -145,7 +145,12 @@ impl Records {
         let mut plan: BTreeMap<String, Vec<Chunk<'a>>> = BTreeMap::new();
         let selective = matches!(self.target, Target::Organisations);
         let (mut without_organisation, mut too_large) = (0, 0);
-        for (row, record) in group.iter().flat_map(Selection::records) {
+        let records = group.iter().flat_map(|selection| {
+            selection
+                .records()
+                .map(|(row, record)| (row, record, selection.batch()))
+        });
+        for (row, record, batch) in records {
             if !self.takes(&record) {
                 continue;
             }
@@ -164,11 +169,11 @@ impl Records {
             let chunks = plan.entry(collection).or_default();
             match chunks.last_mut() {
                 Some(chunk) if self.fits(chunk, size, selective) => {
-                    chunk.rows.push((row, record));
+                    chunk.rows.push((row, record, &batch.key));
                     chunk.bytes += size;
                 }
                 _ => chunks.push(Chunk {
-                    rows: vec![(row, record)],
+                    rows: vec![(row, record, &batch.key)],
                     bytes: size,
                 }),
             }
@@ -219,8 +224,8 @@ impl Records {
     async fn insert(&self, collection: &str, chunk: Chunk<'_>) -> Result<Vec<Rejected>, WriteError> {
         let mut rows: Vec<Row> = Vec::with_capacity(chunk.rows.len());
         let mut rejected = Vec::new();
-        for (row, record) in &chunk.rows {
-            let id = self.ids.of(*row, document::time_of(record));
+        for (row, record, key) in &chunk.rows {
+            let id = self.ids.of(*row, document::time_of(record), key);
             let without_raw = self.form != Form::Graph && document::estimated_size(record) > self.sizes.document;
             match document::of_record(self.form, id, record, without_raw) {
                 Ok(document) => rows.push((*row, document)),

@@ -1,6 +1,6 @@
 //! The pump that stores uptime reports.
 
-use analytics::{Selection, When};
+use analytics::{Key, RowId, Selection, UptimeView, When};
 use async_trait::async_trait;
 
 use super::{UPTIME, client::Connection, document, id::Ids, insert::Row, options::CollectionOptions, records};
@@ -10,6 +10,8 @@ use crate::{BuildContext, BuildError, Rejected, Sink, WriteError, Written};
 const COLLECTION: &str = "tyk_uptime_analytics";
 /// Reports of one insert.
 const MAX_ROWS: usize = 5_000;
+
+type Report<'a> = (RowId, UptimeView<'a>, &'a Key);
 
 /// Uptime reports as documents of one collection.
 pub(super) struct Uptime {
@@ -32,19 +34,16 @@ impl Uptime {
         records::prepare(&connection, COLLECTION, options.cap(), prefix, &context.pump).await;
         Ok(Uptime {
             connection,
-            ids: Ids::new(&context.pump),
+            ids: Ids::new(&context.pump, context.compat),
             compat: context.compat,
         })
     }
 
-    async fn insert(
-        &self,
-        reports: &[(analytics::RowId, analytics::UptimeView<'_>)],
-    ) -> Result<Vec<Rejected>, WriteError> {
+    async fn insert(&self, reports: &[Report<'_>]) -> Result<Vec<Rejected>, WriteError> {
         let mut rows: Vec<Row> = Vec::with_capacity(reports.len());
         let mut rejected = Vec::new();
-        for (row, report) in reports {
-            match document::of_uptime(self.ids.of(*row, report.time(When::TimeStamp)), report) {
+        for (row, report, key) in reports {
+            match document::of_uptime(self.ids.of(*row, report.time(When::TimeStamp), key), report) {
                 Ok(document) => rows.push((*row, document)),
                 Err(error) => rejected.push(Rejected {
                     row: *row,
@@ -60,7 +59,14 @@ impl Uptime {
 #[async_trait]
 impl Sink for Uptime {
     async fn write(&self, group: &[Selection]) -> Result<Written, WriteError> {
-        let reports: Vec<_> = group.iter().flat_map(Selection::uptime).collect();
+        let reports: Vec<Report<'_>> = group
+            .iter()
+            .flat_map(|selection| {
+                selection
+                    .uptime()
+                    .map(|(row, report)| (row, report, &*selection.batch().key))
+            })
+            .collect();
         let mut rejected = Vec::new();
         for chunk in reports.chunks(MAX_ROWS) {
             rejected.extend(self.insert(chunk).await?);
