@@ -6,6 +6,7 @@ pub mod http;
 mod ledger;
 pub mod options;
 pub mod sink;
+pub mod sql_uptime;
 mod table;
 #[cfg(feature = "testkit")]
 pub mod testkit;
@@ -60,11 +61,11 @@ sinks! {
     planned "segment", "Segment Pump", "segment-pump", "TYK_PMP_PUMPS_SEGMENT_META";
     planned "splunk", "Splunk Pump", "splunk-pump", "TYK_PMP_PUMPS_SPLUNK_META";
     sql;
-    planned "sql_aggregate", "SQL Aggregate Pump", "SQL-aggregate-pump", "TYK_PMP_PUMPS_SQLAGGREGATE_META";
+    sql_aggregate;
     sql_graph;
-    planned "sql-graph-aggregate", "Sql Graph Aggregate Pump", "SQL-aggregate-pump", "TYK_PMP_PUMPS_SQLGRAPHAGGREGATE_META";
+    sql_graph_aggregate;
     sql_mcp;
-    planned "sql-mcp-aggregate", "SQL MCP Aggregate Pump", "sql-mcp-aggregate-pump", "TYK_PMP_PUMPS_SQLMCPAGGREGATE_META";
+    sql_mcp_aggregate;
     planned "sqs", "SQS Pump", "sqs-pump", "TYK_PMP_PUMPS_SQS_META";
     planned "statsd", "Statsd Pump", "statsd-pump", "TYK_PMP_PUMPS_STATSD_META";
     stdout;
@@ -73,4 +74,4 @@ sinks! {
 }
 
 /// The types that `uptime_pump_config` can have, in place of the traffic sinks of the same names.
-pub static UPTIME_SINKS: &[SinkSpec] = &[];
+pub static UPTIME_SINKS: &[SinkSpec] = &[sql_uptime::UPTIME];

@@ -17,6 +17,7 @@
 //!
 //! Shards are tables named after the date of a record ([`shard`]).
 
+pub(crate) mod aggregate;
 #[cfg(test)]
 mod contract;
 mod database;
