@@ -171,7 +171,7 @@ impl Database for PostgresDatabase {
 
     async fn applied(&self, pump: &str, claim: ClaimId) -> Result<RowRanges, DatabaseError> {
         let sql = format!(
-            "SELECT applied FROM {} WHERE pump = {} AND claim = {}",
+            "SELECT applied FROM {} WHERE pump = {} AND claim = {} AND NOT done",
             ledger::NAME,
             statement::literal(pump),
             statement::literal(&claim.to_string())
