@@ -4,6 +4,7 @@ mod clock;
 pub mod failpoints;
 pub mod http;
 mod ledger;
+mod migration;
 pub mod options;
 pub mod sink;
 mod table;
@@ -12,6 +13,7 @@ pub mod testkit;
 pub mod tls;
 pub mod wire;
 
+pub use migration::{Migrate, MigrationMode, migration};
 pub use sink::{
     BoxError, Build, BuildContext, BuildError, Fleet, Gather, Guarantee, Rejected, Sink, SinkSpec, WriteError, Written,
 };
