@@ -1,7 +1,7 @@
 //! MySQL and MariaDB.
 //!
-//! Tables have upstream's columns and types, but for the `id` of aggregates, which is `varchar(767)`; a longer id is
-//! replaced by its beginning and a digest. Indexes on longer texts take their first 191 characters.
+//! Tables have upstream's columns and types. Texts of a primary key are `varchar(191)`; a longer key is replaced by its
+//! beginning and a digest. Indexes on longer texts take their first 191 characters.
 
 mod connect;
 mod dsn;

@@ -7,7 +7,7 @@ use mysql_async::Value;
 
 use super::{
     connect::Connection,
-    statement::{column_type, create_table, index_columns, key_length, quoted, quoted_part},
+    statement::{column_type, create_table, index_columns, quoted, quoted_part},
 };
 use crate::sql::{
     database::{DatabaseError, Statement},
@@ -89,7 +89,7 @@ fn declared(table: &Table, name: &str) -> Option<u64> {
     matches!(column.class, Class::Text | Class::Json).then_some(u64::MAX)
 }
 
-/// Columns to add, and texts to widen: those of the key, and with `default_string_size` all. None is made shorter: that would cut what it holds.
+/// Columns to add, and with `default_string_size` text columns to widen. None is made shorter: that would cut what it holds.
 fn changed_columns(found: &Found, table: &Table, options: &options::Mysql, connection: &Connection) -> Vec<String> {
     let mut changes = Vec::new();
     for column in &table.layout.columns {
@@ -100,12 +100,9 @@ fn changed_columns(found: &Found, table: &Table, options: &options::Mysql, conne
             continue;
         };
         let is_text = matches!(column.class, Class::Text | Class::Json);
-        let wanted = match table.layout.key.contains(&&*column.name) {
-            // Upstream's ids hold 191 characters, which most dimensions exceed.
-            true => key_length(&table.layout),
-            false => options.default_string_size,
-        };
-        if is_text && there.kind == "varchar" && there.length.is_some_and(|length| length < u64::from(wanted)) {
+        let is_key = table.layout.key.contains(&&*column.name);
+        let wanted = u64::from(options.default_string_size);
+        if is_text && !is_key && there.kind == "varchar" && there.length.is_some_and(|length| length < wanted) {
             changes.push(format!("MODIFY COLUMN {name} {kind}"));
         }
     }

@@ -10,12 +10,9 @@ use crate::sql::{
     table::{Class, Column, Index, Layout, Table, split_name},
 };
 
-/// Characters of a text that an index takes. 191 characters of four bytes fit into the 767 bytes that the oldest servers
-/// and row formats allow for a column.
-const INDEXED_LENGTH: u32 = 191;
-
-/// Characters of a text that is the primary key by itself: an id of hexadecimal digits, one byte each.
-const ID_LENGTH: u32 = 767;
+/// Characters of a text that is part of a key or of an index. 191 characters of four bytes fit into the 767 bytes that
+/// the oldest servers and row formats allow for a column.
+pub(super) const KEY_LENGTH: u32 = 191;
 
 /// `a` or `a.b`, in backticks.
 pub(super) fn quoted(name: &str) -> String {
@@ -38,7 +35,11 @@ pub(super) fn column_type(column: &Column, layout: &Layout, options: &options::M
         Class::Bool => "boolean".to_owned(),
         Class::Time if options.disable_datetime_precision || !server.has_fractions() => "datetime NULL".to_owned(),
         Class::Time => "datetime(3) NULL".to_owned(),
-        Class::Text | Class::Json if layout.key.contains(&&*column.name) => key_type(layout),
+        // Compared byte by byte: ids that differ in case are different ids.
+        Class::Text | Class::Json if layout.key.contains(&&*column.name) => format!(
+            "varchar({}) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin NOT NULL",
+            key_length(options)
+        ),
         Class::Text | Class::Json => text_type(options.default_string_size),
     }
 }
@@ -52,32 +53,23 @@ fn text_type(size: u32) -> String {
     }
 }
 
-/// Compared byte by byte: ids that differ in case are different ids. Never NULL.
-fn key_type(layout: &Layout) -> String {
-    let charset = match layout.key.len() {
-        1 => "CHARACTER SET ascii COLLATE ascii_bin",
-        _ => "CHARACTER SET utf8mb4 COLLATE utf8mb4_bin",
-    };
-    format!("varchar({}) {charset} NOT NULL", key_length(layout))
-}
-
 /// Characters that fit into a text of the primary key.
-pub(super) fn key_length(layout: &Layout) -> u32 {
-    match layout.key.len() {
-        1 => ID_LENGTH,
-        _ => INDEXED_LENGTH,
+pub(super) fn key_length(options: &options::Mysql) -> u32 {
+    match options.default_string_size {
+        0 => KEY_LENGTH,
+        size => size.min(KEY_LENGTH),
     }
 }
 
 /// Whether an index on `column` takes only its beginning. `length`: characters that the column holds, for a text.
 fn is_cut(length: Option<u64>) -> bool {
-    length.is_some_and(|length| length > u64::from(INDEXED_LENGTH))
+    length.is_some_and(|length| length > u64::from(KEY_LENGTH))
 }
 
 /// Columns of an index in brackets. `length` says how many characters a text column holds; `None`: it is no text.
 pub(super) fn index_columns(index: &Index, length: &dyn Fn(&str) -> Option<u64>) -> String {
     let columns = index.columns.iter().map(|column| match is_cut(length(column)) {
-        true => format!("{}({INDEXED_LENGTH})", quoted_part(column)),
+        true => format!("{}({KEY_LENGTH})", quoted_part(column)),
         false => quoted_part(column),
     });
     format!("({})", columns.collect::<Vec<_>>().join(","))
@@ -87,7 +79,7 @@ pub(super) fn index_columns(index: &Index, length: &dyn Fn(&str) -> Option<u64>)
 fn declared_length(table: &Table, options: &options::Mysql, name: &str) -> Option<u64> {
     let column = table.layout.columns.iter().find(|column| column.name == name)?;
     match column.class {
-        Class::Text | Class::Json if table.layout.key.contains(&name) => Some(key_length(&table.layout).into()),
+        Class::Text | Class::Json if table.layout.key.contains(&name) => Some(key_length(options).into()),
         Class::Text | Class::Json => match options.default_string_size {
             0 => Some(u64::MAX),
             size => Some(size.into()),

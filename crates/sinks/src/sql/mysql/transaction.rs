@@ -82,7 +82,7 @@ impl MysqlTransaction {
         if upsert {
             for (column, value) in table.layout.columns.iter().zip(&mut values) {
                 if table.layout.key.contains(&&*column.name) {
-                    value::shorten_key(value, statement::key_length(&table.layout));
+                    value::shorten_key(value, statement::key_length(&self.shared.options));
                 }
             }
         }
