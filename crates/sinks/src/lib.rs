@@ -2,9 +2,13 @@
 
 mod clock;
 pub mod failpoints;
+mod go_json;
 pub mod http;
+mod http_body;
 mod ledger;
 pub mod options;
+mod outbox;
+mod row_uuid;
 pub mod sink;
 pub mod sql_uptime;
 mod table;
@@ -19,7 +23,7 @@ pub use sink::{
 pub use table::{find, find_uptime, suggest};
 
 /// Declares the sinks' modules and lists them in [`SINKS`]: `acme;` is the module `acme` with its `SPEC`.
-/// `planned` types are known to configurations and not built yet: name, title, log prefix, environment prefix.
+/// `acme::OTHER;` is a further type of the same module. `planned` types are known to configurations and not built yet: name, title, log prefix, environment prefix.
 macro_rules! sinks {
     (@ [$($spec:expr,)*]) => {
         /// Every type that a pump can have, in the order of the documentation.
@@ -27,6 +31,9 @@ macro_rules! sinks {
     };
     (@ [$($spec:expr,)*] planned $name:literal, $title:literal, $prefix:literal, $env:literal; $($rest:tt)*) => {
         sinks!(@ [$($spec,)* SinkSpec::planned($name, $title, $prefix, $env),] $($rest)*);
+    };
+    (@ [$($spec:expr,)*] $module:ident :: $name:ident; $($rest:tt)*) => {
+        sinks!(@ [$($spec,)* $module::$name,] $($rest)*);
     };
     (@ [$($spec:expr,)*] $module:ident; $($rest:tt)*) => {
         pub mod $module;
@@ -48,18 +55,20 @@ sinks! {
     planned "influx2", "InfluxDB2 Pump", "influx2-pump", "TYK_PMP_PUMPS_INFLUX2_META";
     planned "kafka", "Kafka Pump", "kafka-pump", "TYK_PMP_PUMPS_KAFKA_META";
     planned "kinesis", "Kinesis Pump", "kinesis-pump", "TYK_PMP_PUMPS_KINESIS_META";
-    planned "logzio", "Logzio Pump", "logzio-pump", "TYK_PMP_PUMPS_LOGZIO_META";
-    planned "moesif", "Moesif Pump", "moesif-pump", "TYK_PMP_PUMPS_MOESIF_META";
-    planned "mongo", "MongoDB Pump", "mongo-pump", "TYK_PMP_PUMPS_MONGO_META";
+    logzio;
+    moesif;
+    mongo;
     planned "mongo-graph", "MongoDB Graph Pump", "mongo-graph-pump", "TYK_PMP_PUMPS_MONGOGRAPH_META";
     planned "mongo-mcp", "MongoDB MCP Pump", "mongo-mcp-pump", "TYK_PMP_PUMPS_MONGOMCP_META";
+    mongo::GRAPH;
+    mongo::MCP;
     planned "mongo-mcp-aggregate", "MongoDB MCP Aggregate Pump", "mongo-mcp-aggregate-pump", "TYK_PMP_PUMPS_MONGOMCPAGGREGATE_META";
     planned "mongo-pump-aggregate", "MongoDB Aggregate Pump", "mongo-pump-aggregate", "TYK_PMP_PUMPS_MONGOAGGREGATE_META";
-    planned "mongo-pump-selective", "MongoDB Selective Pump", "mongo-pump-selective", "TYK_PMP_PUMPS_MONGOSELECTIVE_META";
+    mongo::SELECTIVE;
     planned "prometheus", "Prometheus Pump", "prometheus-pump", "TYK_PMP_PUMPS_PROMETHEUS_META";
-    planned "resurfaceio", "Resurface Pump", "resurface-pump", "TYK_PMP_PUMPS_RESURFACEIO_META";
-    planned "segment", "Segment Pump", "segment-pump", "TYK_PMP_PUMPS_SEGMENT_META";
-    planned "splunk", "Splunk Pump", "splunk-pump", "TYK_PMP_PUMPS_SPLUNK_META";
+    resurfaceio;
+    segment;
+    splunk;
     sql;
     sql_aggregate;
     sql_graph;
@@ -74,4 +83,4 @@ sinks! {
 }
 
 /// The types that `uptime_pump_config` can have, in place of the traffic sinks of the same names.
-pub static UPTIME_SINKS: &[SinkSpec] = &[sql_uptime::UPTIME];
+pub static UPTIME_SINKS: &[SinkSpec] = &[mongo::UPTIME, sql_uptime::UPTIME];
