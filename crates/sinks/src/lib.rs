@@ -6,6 +6,7 @@ mod go_json;
 pub mod http;
 mod http_body;
 mod ledger;
+mod migration;
 pub mod options;
 mod outbox;
 mod row_uuid;
@@ -17,6 +18,7 @@ pub mod testkit;
 pub mod tls;
 pub mod wire;
 
+pub use migration::{Migrate, MigrationMode, migration};
 pub use sink::{
     BoxError, Build, BuildContext, BuildError, Fleet, Gather, Guarantee, Rejected, Sink, SinkSpec, WriteError, Written,
 };
