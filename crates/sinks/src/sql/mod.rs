@@ -31,8 +31,8 @@ mod raw;
 mod raw_pump;
 mod shard;
 mod sqlite;
-mod statement_log;
 mod start;
+mod statement_log;
 mod store;
 mod table;
 
