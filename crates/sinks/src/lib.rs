@@ -5,9 +5,11 @@ pub mod failpoints;
 mod ledger;
 pub mod options;
 pub mod sink;
+pub mod sql_uptime;
 mod table;
 #[cfg(feature = "testkit")]
 pub mod testkit;
+pub mod tls;
 
 pub use sink::{
     BoxError, Build, BuildContext, BuildError, Fleet, Gather, Guarantee, Rejected, Sink, SinkSpec, WriteError, Written,
@@ -59,12 +61,12 @@ sinks! {
     planned "resurfaceio", "Resurface Pump", "resurface-pump", "TYK_PMP_PUMPS_RESURFACEIO_META";
     planned "segment", "Segment Pump", "segment-pump", "TYK_PMP_PUMPS_SEGMENT_META";
     planned "splunk", "Splunk Pump", "splunk-pump", "TYK_PMP_PUMPS_SPLUNK_META";
-    planned "sql", "SQL Pump", "SQL-pump", "TYK_PMP_PUMPS_SQL_META";
-    planned "sql_aggregate", "SQL Aggregate Pump", "SQL-aggregate-pump", "TYK_PMP_PUMPS_SQLAGGREGATE_META";
-    planned "sql-graph", "Graph SQL Pump", "GraphSQL-Pump", "TYK_PMP_PUMPS_GRAPH_SQL_META";
-    planned "sql-graph-aggregate", "Sql Graph Aggregate Pump", "SQL-aggregate-pump", "TYK_PMP_PUMPS_SQLGRAPHAGGREGATE_META";
-    planned "sql-mcp", "MCP SQL Pump", "MCPSQL-Pump", "TYK_PMP_PUMPS_MCP_SQL_META";
-    planned "sql-mcp-aggregate", "SQL MCP Aggregate Pump", "sql-mcp-aggregate-pump", "TYK_PMP_PUMPS_SQLMCPAGGREGATE_META";
+    sql;
+    sql_aggregate;
+    sql_graph;
+    sql_graph_aggregate;
+    sql_mcp;
+    sql_mcp_aggregate;
     planned "sqs", "SQS Pump", "sqs-pump", "TYK_PMP_PUMPS_SQS_META";
     planned "statsd", "Statsd Pump", "statsd-pump", "TYK_PMP_PUMPS_STATSD_META";
     stdout;
@@ -73,4 +75,4 @@ sinks! {
 }
 
 /// The types that `uptime_pump_config` can have, in place of the traffic sinks of the same names.
-pub static UPTIME_SINKS: &[SinkSpec] = &[mongo::UPTIME];
+pub static UPTIME_SINKS: &[SinkSpec] = &[mongo::UPTIME, sql_uptime::UPTIME];

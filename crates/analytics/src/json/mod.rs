@@ -1,12 +1,13 @@
 //! A record as Go's `encoding/json` writes it.
 
+mod column;
 mod string;
 
 use std::{borrow::Cow, sync::LazyLock};
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 
-pub use self::string::write_string;
+pub use self::{column::write_column, string::write_string};
 use crate::{
     FIELDS, RecordView, Text,
     field::{FieldInfo, Store, Width, graph_error},

@@ -3,6 +3,7 @@
 //! A sink says in its `SPEC` how its back-end is started; [`suite::run`] then checks everything that a sink promises.
 //! What a back-end cannot do is reported by name with the reason.
 
+pub mod certificates;
 pub mod csv;
 pub mod dummy;
 mod gate;
