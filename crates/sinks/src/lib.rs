@@ -54,8 +54,8 @@ sinks! {
     mongo;
     mongo::GRAPH;
     mongo::MCP;
-    planned "mongo-mcp-aggregate", "MongoDB MCP Aggregate Pump", "mongo-mcp-aggregate-pump", "TYK_PMP_PUMPS_MONGOMCPAGGREGATE_META";
-    planned "mongo-pump-aggregate", "MongoDB Aggregate Pump", "mongo-pump-aggregate", "TYK_PMP_PUMPS_MONGOAGGREGATE_META";
+    mongo::MCP_AGGREGATE;
+    mongo::AGGREGATE;
     mongo::SELECTIVE;
     planned "prometheus", "Prometheus Pump", "prometheus-pump", "TYK_PMP_PUMPS_PROMETHEUS_META";
     planned "resurfaceio", "Resurface Pump", "resurface-pump", "TYK_PMP_PUMPS_RESURFACEIO_META";

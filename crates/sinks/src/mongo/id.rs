@@ -35,6 +35,16 @@ impl Ids {
     }
 }
 
+/// An id whose time part is `time` and whose rest is a hash of `parts`.
+pub(super) fn derived(time: Time, parts: &[&[u8]]) -> [u8; 12] {
+    let mut hash = 0xcbf2_9ce4_8422_2325;
+    for part in parts {
+        hash = absorb(hash, &(part.len() as u64).to_be_bytes());
+        hash = absorb(hash, part);
+    }
+    join(time.seconds, mix(hash))
+}
+
 /// Where a list stands in the order in which upstream empties them: the plain one, 0 to 9, each followed by its
 /// protobuf twin.
 fn place(key: &Key) -> u64 {
