@@ -27,7 +27,8 @@ impl Ids {
         let claim = mix(absorb(self.pump, &row.claim.0.to_bytes()));
         if self.by_arrival {
             let hash = mix(claim.wrapping_add(row.row >> 24)) >> 29 << 24;
-            let seconds = (row.claim.0.timestamp_ms() / 1000) as i64;
+            // Rounded up: behind what others stored in the same second, before the claim was taken.
+            let seconds = row.claim.0.timestamp_ms().div_ceil(1000) as i64;
             return join(seconds, place(key) << 59 | hash | (row.row & 0x00ff_ffff));
         }
         let hash = mix(claim.wrapping_add(row.row.wrapping_mul(0x9e37_79b9_7f4a_7c15)));

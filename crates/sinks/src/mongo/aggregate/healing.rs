@@ -17,6 +17,9 @@ use super::{
 };
 use crate::{WriteError, mongo::failure::Failure};
 
+/// Full documents in a row after which a write fails.
+const MAX_FULL: usize = 60;
+
 impl Aggregates {
     pub(super) async fn write_filling(
         &self,
@@ -26,18 +29,20 @@ impl Aggregates {
     ) -> Result<(), WriteError> {
         // What is counted already is not counted again under a smaller window.
         let mut done: HashSet<(String, Box<[u8]>)> = HashSet::new();
+        let mut full_documents = 0;
         loop {
             let now = *window.lock().await;
             let aggregates = self.aggregate(group, &self.filling_rules(now, filling));
             match self.add_all(&aggregates, &mut done).await {
                 Ok(()) => return Ok(()),
                 Err((failure, full)) => {
-                    let halved = Window::minutes(now.seconds() / 120);
-                    let Some(halved) = halved.filter(|_| self.setup.heals && failure.is_about_size()) else {
+                    if !self.setup.heals || !failure.is_about_size() || full_documents == MAX_FULL {
                         return Err(failure.into_write_error());
-                    };
+                    }
+                    full_documents += 1;
+                    let halved = Window::minutes(now.seconds() / 120).unwrap_or(Window::MINUTE);
                     self.warn(format!(
-                        "a document is too large ({failure}): the window is halved to {} minutes",
+                        "a document is too large ({failure}): the window is {} minutes from now on",
                         halved.seconds() / 60
                     ));
                     *window.lock().await = halved;
