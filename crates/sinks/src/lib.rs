@@ -50,7 +50,7 @@ sinks! {
     csv;
     planned "dogstatsd", "DogStatsd Pump", "dogstatsd", "TYK_PMP_PUMPS_DOGSTATSD_META";
     dummy;
-    planned "elasticsearch", "Elasticsearch Pump", "elasticsearch-pump", "TYK_PMP_PUMPS_ELASTICSEARCH_META";
+    elasticsearch;
     graylog;
     planned "hybrid", "Hybrid pump", "hybrid-pump", "TYK_PMP_PUMPS_HYBRID_META";
     planned "influx", "InfluxDB Pump", "influx-pump", "TYK_PMP_PUMPS_INFLUX_META";

@@ -6,6 +6,7 @@
 pub mod certificates;
 pub mod csv;
 pub mod dummy;
+pub mod elasticsearch;
 mod gate;
 pub mod http;
 mod log;
