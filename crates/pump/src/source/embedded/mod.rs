@@ -41,6 +41,12 @@ struct Shared {
     leases: Mutex<Leases>,
 }
 
+impl Drop for Shared {
+    fn drop(&mut self) {
+        self.store.stop();
+    }
+}
+
 struct Leases {
     by_claim: HashMap<String, Lease>,
     ids: ulid::Generator,

@@ -218,13 +218,16 @@ impl Store {
 
     /// Writes what waits, and ends the writer. Nothing can be appended afterwards.
     pub(crate) async fn close(&self) {
-        let number = {
-            let mut inner = self.inner();
-            inner.stopping = true;
-            inner.number
-        };
-        self.work.notify_one();
+        let number = self.stop();
         self.durable(Ticket(number)).await;
+    }
+
+    /// Ends the writer once what waits is written. Returns the number of the last append.
+    pub(crate) fn stop(&self) -> u64 {
+        let mut inner = self.inner();
+        inner.stopping = true;
+        self.work.notify_one();
+        inner.number
     }
 }
 
