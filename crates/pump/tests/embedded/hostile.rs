@@ -136,6 +136,6 @@ async fn a_hostile_client_hurts_only_itself() {
     }
     println!("{pushed} records of the good client, the slowest in {slowest:?}; resident {} MB at most", most >> 20);
     assert!(pushed > seconds * 10, "{pushed}");
-    assert!(slowest < Duration::from_secs(3), "{slowest:?}");
+    assert!(slowest < Duration::from_secs(10), "{slowest:?}");
     assert!(most < 600 << 20, "{most} bytes");
 }

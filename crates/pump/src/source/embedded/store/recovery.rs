@@ -189,6 +189,7 @@ impl Replay<'_> {
     fn put_aside(&mut self, segment: u32, start: u32, end: u32) {
         self.recovered.damaged += 1;
         self.state.damaged += 1;
+        self.state.break_series();
         let aside = quarantine(self.folder, segment, start, end);
         let what = aside.map_or_else(|error| format!("it could not be copied: {error}"), |path| path.display().to_string());
         tracing::error!(

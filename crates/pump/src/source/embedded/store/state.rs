@@ -161,6 +161,14 @@ impl State {
         known.rows.len()
     }
 
+    /// What comes next must not be joined with what has been: something between them cannot be read.
+    pub(super) fn break_series(&mut self) {
+        for list in self.lists.values_mut() {
+            self.next_series = self.next_series.wrapping_add(1);
+            list.rows.series = self.next_series;
+        }
+    }
+
     /// Length of a list; 0 when there is none.
     pub(crate) fn len(&self, list: &str) -> u64 {
         self.lists.get(list).map_or(0, |list| list.rows.len())
