@@ -19,6 +19,7 @@ python3 -c 'import sys; sys.exit(sys.version_info < (3, 11))' || die "python3 is
 rustfmt --version >/dev/null 2>&1 || rustup component add rustfmt
 cargo clippy --version >/dev/null 2>&1 || rustup component add clippy
 mkdir -p "$logs"
+rm -f "$logs"/*.log
 
 # Add up the pairs "N passed, M failed" that a log reports, or count the step itself when it reports none.
 count() { # count LOG STATUS
@@ -72,12 +73,24 @@ explained_differences() { # every override is a row of docs/differences.md that 
   done
   return $status
 }
+servers() { # install and start them, and note where they are
+  scripts/services.sh start >"$logs/servers.env"
+}
 golden() {
-  tests/golden/golden.py run --pump "$target/release/tyk-pump" --overrides tests/golden-overrides --not-yet tests/golden/not-yet.txt -j "${GOLDEN_JOBS:-6}" files core
+  local servers=(--server "postgres=$PUMP_TEST_POSTGRES" --server "mysql=$PUMP_TEST_MARIADB" --server "mongo=$PUMP_TEST_MONGO"
+    --server "es=$PUMP_TEST_ELASTICSEARCH" --server "es5=$PUMP_TEST_ELASTICSEARCH5")
+  tests/golden/golden.py run --pump "$target/release/tyk-pump" --overrides tests/golden-overrides --not-yet tests/golden/not-yet.txt "${servers[@]}" -j "${GOLDEN_JOBS:-6}" files core documents sql mongo
+}
+not_skipped() { # what was skipped, or waits for a sink, is no success
+  ! grep -hE '^(SKIP|SKIPPED) ' "$logs"/*.log
 }
 
 step "formatting" formatting
 step "lints" cargo clippy --workspace --all-targets --locked -- -D warnings
+trap 'scripts/services.sh stop >/dev/null 2>&1' EXIT
+step "servers" servers
+# shellcheck disable=SC1091 # made by the step before
+. "$logs/servers.env"
 step "tests" cargo test --workspace --locked --no-fail-fast
 # The pump is built a second time, with the named points at which it can be made to die.
 step "crash points" cargo test --locked -p tyk-pump -p sinks --features tyk-pump/failpoints --lib --test crash
@@ -89,9 +102,10 @@ step "release build" cargo build --release --locked -p tyk-pump --bin tyk-pump
 if [ -x "$target/release/tyk-pump" ]; then
   step "golden corpus" golden
 fi
+step "nothing skipped" not_skipped
 
 echo
-grep -hE '^(SKIP|WAIT) ' "$logs"/*.log || true
+grep -hE '^WAIT ' "$logs"/*.log || true
 for name in "${broken[@]}"; do echo "failed: $name (log: $logs/${name// /-}.log)"; done
 echo "$passed passed, $failed failed"
 [ "$failed" -eq 0 ]

@@ -5,6 +5,7 @@
 //! positions in those bytes. Every sink sees the same batch through its own [`Selection`]: which rows, and with which
 //! [`Transform`]. Nothing is copied per sink.
 
+pub mod aggregate;
 pub mod batch;
 pub mod csv;
 pub mod dump;

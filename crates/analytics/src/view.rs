@@ -65,6 +65,26 @@ impl<'a> RecordView<'a> {
         }
     }
 
+    /// A raw request or response (`field`) without its base64, whether or not the options ask for that. `Err`: it is no
+    /// base64 (any more), and this is the text as [`RecordView::text`] gives it.
+    pub fn plain_body(&self, field: Text) -> Result<Cow<'a, [u8]>, Cow<'a, [u8]>> {
+        if self.transform.omit_detailed || self.transform.ignores(field.field()) {
+            return Ok(Cow::Borrowed(&[]));
+        }
+        match self.body(field, true) {
+            Cow::Owned(decoded) => Ok(Cow::Owned(decoded)),
+            Cow::Borrowed(text) => {
+                // Trimming cuts anywhere; what stands before the cut is base64 still.
+                let is_cut = text.len() < self.stored_text(field).len();
+                let whole = text.get(..text.len() / 4 * 4).filter(|_| is_cut);
+                match whole.and_then(decode_base64) {
+                    Some(decoded) => Ok(Cow::Owned(decoded)),
+                    None => Err(Cow::Borrowed(text)),
+                }
+            }
+        }
+    }
+
     /// A text field as it came, whatever the sink's options.
     pub fn stored_text(&self, field: Text) -> &'a [u8] {
         self.record.text[field as usize].of(self.buffer)

@@ -63,11 +63,16 @@ pub async fn run(settings: Settings, demo: Option<DemoOptions>) -> Result<(), Fa
 
     let (source, store) = open_source(&settings).await?;
     announce_version(&*source).await;
-    let pumps = known_pumps(&settings, &status);
+    let mut pumps = known_pumps(&settings, &status);
     if pumps.is_empty() {
         return Err(Fatal::new("No pumps configured"));
     }
-    report_uptime(&settings);
+    match uptime_pump(&settings) {
+        // Demo records are traffic.
+        Some(pump) if demo.is_none() => pumps.push(pump),
+        Some(_) => {}
+        None => report_uptime(&settings),
+    }
     let served = CancellationToken::new();
     let serving = store.map(|(store, server)| (store, tokio::spawn(server.serve(served.clone()))));
     match demo {
@@ -115,7 +120,7 @@ async fn open_source(
 
 /// The pump's own store.
 pub(crate) fn embedded_source(settings: &Settings, embedded: &EmbeddedSettings) -> anyhow::Result<EmbeddedSource> {
-    let source = EmbeddedSource::open(embedded, &settings.redis.key_prefix, false)?;
+    let source = EmbeddedSource::open(embedded, &settings.redis.key_prefix, uptime_pump(settings).is_some())?;
     Ok(source.instance(&settings.delivery.instance_id, settings.delivery.lease))
 }
 
@@ -267,7 +272,16 @@ fn skip(pump: &PumpSettings, status: &StatusBoard, reason: String) {
     );
 }
 
-/// Uptime data is delivered by pumps of types that are not built yet: it stays where it is, and that is said.
+/// The pump that takes uptime data, if the configuration names a destination of a type that is built.
+fn uptime_pump(settings: &Settings) -> Option<Pump> {
+    let uptime = settings.uptime.as_ref()?;
+    Some(Pump {
+        settings: uptime.clone(),
+        spec: sinks::find_uptime(&uptime.kind)?,
+    })
+}
+
+/// Uptime data of a type that is not built yet stays where it is, and that is said.
 fn report_uptime(settings: &Settings) {
     if let Some(uptime) = &settings.uptime {
         tracing::error!(
@@ -288,8 +302,7 @@ async fn announce_version(source: &dyn Source) {
 /// The Redis that the settings name.
 pub(crate) fn redis_source(settings: &Settings) -> anyhow::Result<RedisSource> {
     let lists = ListSettings {
-        // Nobody could deliver it: see `report_uptime`.
-        uptime: false,
+        uptime: uptime_pump(settings).is_some(),
         purge_chunk: settings.purge_chunk,
         expiration: settings.storage_expiration_time,
     };
@@ -339,6 +352,10 @@ struct Running {
 
 #[async_trait]
 impl Actions for Running {
+    fn source(&self) -> Option<Arc<dyn Source>> {
+        self.source.get().cloned()
+    }
+
     async fn accept_refusals(&self, pump: &str) -> Result<(), Refused> {
         match self.engine.get() {
             Some(engine) if engine.accept_refusals(pump) => Ok(()),

@@ -1,10 +1,15 @@
 //! Looking up sink types.
 
-use crate::{SINKS, SinkSpec};
+use crate::{SINKS, SinkSpec, UPTIME_SINKS};
 
 /// The type of this name, in any case.
 pub fn find(name: &str) -> Option<&'static SinkSpec> {
     SINKS.iter().find(|spec| spec.name.eq_ignore_ascii_case(name))
+}
+
+/// The type of this name that takes uptime data, in any case.
+pub fn find_uptime(name: &str) -> Option<&'static SinkSpec> {
+    UPTIME_SINKS.iter().find(|spec| spec.name.eq_ignore_ascii_case(name))
 }
 
 /// The type that somebody who wrote `name` probably meant.

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use super::{Invocation, Printed};
-use crate::load::LoadOptions;
+use crate::{load::LoadOptions, quickstart::QuickstartOptions};
 
 /// Names and what they are for, as the help text lists them.
 pub(super) const COMMANDS: &[(&str, &str)] = &[
@@ -23,6 +23,10 @@ pub(super) const COMMANDS: &[(&str, &str)] = &[
     ),
     ("dlq", "lists, sends again or drops records that a back-end refused"),
     ("lane", "lets a paused pump go on"),
+    (
+        "quickstart",
+        "shows the whole way with made-up records, and then waits for a gateway's",
+    ),
 ];
 
 /// Whether a first argument is one of our subcommands.
@@ -53,6 +57,8 @@ pub enum Command {
     /// lets a paused pump go on
     #[command(subcommand)]
     Lane(LaneCommand),
+    /// shows the whole way with made-up records, and then waits for a gateway's
+    Quickstart(QuickstartOptions),
 }
 
 /// Which configuration is meant.
@@ -218,6 +224,8 @@ mod tests {
             "dlq replay",
             "dlq drop --pump CSV",
             "lane accept-refusals CSV",
+            "quickstart",
+            "quickstart folder --records 10 --once",
         ] {
             assert!(matches!(run(line), Invocation::Command(_)), "{line}");
         }

@@ -257,13 +257,13 @@ impl Engine {
         wanted.chain([undecodable::LANE.into()]).collect()
     }
 
-    /// Claims every list that has elements. Returns the number of rows; `None` when the source is away.
+    /// Claims every list that has elements. Returns the number of rows; `None` when the source is away, or nothing may be claimed now.
     async fn claim_all(&self, mode: Mode, smallest_ttl: &mut Option<Duration>) -> Option<u64> {
         // In legacy mode a popped list lives in this process alone: never more than one round of them.
         let held_back =
             self.held_back() || self.shared.stands_by() || (mode == Mode::Legacy && !self.shared.holdings.is_empty());
         if held_back {
-            return Some(0);
+            return None;
         }
         let pending = match self.shared.source.pending().await {
             Ok(pending) => {

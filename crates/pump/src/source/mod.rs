@@ -147,7 +147,7 @@ pub struct Usage {
 }
 
 /// A claim as operators see it (`tyk-pump claims list`).
-#[derive(Clone, Debug, serde::Serialize)]
+#[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
 pub struct ClaimReport {
     /// Claim id.
     pub id: String,

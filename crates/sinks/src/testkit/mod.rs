@@ -3,14 +3,20 @@
 //! A sink says in its `SPEC` how its back-end is started; [`suite::run`] then checks everything that a sink promises.
 //! What a back-end cannot do is reported by name with the reason.
 
+pub mod certificates;
 pub mod csv;
 pub mod dummy;
 mod gate;
+pub mod http;
 mod log;
+pub mod mongo;
 pub mod rows;
+pub mod saas;
 pub mod server;
+pub mod splunk;
 pub mod stdout;
 pub mod suite;
+pub mod wire;
 
 use async_trait::async_trait;
 use futures::future::BoxFuture;
@@ -36,6 +42,17 @@ pub trait BackEnd: Send + Sync {
 
     /// Makes a sink; more than one after the other must work.
     async fn build(&self, context: BuildContext) -> Result<Box<dyn Sink>, BuildError>;
+
+    /// Whether there is anything to run the suite against; else it is reported as skipped.
+    fn present(&self) -> Result<(), Reason> {
+        Ok(())
+    }
+
+    /// Whether [`BackEnd::rows`] is in the order in which rows were handed over; a back-end that takes several writes at
+    /// once has none.
+    fn keeps_order(&self) -> bool {
+        true
+    }
 
     /// Serial numbers ([`rows::serials`]) of the rows that it holds, in the order in which they came.
     async fn rows(&self) -> Result<Vec<u64>, Reason>;

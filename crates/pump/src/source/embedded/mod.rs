@@ -3,6 +3,7 @@
 //! [`EmbeddedSource`] is the source over that store, [`server`] what gateways talk to. The folder belongs to one
 //! process, so that owners and leases live in memory; claims, cursors, dead letters and notes are in the log.
 
+pub mod remote;
 pub mod server;
 pub(crate) mod store;
 

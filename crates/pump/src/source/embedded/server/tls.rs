@@ -1,15 +1,13 @@
 //! TLS towards clients.
 
-use std::sync::Arc;
+use std::{path::Path, sync::Arc};
 
-use anyhow::{Context, anyhow};
+use anyhow::{Context, anyhow, ensure};
 use rustls::{RootCertStore, ServerConfig, server::WebPkiClientVerifier};
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
 use tokio_rustls::TlsAcceptor;
 
-use crate::{
-    config::ServerTls,
-    source::redis::tls::{certificates, private_key},
-};
+use crate::config::ServerTls;
 
 /// Builds the server side of TLS. Errors name the file and what is wrong with it.
 pub(super) fn acceptor(settings: &ServerTls) -> anyhow::Result<TlsAcceptor> {
@@ -29,8 +27,17 @@ pub(super) fn acceptor(settings: &ServerTls) -> anyhow::Result<TlsAcceptor> {
         }
     };
     let (cert, key) = (&settings.cert, &settings.key);
+    let private =
+        PrivateKeyDer::from_pem_file(key).map_err(|error| anyhow!("embedded_storage.tls.key_file {}: {error}", key.display()))?;
     let config = builder
-        .with_single_cert(certificates(cert)?, private_key(key)?)
+        .with_single_cert(certificates(cert)?, private)
         .with_context(|| format!("certificate {} with key {}", cert.display(), key.display()))?;
     Ok(TlsAcceptor::from(Arc::new(config)))
+}
+
+fn certificates(path: &Path) -> anyhow::Result<Vec<CertificateDer<'static>>> {
+    let certificates: Result<Vec<_>, _> = CertificateDer::pem_file_iter(path).and_then(Iterator::collect);
+    let certificates = certificates.map_err(|error| anyhow!("embedded_storage.tls: {}: {error}", path.display()))?;
+    ensure!(!certificates.is_empty(), "embedded_storage.tls: {}: no certificate in it (PEM is expected)", path.display());
+    Ok(certificates)
 }

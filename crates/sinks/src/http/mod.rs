@@ -1,0 +1,317 @@
+//! The HTTP client of every sink that speaks HTTP.
+//!
+//! A sink makes one [`HttpClient`] when it is built and keeps it: connections are kept alive and shared. It reads its
+//! address with [`Endpoint::parse`], which takes credentials out of the URL, so that no log line can show them.
+//!
+//! ```no_run
+//! # use sinks::{WriteError, http::{Endpoint, HttpClient, HttpSettings, Request}};
+//! # async fn write() -> Result<(), Box<dyn std::error::Error>> {
+//! let endpoint = Endpoint::parse("meta.url", "https://user:secret@logs.example.com:8071/in?x=1")?;
+//! let client = HttpClient::new(HttpSettings::default())?;
+//! let request = Request::post(endpoint.url.clone()).header("content-type", "application/json").gzip(b"{}".to_vec());
+//! let answer = client.send(request).await?.accepted()?;
+//! assert!(answer.status.is_success());
+//! # Ok(()) }
+//! ```
+//!
+//! [`HttpClient::send`] answers with whatever status came; only a request without an answer is an error.
+//! [`Answer::accepted`] then says what a status means for the rows of the request:
+//!
+//! | answer | becomes |
+//! |---|---|
+//! | 2xx | the answer itself |
+//! | none: refused, reset, timed out, closed half-way; 408, 425, 429, 5xx | [`WriteError::Retry`], with the server's `Retry-After` |
+//! | a certificate that is not trusted; 401, 403, 404, 405, 407; a redirect that would lose the body | [`WriteError::Config`]: the lane pauses and says so |
+//! | 413 and other 4xx | [`WriteError::Reject`] without rows: the lane halves the group until it knows the row |
+//!
+//! A sink that knows more about a status looks at [`Answer::status`] first. Redirects 307 and 308 are followed, because
+//! they keep method and body. Bodies of answers are read up to a limit, and only a piece of them gets into error texts.
+
+mod answer;
+mod proxy;
+
+use std::{error::Error, io::Write, time::Duration};
+
+use base64::{Engine, engine::general_purpose::STANDARD};
+use bytes::Bytes;
+pub use reqwest::{Method, StatusCode, Url, header};
+use reqwest::{
+    header::{AUTHORIZATION, CONTENT_ENCODING, HeaderMap, HeaderName, HeaderValue},
+    redirect::Policy,
+};
+
+pub use self::answer::Answer;
+use crate::{
+    BuildError, WriteError,
+    tls::{self, TlsSettings},
+};
+
+/// Most bytes of an answer that are read when it is a success: a bulk answer has some hundred bytes an item.
+const ANSWER_LIMIT: usize = 64 << 20;
+/// And when it is not: only its beginning is shown.
+const ERROR_LIMIT: usize = 64 << 10;
+/// How often a request may be sent on to another address.
+const MAX_REDIRECTS: usize = 10;
+
+/// What a client is made from.
+#[derive(Clone, Debug)]
+pub struct HttpSettings {
+    /// For `https` addresses.
+    pub tls: TlsSettings,
+    /// For the connection, TLS included.
+    pub connect_timeout: Duration,
+    /// For a request from its beginning until the last byte of its answer.
+    pub timeout: Duration,
+    /// Texts that no error may show, should an answer repeat them.
+    pub secrets: Vec<String>,
+}
+
+impl Default for HttpSettings {
+    fn default() -> Self {
+        Self {
+            tls: TlsSettings::default(),
+            connect_timeout: Duration::from_secs(10),
+            timeout: Duration::from_secs(60),
+            secrets: Vec::new(),
+        }
+    }
+}
+
+/// Sends requests; cheap to clone, clones share connections.
+#[derive(Clone, Debug)]
+pub struct HttpClient {
+    client: reqwest::Client,
+    secrets: std::sync::Arc<[String]>,
+}
+
+/// An address without its credentials.
+#[derive(Clone, Debug)]
+pub struct Endpoint {
+    /// Without user and password.
+    pub url: Url,
+    /// `Authorization` that the URL's user and password make.
+    pub authorization: Option<HeaderValue>,
+    /// The password of the URL, if any: one for [`HttpSettings::secrets`].
+    pub secret: Option<String>,
+}
+
+impl Endpoint {
+    /// `option` names the setting in errors, which never show the URL's password.
+    pub fn parse(option: &str, text: &str) -> Result<Endpoint, BuildError> {
+        let wrong = |what: String| BuildError::Options(format!("{option}: {what} – write https://host:port/path"));
+        let mut url = Url::parse(text.trim()).map_err(|error| wrong(format!("not a URL ({error})")))?;
+        if !matches!(url.scheme(), "http" | "https") || !url.has_host() {
+            return Err(wrong(format!("the scheme \"{}\" is not http or https", url.scheme())));
+        }
+        let decode = |part: &str| {
+            percent_encoding::percent_decode_str(part)
+                .decode_utf8_lossy()
+                .into_owned()
+        };
+        let user = decode(url.username());
+        let password = url.password().map(decode);
+        let has_credentials = !user.is_empty() || password.is_some();
+        let authorization = has_credentials.then(|| basic(&user, password.as_deref().unwrap_or_default()));
+        // Both only fail for URLs without a host.
+        let _ = url.set_username("");
+        let _ = url.set_password(None);
+        Ok(Endpoint {
+            url,
+            authorization,
+            secret: password.filter(|password| !password.is_empty()),
+        })
+    }
+}
+
+/// The value of `Authorization` for a user and a password, hidden from debug output.
+pub fn basic(user: &str, password: &str) -> HeaderValue {
+    secret_header(&format!("Basic {}", STANDARD.encode(format!("{user}:{password}"))))
+}
+
+/// A header whose value is hidden from debug output. Characters that no header may have are left out.
+pub fn secret_header(text: &str) -> HeaderValue {
+    let allowed: Vec<u8> = text
+        .bytes()
+        .filter(|&byte| byte == b'\t' || (byte >= b' ' && byte != 0x7f))
+        .collect();
+    let mut value = HeaderValue::from_bytes(&allowed).unwrap_or_else(|_| HeaderValue::from_static(""));
+    value.set_sensitive(true);
+    value
+}
+
+/// One request; cheap to clone, so that it can be sent again.
+#[derive(Clone, Debug)]
+pub struct Request {
+    method: Method,
+    url: Url,
+    headers: HeaderMap,
+    body: Bytes,
+}
+
+impl Request {
+    /// Without headers and body.
+    pub fn new(method: Method, url: Url) -> Request {
+        Request {
+            method,
+            url,
+            headers: HeaderMap::new(),
+            body: Bytes::new(),
+        }
+    }
+
+    /// A `POST`.
+    pub fn post(url: Url) -> Request {
+        Request::new(Method::POST, url)
+    }
+
+    /// Sets a header that is known when the program is written.
+    pub fn header(mut self, name: &'static str, value: &'static str) -> Request {
+        self.headers
+            .insert(HeaderName::from_static(name), HeaderValue::from_static(value));
+        self
+    }
+
+    /// Sets a header.
+    pub fn header_value(mut self, name: HeaderName, value: HeaderValue) -> Request {
+        self.headers.insert(name, value);
+        self
+    }
+
+    /// Sets `Authorization`, if there is one.
+    pub fn authorization(self, value: Option<&HeaderValue>) -> Request {
+        match value {
+            Some(value) => self.header_value(AUTHORIZATION, value.clone()),
+            None => self,
+        }
+    }
+
+    /// Sets the body.
+    pub fn body(mut self, body: impl Into<Bytes>) -> Request {
+        self.body = body.into();
+        self
+    }
+
+    /// Sets the body, compressed, and says so in a header.
+    pub fn gzip(self, body: impl AsRef<[u8]>) -> Request {
+        self.header_value(CONTENT_ENCODING, HeaderValue::from_static("gzip"))
+            .body(gzip(body.as_ref()))
+    }
+}
+
+/// Quick rather than small: records shrink to a fifth all the same.
+fn gzip(body: &[u8]) -> Vec<u8> {
+    let mut encoder = flate2::write::GzEncoder::new(Vec::with_capacity(body.len() / 4), flate2::Compression::fast());
+    // Writing to memory does not fail.
+    let _ = encoder.write_all(body);
+    encoder.finish().unwrap_or_default()
+}
+
+impl HttpClient {
+    /// Errors: files of `settings.tls` that cannot be used.
+    pub fn new(settings: HttpSettings) -> Result<HttpClient, BuildError> {
+        let mut tls = tls::client_config(&settings.tls).map_err(|error| BuildError::Options(error.to_string()))?;
+        tls.alpn_protocols = vec![b"http/1.1".to_vec()];
+        let follow = Policy::custom(|attempt| {
+            let keeps_body = matches!(attempt.status().as_u16(), 307 | 308);
+            if keeps_body && attempt.previous().len() <= MAX_REDIRECTS {
+                attempt.follow()
+            } else {
+                attempt.stop()
+            }
+        });
+        let builder = reqwest::Client::builder()
+            .user_agent(concat!("tyk-pump/", env!("CARGO_PKG_VERSION")))
+            .tls_backend_preconfigured(tls)
+            .http1_only()
+            .redirect(follow)
+            .connect_timeout(settings.connect_timeout)
+            .timeout(settings.timeout)
+            .tcp_nodelay(true);
+        let builder = match proxy::from_environment()? {
+            Some(proxy) => builder.proxy(proxy),
+            None => builder.no_proxy(),
+        };
+        let client = builder
+            .build()
+            .map_err(|error| BuildError::Options(format!("HTTP client: {}", innermost(&error))))?;
+        Ok(HttpClient {
+            client,
+            secrets: settings
+                .secrets
+                .into_iter()
+                .filter(|secret| !secret.is_empty())
+                .collect(),
+        })
+    }
+
+    /// Sends `request` and reads the answer, whatever its status.
+    ///
+    /// Errors: `Retry` when no answer came, `Config` when the server's certificate, or ours, is not accepted.
+    pub async fn send(&self, request: Request) -> Result<Answer, WriteError> {
+        let Request {
+            method,
+            url,
+            headers,
+            body,
+        } = request;
+        let mut shown = url.clone();
+        shown.set_query(None);
+        let target = format!("{method} {shown}");
+        let sent = self
+            .client
+            .request(method, url)
+            .headers(headers)
+            .body(body)
+            .send()
+            .await;
+        let response = match sent {
+            Ok(response) => response,
+            Err(error) => return Err(no_answer(&target, &error)),
+        };
+        Answer::read(target, response, self.secrets.clone()).await
+    }
+}
+
+fn no_answer(target: &str, error: &reqwest::Error) -> WriteError {
+    if let Some(error) = tls_error(error) {
+        let advice = "check the scheme and port of the URL, the ssl_* options and the server's certificate";
+        return WriteError::Config(format!("{target}: TLS: {error} – {advice}").into());
+    }
+    let what = if error.is_timeout() && error.is_connect() {
+        "no connection in time".to_owned()
+    } else if error.is_timeout() {
+        "no answer in time".to_owned()
+    } else if error.is_connect() {
+        format!("cannot connect: {}", innermost(error))
+    } else {
+        innermost(error)
+    };
+    WriteError::retry(format!("{target}: {what}"))
+}
+
+/// The TLS error that `error` comes from, past the wrapping of I/O errors, which hide what they hold.
+fn tls_error<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a rustls::Error> {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        if let Some(found) = error.downcast_ref::<rustls::Error>() {
+            return Some(found);
+        }
+        next = match error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref) {
+            Some(inner) => Some(inner),
+            None => error.source(),
+        };
+    }
+    None
+}
+
+/// The error at the bottom, which says what happened; those above it say where.
+fn innermost(error: &(dyn Error + 'static)) -> String {
+    let mut error = error;
+    while let Some(source) = error.source() {
+        error = source;
+    }
+    error.to_string()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,132 @@
+//! Type `sql`, and what all SQL pumps share.
+//!
+//! A pump is a [`store::Job`]: it says which tables a group goes to and writes rows in a transaction that
+//! [`store::Store`] has begun. Around it the store
+//!
+//! 1. creates and extends tables ([`database::Database::plan`], [`database::Database::execute`]), outside of the
+//!    transaction, because MySQL commits at `CREATE TABLE`;
+//! 2. begins, locks the entries of the group's claims in `tyk_pump_ledger` ([`ledger`]) in sorted order, and leaves out
+//!    rows that they cover;
+//! 3. lets the job write the rest;
+//! 4. adds the rows to the entries and commits: a row counts if and only if its claim's entry says so.
+//!
+//! A dialect implements [`database::Database`] and [`database::Transaction`] and is chosen in [`connect`]. Shapes come
+//! as [`table::Table`] without any dialect, values as [`table::Value`] from [`table::Rows`], names of raw columns from
+//! the analytics field table ([`raw::RawLayout`]). Rows that a database refuses are found by halves with a savepoint
+//! ([`poison::write_accepted`]): raw pumps hand them back as refused, aggregates can leave them out.
+//!
+//! Shards are tables named after the date of a record ([`shard`]).
+
+pub(crate) mod aggregate;
+#[cfg(test)]
+mod contract;
+mod database;
+mod ledger;
+mod merge;
+mod mysql;
+mod options;
+mod poison;
+mod postgres;
+mod raw;
+mod raw_pump;
+mod setup;
+mod shard;
+mod sqlite;
+mod statement_log;
+mod store;
+mod table;
+
+use std::{sync::Arc, time::Duration};
+
+use analytics::{Flag, RecordKind};
+use futures::{FutureExt, future::BoxFuture};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use self::database::Database;
+pub use self::options::{Connection, Mysql, Postgres};
+pub(crate) use self::{
+    raw::RawLayout,
+    raw_pump::{RawPump, RawSetup},
+};
+use crate::{BuildContext, BuildError, Gather, Guarantee, Sink, SinkSpec, options::schema};
+
+/// Writes every record as a row of `tyk_analytics`, exactly once: rows and the note that they are written (table
+/// `tyk_pump_ledger`) share a transaction. Records of the MCP protocol are left to `sql-mcp`.
+#[derive(Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+#[schemars(example = &serde_json::json!({
+    "type": "postgres",
+    "connection_string": "host=localhost port=5432 user=tyk password=secret dbname=tyk_analytics sslmode=disable"
+}))]
+pub struct Options {
+    #[allow(missing_docs)]
+    #[serde(flatten)]
+    pub connection: Connection,
+}
+
+/// The type `sql`.
+pub const SPEC: SinkSpec = SinkSpec {
+    name: "sql",
+    title: "SQL Pump",
+    log_prefix: "SQL-pump",
+    env_prefix: "TYK_PMP_PUMPS_SQL_META",
+    records: RecordKind::Traffic,
+    guarantee: Guarantee::ExactlyOnce,
+    gather: GATHER,
+    decodes_bodies: false,
+    writes_empty: false,
+    purge_line: true,
+    options: schema::<Options>,
+    build: Some(build),
+    #[cfg(feature = "testkit")]
+    harness: None,
+};
+
+/// One transaction's worth of rows.
+pub(crate) const GATHER: Gather = Gather {
+    rows: 20_000,
+    bytes: 16 << 20,
+    wait: Duration::ZERO,
+};
+
+fn build(context: BuildContext) -> BoxFuture<'static, Result<Box<dyn Sink>, BuildError>> {
+    async move {
+        let options: Options = decode(&context)?;
+        let setup = RawSetup {
+            spec: &SPEC,
+            connection: options.connection,
+            raw: RawLayout::plain(),
+            base: "tyk_analytics".to_owned(),
+            indexed_shards: true,
+            takes: |record| !record.flag(Flag::IsMcp),
+        };
+        Ok(Box::new(RawPump::open(&context, setup).await?) as Box<dyn Sink>)
+    }
+    .boxed()
+}
+
+/// The options of a pump.
+pub(crate) fn decode<T: serde::de::DeserializeOwned + JsonSchema>(context: &BuildContext) -> Result<T, BuildError> {
+    crate::options::decode(&context.meta).map_err(|error| BuildError::Options(error.to_string()))
+}
+
+/// The database that the options name; nothing is connected yet.
+pub(crate) fn connect(connection: &Connection, log_prefix: &'static str) -> Result<Arc<dyn Database>, BuildError> {
+    match connection.kind.as_str() {
+        "postgres" => Ok(Arc::new(postgres::PostgresDatabase::new(connection, log_prefix)?)),
+        "mysql" => Ok(Arc::new(mysql::Mysql::new(connection, log_prefix)?)),
+        "sqlite" => Ok(Arc::new(sqlite::Sqlite::new(connection, log_prefix)?)),
+        other => Err(BuildError::Options(format!(
+            "Unsupported `config_storage.type` value:{other} – meta.type is postgres, mysql or sqlite"
+        ))),
+    }
+}
+
+/// `text`, or `default` when it is empty.
+pub(crate) fn or(text: String, default: &str) -> String {
+    match text.is_empty() {
+        true => default.to_owned(),
+        false => text,
+    }
+}

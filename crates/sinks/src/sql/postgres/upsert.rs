@@ -1,0 +1,145 @@
+//! Aggregate rows: one statement for any number of them, a parameter a column.
+
+use std::ops::Range;
+
+use bytes::BytesMut;
+use tokio_postgres::types::{IsNull, ToSql, Type, to_sql_checked};
+
+use super::{
+    super::{
+        database::DatabaseError,
+        table::{Class, Column, Merge, Rows, Table, Value},
+    },
+    statement::{quote, quote_part},
+    tuple::{self, Kind},
+};
+
+/// The statement that merges rows into a table by its key.
+pub(super) fn statement(table: &Table) -> String {
+    let columns = &table.layout.columns;
+    let names: Vec<String> = columns.iter().map(|column| quote_part(&column.name)).collect();
+    let arrays: Vec<String> = (1..=columns.len()).map(|at| format!("${at}")).collect();
+    let key: Vec<String> = table.layout.key.iter().map(|key| quote_part(key)).collect();
+    let merges: Vec<String> = columns.iter().filter_map(merge).collect();
+    format!(
+        "INSERT INTO {} AS t ({}) SELECT * FROM unnest({}) ON CONFLICT ({}) DO UPDATE SET {}",
+        quote(&table.name),
+        names.join(","),
+        arrays.join(","),
+        key.join(","),
+        merges.join(", ")
+    )
+}
+
+fn merge(column: &Column) -> Option<String> {
+    let name = quote_part(&column.name);
+    let stored = |name: &str| format!("COALESCE(t.{name}, 0)");
+    let sum = |name: &str| format!("{} + EXCLUDED.{name}", stored(name));
+    let value = match column.merge {
+        Merge::Keep => return None,
+        Merge::Add => sum(&name),
+        Merge::Replace => format!("EXCLUDED.{name}"),
+        Merge::Max => format!("GREATEST({}, EXCLUDED.{name})", stored(&name)),
+        Merge::Min => format!("LEAST({}, EXCLUDED.{name})", stored(&name)),
+        Merge::Average { total, hits } => format!(
+            "COALESCE(({})::float8 / NULLIF({}, 0), 0)",
+            sum(&quote_part(total)),
+            sum(&quote_part(hits))
+        ),
+    };
+    Some(format!("{name} = {value}"))
+}
+
+/// A column's values, each with its length, as an array carries them.
+pub(super) struct Array {
+    class: Class,
+    len: usize,
+    values: BytesMut,
+}
+
+/// The rows turned by 90 degrees.
+pub(super) fn arrays(table: &Table, rows: &dyn Rows, range: Range<usize>) -> Result<Vec<Array>, DatabaseError> {
+    let columns = &table.layout.columns;
+    let mut arrays: Vec<Array> = columns
+        .iter()
+        .map(|column| Array {
+            class: column.class,
+            len: range.len(),
+            values: BytesMut::new(),
+        })
+        .collect();
+    for index in range {
+        let mut column = 0;
+        let mut failed = None;
+        let written = rows.write(index, &mut |value: Value<'_>| {
+            if let Some(array) = arrays.get_mut(column)
+                && let Err(reason) = tuple::write(&mut array.values, value, kind_of(array.class))
+            {
+                failed = Some((column, reason));
+            }
+            column += 1;
+        });
+        written.map_err(DatabaseError::Row)?;
+        if let Some((column, reason)) = failed {
+            let name = columns.get(column).map_or("", |column| &*column.name);
+            return Err(DatabaseError::Row(format!("column {name}: {reason}")));
+        }
+    }
+    Ok(arrays)
+}
+
+/// The arrays as parameters with their types.
+pub(super) fn parameters(arrays: &[Array]) -> Vec<(&(dyn ToSql + Sync), Type)> {
+    let parameter = |array| {
+        let array: &Array = array;
+        (array as &(dyn ToSql + Sync), types_of(array.class).1)
+    };
+    arrays.iter().map(parameter).collect()
+}
+
+fn kind_of(class: Class) -> Kind {
+    match class {
+        Class::Text | Class::Json => Kind::Text,
+        Class::Int | Class::Uint => Kind::Int8,
+        Class::Float => Kind::Numeric,
+        Class::Bool => Kind::Bool,
+        Class::Time => Kind::Timestamp,
+    }
+}
+
+/// Type of one value, and of an array of them. Columns of other types are cast to by the assignment.
+fn types_of(class: Class) -> (Type, Type) {
+    match class {
+        Class::Text | Class::Json => (Type::TEXT, Type::TEXT_ARRAY),
+        Class::Int | Class::Uint => (Type::INT8, Type::INT8_ARRAY),
+        Class::Float => (Type::NUMERIC, Type::NUMERIC_ARRAY),
+        Class::Bool => (Type::BOOL, Type::BOOL_ARRAY),
+        Class::Time => (Type::TIMESTAMPTZ, Type::TIMESTAMPTZ_ARRAY),
+    }
+}
+
+impl std::fmt::Debug for Array {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} values of {:?}", self.len, self.class)
+    }
+}
+
+impl ToSql for Array {
+    fn to_sql(&self, _: &Type, out: &mut BytesMut) -> Result<IsNull, Box<dyn std::error::Error + Sync + Send>> {
+        use bytes::BufMut;
+        // One dimension, no NULLs, type, length, lower bound.
+        out.put_i32(1);
+        out.put_i32(0);
+        out.put_u32(types_of(self.class).0.oid());
+        out.put_i32(self.len as i32);
+        out.put_i32(1);
+        out.put_slice(&self.values);
+        Ok(IsNull::No)
+    }
+
+    fn accepts(_: &Type) -> bool {
+        true
+    }
+
+    to_sql_checked!();
+}

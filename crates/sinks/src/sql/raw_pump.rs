@@ -1,0 +1,98 @@
+//! The pumps `sql`, `sql-graph` and `sql-mcp`.
+
+use std::sync::{Arc, atomic::AtomicI64};
+
+use analytics::{ClaimId, Decoded, RecordView, RowRanges, Selection};
+use async_trait::async_trait;
+
+use super::{
+    options::Connection,
+    raw::{RawJob, RawLayout},
+    setup::{self, Tables},
+    store::Store,
+};
+use crate::{BuildContext, BuildError, Sink, SinkSpec, WriteError, Written};
+
+/// What tells the raw pumps apart.
+pub(crate) struct RawSetup {
+    pub spec: &'static SinkSpec,
+    pub connection: Connection,
+    pub raw: RawLayout,
+    /// The table, or what the names of its shards begin with.
+    pub base: String,
+    /// Whether shards have the six indexes.
+    pub indexed_shards: bool,
+    /// Which records the pump takes.
+    pub takes: fn(&RecordView<'_>) -> bool,
+}
+
+/// One raw pump.
+pub(crate) struct RawPump {
+    store: Store,
+    job: RawJob,
+    takes: fn(&RecordView<'_>) -> bool,
+    connection: Connection,
+    /// Seconds since 1970.
+    retention_looked_at: AtomicI64,
+}
+
+impl RawPump {
+    /// Connects and prepares the tables that are known already.
+    pub(crate) async fn open(context: &BuildContext, raw: RawSetup) -> Result<RawPump, BuildError> {
+        let job = RawJob {
+            raw: Arc::new(raw.raw),
+            base: raw.base,
+            sharded: raw.connection.table_sharding,
+            indexed_shards: raw.indexed_shards,
+        };
+        let store = setup::open(context, raw.spec, &raw.connection).await?;
+        let tables = Tables {
+            base: &job.base,
+            of: &|date| job.table(date),
+        };
+        setup::prepare(&store, &raw.connection, &tables).await?;
+        Ok(RawPump {
+            store,
+            job,
+            takes: raw.takes,
+            connection: raw.connection,
+            retention_looked_at: AtomicI64::new(0),
+        })
+    }
+}
+
+#[async_trait]
+impl Sink for RawPump {
+    async fn write(&self, group: &[Selection]) -> Result<Written, WriteError> {
+        let group: Vec<Selection> = group.iter().map(|selection| self.taken(selection)).collect();
+        let written = self.store.write(&group, &self.job).await?;
+        setup::drop_old_shards(&self.store, &self.connection, &self.job.base, &self.retention_looked_at).await;
+        Ok(written)
+    }
+
+    async fn forget(&self, claims: &[ClaimId]) {
+        self.store.forget(claims).await;
+    }
+
+    async fn applied(&self, claim: ClaimId, former: Option<&str>) -> Result<Option<RowRanges>, WriteError> {
+        self.store.applied(claim, former).await
+    }
+
+    async fn close(&self) -> Result<(), WriteError> {
+        self.store.database().close().await;
+        Ok(())
+    }
+}
+
+impl RawPump {
+    /// The records of a selection that this pump takes. What it leaves out counts as applied, like filtered rows.
+    fn taken(&self, selection: &Selection) -> Selection {
+        let batch = selection.batch();
+        selection.retain(|index| match batch.rows.get(index) {
+            Some(Decoded::Record(record)) => {
+                (self.takes)(&RecordView::new(&batch.buffer, record, &analytics::Transform::NONE))
+            }
+            _ => false,
+        })
+    }
+}

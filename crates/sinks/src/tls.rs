@@ -1,0 +1,313 @@
+//! The client side of TLS for every back-end: whom to trust, whom to be, which versions.
+//!
+//! A sink fills [`TlsSettings`] from its options and calls [`client_config`]. Errors name the option and the file.
+
+use std::{
+    ops::RangeInclusive,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use rustls::{
+    ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme, SupportedProtocolVersion,
+    client::{
+        WebPkiServerVerifier,
+        danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
+        verify_server_cert_signed_by_trust_anchor,
+    },
+    crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature},
+    server::ParsedCertificate,
+    version::{TLS12, TLS13},
+};
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime, pem::PemObject};
+
+/// A version of the protocol; older ones are not spoken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum TlsVersion {
+    /// TLS 1.2
+    V1_2,
+    /// TLS 1.3
+    V1_3,
+}
+
+/// What is asked of a server's certificate.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Verification {
+    /// It leads to a trusted authority and is made out to the server's name.
+    #[default]
+    Full,
+    /// It leads to a trusted authority; the name does not matter (`verify-ca` of databases).
+    Chain,
+    /// Nothing: anybody may answer.
+    None,
+}
+
+/// A PEM file and the option that names it, for errors.
+#[derive(Clone, Debug)]
+pub struct PemFile {
+    /// Such as `ssl_ca_file`.
+    pub option: &'static str,
+    /// Where it is.
+    pub path: PathBuf,
+}
+
+impl PemFile {
+    /// `None` when the option is empty.
+    pub fn of(option: &'static str, path: &str) -> Option<PemFile> {
+        (!path.is_empty()).then(|| PemFile {
+            option,
+            path: PathBuf::from(path),
+        })
+    }
+
+    fn error(&self, what: impl std::fmt::Display) -> TlsError {
+        TlsError(format!("{} {}: {what}", self.option, self.path.display()))
+    }
+}
+
+/// Certificate and key of this client. Both may be in one file.
+#[derive(Clone, Debug)]
+pub struct Identity {
+    /// The certificate, then those of the authorities between it and the root.
+    pub certificate: PemFile,
+    /// The private key, without a pass phrase.
+    pub key: PemFile,
+}
+
+/// Everything that can be chosen.
+#[derive(Clone, Debug)]
+pub struct TlsSettings {
+    /// Trusted authorities instead of those of the system; empty: those of the system.
+    pub ca_files: Vec<PemFile>,
+    /// What this client shows when the server asks.
+    pub identity: Option<Identity>,
+    /// Name that the certificate must be made out to, in place of the host that is dialled.
+    pub server_name: Option<String>,
+    /// What is asked of the server.
+    pub verification: Verification,
+    /// Versions that are offered.
+    pub versions: RangeInclusive<TlsVersion>,
+}
+
+impl Default for TlsSettings {
+    fn default() -> Self {
+        Self {
+            ca_files: Vec::new(),
+            identity: None,
+            server_name: None,
+            verification: Verification::Full,
+            versions: TlsVersion::V1_2..=TlsVersion::V1_3,
+        }
+    }
+}
+
+/// The `ssl_*` options that several sinks have under these names.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct SslOptions<'a> {
+    /// `ssl_insecure_skip_verify`
+    pub insecure_skip_verify: bool,
+    /// `ssl_cert_file`
+    pub cert_file: &'a str,
+    /// `ssl_key_file`
+    pub key_file: &'a str,
+    /// `ssl_ca_file`
+    pub ca_file: &'a str,
+    /// `ssl_server_name`; empty for sinks without it.
+    pub server_name: &'a str,
+}
+
+impl SslOptions<'_> {
+    /// As upstream reads them: half an identity is none. `warn` gets what the user should know.
+    pub fn settings(&self, mut warn: impl FnMut(&str)) -> TlsSettings {
+        let certificate = PemFile::of("ssl_cert_file", self.cert_file);
+        let key = PemFile::of("ssl_key_file", self.key_file);
+        if certificate.is_some() != key.is_some() {
+            let (there, missing) = match &certificate {
+                Some(_) => ("ssl_cert_file", "ssl_key_file"),
+                None => ("ssl_key_file", "ssl_cert_file"),
+            };
+            warn(&format!(
+                "{there} is set and {missing} is not: no client certificate is used – set both"
+            ));
+        }
+        let ca_files: Vec<PemFile> = PemFile::of("ssl_ca_file", self.ca_file).into_iter().collect();
+        if self.insecure_skip_verify {
+            warn("ssl_insecure_skip_verify is on: the server's certificate is not checked");
+            if !ca_files.is_empty() {
+                warn("ssl_ca_file has no effect while ssl_insecure_skip_verify is on");
+            }
+        }
+        TlsSettings {
+            ca_files,
+            identity: certificate
+                .zip(key)
+                .map(|(certificate, key)| Identity { certificate, key }),
+            server_name: (!self.server_name.is_empty()).then(|| self.server_name.to_owned()),
+            verification: match self.insecure_skip_verify {
+                true => Verification::None,
+                false => Verification::Full,
+            },
+            ..TlsSettings::default()
+        }
+    }
+}
+
+/// Why TLS cannot be set up: the option, the file, what is wrong with it.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct TlsError(String);
+
+/// The configuration that `settings` describe, with ring as its cryptography whatever the process' default is.
+pub fn client_config(settings: &TlsSettings) -> Result<ClientConfig, TlsError> {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let builder = ClientConfig::builder_with_provider(provider.clone())
+        .with_protocol_versions(&versions(&settings.versions)?)
+        .map_err(|error| TlsError(format!("TLS versions: {error}")))?;
+    let verifier = verifier(settings, provider)?;
+    let builder = builder.dangerous().with_custom_certificate_verifier(verifier);
+    let Some(identity) = &settings.identity else {
+        return Ok(builder.with_no_client_auth());
+    };
+    let Identity { certificate, key } = identity;
+    let chain = certificates(certificate)?;
+    let private =
+        PrivateKeyDer::from_pem_file(&key.path).map_err(|error| key.error(format_args!("private key: {error}")))?;
+    builder.with_client_auth_cert(chain, private).map_err(|error| {
+        certificate.error(format_args!(
+            "does not go with {} {}: {error}",
+            key.option,
+            key.path.display()
+        ))
+    })
+}
+
+fn versions(wanted: &RangeInclusive<TlsVersion>) -> Result<Vec<&'static SupportedProtocolVersion>, TlsError> {
+    let known = [(TlsVersion::V1_3, &TLS13), (TlsVersion::V1_2, &TLS12)];
+    let versions: Vec<_> = known
+        .into_iter()
+        .filter(|(version, _)| wanted.contains(version))
+        .map(|(_, version)| version)
+        .collect();
+    if versions.is_empty() {
+        let text = "the lowest TLS version is above the highest: none is left – exchange them";
+        return Err(TlsError(text.to_owned()));
+    }
+    Ok(versions)
+}
+
+fn verifier(settings: &TlsSettings, provider: Arc<CryptoProvider>) -> Result<Arc<dyn ServerCertVerifier>, TlsError> {
+    let check = match settings.verification {
+        Verification::None => Check::Nothing,
+        Verification::Chain => Check::Chain(roots(&settings.ca_files)?),
+        Verification::Full => {
+            let roots = Arc::new(roots(&settings.ca_files)?);
+            let verifier = WebPkiServerVerifier::builder_with_provider(roots, provider.clone()).build();
+            let verifier = verifier.map_err(|error| TlsError(format!("trusted authorities: {error}")))?;
+            let Some(name) = &settings.server_name else {
+                return Ok(verifier);
+            };
+            let name = ServerName::try_from(name.clone())
+                .map_err(|error| TlsError(format!("server name \"{name}\": {error}")))?;
+            Check::Named(verifier, name)
+        }
+    };
+    Ok(Arc::new(Verifier { provider, check }))
+}
+
+fn roots(ca_files: &[PemFile]) -> Result<RootCertStore, TlsError> {
+    let mut roots = RootCertStore::empty();
+    for file in ca_files {
+        for certificate in certificates(file)? {
+            roots
+                .add(certificate)
+                .map_err(|error| file.error(format_args!("not usable as an authority: {error}")))?;
+        }
+    }
+    if ca_files.is_empty() {
+        // Single broken certificates in a system's store are common, and no reason to refuse the others.
+        roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+        if roots.is_empty() {
+            let text = "this system has no trusted certificate authorities – name a file with them in the CA option";
+            return Err(TlsError(text.to_owned()));
+        }
+    }
+    Ok(roots)
+}
+
+fn certificates(file: &PemFile) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+    let certificates: Vec<_> = pem_certificates(&file.path).map_err(|error| file.error(error))?;
+    if certificates.is_empty() {
+        return Err(file.error("no certificate in it (PEM is expected)"));
+    }
+    Ok(certificates)
+}
+
+fn pem_certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, rustls_pki_types::pem::Error> {
+    CertificateDer::pem_file_iter(path)?.collect()
+}
+
+#[derive(Debug)]
+enum Check {
+    Nothing,
+    Chain(RootCertStore),
+    /// Everything, against this name.
+    Named(Arc<WebPkiServerVerifier>, ServerName<'static>),
+}
+
+/// Checks less than rustls does by itself, or another name; the handshake is always checked.
+#[derive(Debug)]
+struct Verifier {
+    provider: Arc<CryptoProvider>,
+    check: Check,
+}
+
+impl ServerCertVerifier for Verifier {
+    fn verify_server_cert(
+        &self,
+        certificate: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        ocsp: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        match &self.check {
+            Check::Nothing => {}
+            Check::Chain(roots) => {
+                let certificate = ParsedCertificate::try_from(certificate)?;
+                let algorithms = self.provider.signature_verification_algorithms.all;
+                verify_server_cert_signed_by_trust_anchor(&certificate, roots, intermediates, now, algorithms)?;
+            }
+            Check::Named(verifier, name) => {
+                verifier.verify_server_cert(certificate, intermediates, name, ocsp, now)?;
+            }
+        }
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        let algorithms = &self.provider.signature_verification_algorithms;
+        verify_tls12_signature(message, certificate, signature, algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        let algorithms = &self.provider.signature_verification_algorithms;
+        verify_tls13_signature(message, certificate, signature, algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.provider.signature_verification_algorithms.supported_schemes()
+    }
+}
+
+#[cfg(test)]
+mod tests;
