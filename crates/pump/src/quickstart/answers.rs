@@ -13,7 +13,7 @@ FROM tyk_analytics GROUP BY api_name ORDER BY requests DESC LIMIT 8";
 
 struct Row {
     api: String,
-    requests: u64,
+    requests: i64,
     errors: f64,
     ms: f64,
 }
