@@ -45,6 +45,34 @@ impl Site {
         site
     }
 
+    /// A configuration in which gateways push to the pump itself; `store` has further settings of its store.
+    pub fn embedded(store: Value, pumps: Value) -> Site {
+        let port = free_ports(2, &[]);
+        let mut settings = json!({"listen": format!("127.0.0.1:{}", port + 1), "dir": "@/store"});
+        for (key, value) in store.as_object().unwrap() {
+            settings[key] = value.clone();
+        }
+        let mut site = Site {
+            folder: TempDir::new().unwrap(),
+            port,
+            conf: json!({
+                "analytics_storage_type": "embedded",
+                "embedded_storage": settings,
+                "purge_delay": 1,
+                "dont_purge_uptime_data": true,
+                "health_check_endpoint_port": port,
+                "pumps": pumps,
+            }),
+        };
+        site.store();
+        site
+    }
+
+    /// Port of the store of [`Site::embedded`].
+    pub fn store_port(&self) -> u16 {
+        self.port + 1
+    }
+
     /// Changes the configuration for later starts.
     pub fn configure(mut self, pointer: &str, value: Value) -> Site {
         let (parent, name) = pointer.rsplit_once('/').unwrap();
