@@ -42,7 +42,7 @@ pub const SPEC: SinkSpec = SinkSpec {
     options: schema::<Options>,
     build: Some(build),
     #[cfg(feature = "testkit")]
-    harness: None,
+    harness: Some(crate::testkit::sql::start_mcp),
 };
 
 fn build(context: BuildContext) -> BoxFuture<'static, Result<Box<dyn Sink>, BuildError>> {

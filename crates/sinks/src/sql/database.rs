@@ -34,7 +34,7 @@ pub(crate) trait Database: Send + Sync {
     /// Begins a transaction.
     async fn begin(&self) -> Result<Box<dyn Transaction>, DatabaseError>;
 
-    /// Rows of `claim` that `pump` has applied; empty when there is no entry or no ledger yet.
+    /// Rows of `claim` that `pump` has applied; empty when there is no entry, when it is done, or no ledger yet.
     async fn applied(&self, pump: &str, claim: ClaimId) -> Result<RowRanges, DatabaseError>;
 
     /// Marks the entries of finished claims as done, and removes those of `fleet` that were done and not written to for

@@ -145,7 +145,11 @@ impl AggregatePump {
         };
         let store = setup::open(context, setup.spec, &connection).await?;
         if setup.prepares_today || !connection.table_sharding || connection.migrate_sharded_tables {
-            setup::prepare(&store, &connection, job.base, &|date| job.table(date)).await?;
+            let tables = setup::Tables {
+                base: job.base,
+                of: &|date| job.table(date),
+            };
+            setup::prepare(&store, &connection, &tables).await?;
         }
         Ok(AggregatePump { store, job })
     }

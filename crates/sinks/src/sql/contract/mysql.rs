@@ -255,3 +255,19 @@ async fn connections_that_the_server_has_closed_are_replaced() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn a_change_does_not_make_readers_wait_for_long() {
+    on_both(async |place| {
+        let database = place.database();
+        make(database.as_ref(), &log_table()).await.unwrap();
+        // Somebody reads the table for a long time.
+        let mut reading = database.begin().await.unwrap();
+        reading.insert(&log_table(), &log_rows(0..1), 0..1).await.unwrap();
+        let error = database.execute(&database.drop_table("log")).await.unwrap_err();
+        assert!(matches!(&error, DatabaseError::Retry(_)), "{error}");
+        assert!(error.to_string().contains("1205"), "{error}");
+        reading.commit().await.unwrap();
+    })
+    .await;
+}

@@ -102,3 +102,16 @@ async fn names_are_quoted() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn a_shard_can_be_dropped() {
+    everywhere(async |place| {
+        let database = place.database();
+        make(database.as_ref(), &log_table()).await.unwrap();
+        for _ in 0..2 {
+            database.execute(&database.drop_table("log")).await.unwrap();
+        }
+        assert_eq!(database.tables("log").await.unwrap(), [""; 0], "{}", place.name);
+    })
+    .await;
+}

@@ -15,6 +15,9 @@ use crate::sql::{database::DatabaseError, statement_log::StatementLog};
 /// How long opening a connection may take when the connection string does not say.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
 
+/// How long a change waits until nobody uses the table, in seconds. By default it is a day or a year.
+const TABLE_LOCK_SECONDS: u32 = 5;
+
 /// Room for the packet's own fields.
 const PACKET_OVERHEAD: usize = 1024;
 
@@ -84,10 +87,19 @@ impl Connection {
     }
 
     /// Executes a statement that changes tables, however long it takes. That what it makes is there already is no error.
+    ///
+    /// It waits only shortly for the table: whoever wants to read it meanwhile has to wait behind.
     pub(super) async fn change(&mut self, statement: &str) -> Result<(), DatabaseError> {
         let conn = &mut self.conn;
         let change = async {
-            match conn.query_drop(statement).await {
+            conn.query_drop(format!("SET SESSION lock_wait_timeout = {TABLE_LOCK_SECONDS}"))
+                .await
+                .map_err(classify)?;
+            let changed = conn.query_drop(statement).await;
+            conn.query_drop("SET SESSION lock_wait_timeout = DEFAULT")
+                .await
+                .map_err(classify)?;
+            match changed {
                 Err(error) if !is_there_already(&error) => Err(classify(error)),
                 _ => Ok(()),
             }

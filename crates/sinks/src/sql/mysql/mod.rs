@@ -174,6 +174,13 @@ impl Database for Mysql {
         })
     }
 
+    fn drop_table(&self, name: &str) -> Statement {
+        Statement {
+            sql: format!("DROP TABLE IF EXISTS {}", statement::quoted(name)),
+            concurrent: false,
+        }
+    }
+
     async fn begin(&self) -> Result<Box<dyn Transaction>, DatabaseError> {
         let connection = self.shared.take().await?;
         Ok(Box::new(

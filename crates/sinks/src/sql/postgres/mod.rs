@@ -121,7 +121,10 @@ impl Database for PostgresDatabase {
         // Whoever waits for a lock on a table keeps everybody behind it waiting; better to try again later.
         let sql = match statement.concurrent {
             true => statement.sql.clone(),
-            false => format!("BEGIN; SET LOCAL lock_timeout = '{LOCK_TIMEOUT}'; {}; COMMIT", statement.sql),
+            false => format!(
+                "BEGIN; SET LOCAL lock_timeout = '{LOCK_TIMEOUT}'; {}; COMMIT",
+                statement.sql
+            ),
         };
         match self.log.run(&sql, connected.client.batch_execute(&sql)).await {
             Err(error) if failure::is_already_there(&error) => Ok(()),
@@ -168,7 +171,7 @@ impl Database for PostgresDatabase {
 
     async fn applied(&self, pump: &str, claim: ClaimId) -> Result<RowRanges, DatabaseError> {
         let sql = format!(
-            "SELECT applied FROM {} WHERE pump = {} AND claim = {}",
+            "SELECT applied FROM {} WHERE pump = {} AND claim = {} AND NOT done",
             ledger::NAME,
             statement::literal(pump),
             statement::literal(&claim.to_string())

@@ -115,6 +115,13 @@ impl Database for Sqlite {
         self.worker.run(work).await
     }
 
+    fn drop_table(&self, name: &str) -> Statement {
+        Statement {
+            sql: format!("DROP TABLE IF EXISTS {}", statement::quoted(name)),
+            concurrent: false,
+        }
+    }
+
     async fn begin(&self) -> Result<Box<dyn Transaction>, DatabaseError> {
         let alone = self.alone.clone().lock_owned().await;
         let begun = SqliteTransaction::begin(self.worker.clone(), self.log.clone(), alone);
