@@ -83,5 +83,4 @@ sinks! {
 }
 
 /// The types that `uptime_pump_config` can have, in place of the traffic sinks of the same names.
-pub static UPTIME_SINKS: &[SinkSpec] = &[sql_uptime::UPTIME];
-pub static UPTIME_SINKS: &[SinkSpec] = &[mongo::UPTIME];
+pub static UPTIME_SINKS: &[SinkSpec] = &[mongo::UPTIME, sql_uptime::UPTIME];
