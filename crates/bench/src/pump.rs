@@ -15,7 +15,7 @@ use rustix::process::Signal;
 use serde_json::{Map, Value, json};
 use tempfile::TempDir;
 
-use crate::{process, redis};
+use crate::{database::Database, process, redis};
 
 const STOP_LIMIT: Duration = Duration::from_secs(20);
 /// Lines of the log that an error shows.
@@ -30,6 +30,10 @@ pub(crate) enum Kind {
     Csv,
     /// JSON lines to /dev/null.
     Stdout,
+    /// Rows of a new database on the server that PUMP_TEST_POSTGRES names.
+    Postgres,
+    /// Aggregates, likewise.
+    PostgresAggregate,
 }
 
 /// A configuration in a folder of its own, and the binary that runs with it.
@@ -41,8 +45,15 @@ pub(crate) struct Setup {
 }
 
 impl Setup {
-    /// Writes the configuration; `delivery` are options that the original pump does not know.
-    pub(crate) fn new(bin: &Path, kind: Kind, redis_port: u16, delivery: Map<String, Value>) -> anyhow::Result<Setup> {
+    /// Writes the configuration; `delivery` are options that the original pump does not know, `database` is for those kinds
+    /// that need one.
+    pub(crate) fn new(
+        bin: &Path,
+        kind: Kind,
+        redis_port: u16,
+        delivery: Map<String, Value>,
+        database: Option<&Database>,
+    ) -> anyhow::Result<Setup> {
         let setup = Setup {
             bin: fs::canonicalize(bin).with_context(|| format!("binary {}", bin.display()))?,
             kind,
@@ -53,6 +64,8 @@ impl Setup {
             Kind::Dummy => json!({"type": "dummy"}),
             Kind::Csv => json!({"type": "csv", "meta": {"csv_dir": setup.csv_dir()}}),
             Kind::Stdout => json!({"type": "stdout", "meta": {"format": "json"}}),
+            Kind::Postgres => json!({"type": "sql", "meta": database.map(Database::meta)}),
+            Kind::PostgresAggregate => json!({"type": "sql_aggregate", "meta": database.map(Database::meta)}),
         };
         let mut config = json!({
             "analytics_storage_type": "redis",

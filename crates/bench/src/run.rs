@@ -9,7 +9,9 @@ use anyhow::bail;
 use serde_json::{Map, Value, json};
 
 use crate::{
-    backlog, files,
+    backlog,
+    database::Database,
+    files,
     follow::{self, Growth},
     machine,
     probe::{Probe, Stalls},
@@ -106,21 +108,28 @@ fn measure(plan: &Plan, contender: &Contender) -> anyhow::Result<Sample> {
     backlog::fill(redis.port, &lists, plan.records)?;
     let bare = match plan.kind {
         Kind::Dummy => Some(window::read(redis.port, &lists[0], plan.records)?.records_per_second),
-        Kind::Csv | Kind::Stdout => None,
+        // The bare client of a database copies the rows that the pump has written.
+        Kind::Csv | Kind::Stdout | Kind::Postgres | Kind::PostgresAggregate => None,
+    };
+    let database = match plan.kind {
+        Kind::Postgres | Kind::PostgresAggregate => Some(Database::create()?),
+        Kind::Dummy | Kind::Csv | Kind::Stdout => None,
     };
     let mut delivery = Map::new();
     if let Some(mode) = &contender.mode {
         delivery.insert("mode".to_owned(), mode.as_str().into());
     }
-    let setup = Setup::new(&contender.bin, plan.kind, redis.port, delivery)?;
+    let setup = Setup::new(&contender.bin, plan.kind, redis.port, delivery, database.as_ref())?;
     let (mut client, mut growth) = (redis.client()?, Growth::new(vec![setup.csv_dir()]));
 
     let probe = Probe::start(redis.port)?;
     let started = Instant::now();
     let mut pump = setup.start()?;
-    let delivered = |pump: &Pump<'_>| match plan.kind {
-        Kind::Csv => files::count_rows(&setup.csv_dir()).map(Some),
-        Kind::Dummy | Kind::Stdout => pump.delivered(),
+    let delivered = |pump: &Pump<'_>| match (plan.kind, &database) {
+        (Kind::Csv, _) => files::count_rows(&setup.csv_dir()).map(Some),
+        (Kind::PostgresAggregate, Some(database)) => database.hits().map(Some),
+        (_, Some(database)) => database.rows().map(Some),
+        _ => pump.delivered(),
     };
     let finished = follow::until_done(&mut pump, &mut growth, &mut client, &lists, plan.limit, |pump| {
         Ok(delivered(pump)?.is_none_or(|delivered| delivered == plan.records))
@@ -139,6 +148,10 @@ fn measure(plan: &Plan, contender: &Contender) -> anyhow::Result<Sample> {
             setup.log_tail()
         );
     }
+    let bare = match (plan.kind, &database) {
+        (Kind::Postgres, Some(database)) => Some(database.bare_copy_rate()?),
+        _ => bare,
+    };
     let (seconds, records) = ((finished - started).as_secs_f64(), plan.records as f64);
     Ok(Sample {
         seconds,
