@@ -23,7 +23,7 @@ pub struct Site {
 }
 
 impl Site {
-    /// A configuration that drains `redis` into `pumps`. `@` in a text stands for this site's folder.
+    /// A configuration that drains `redis` into `pumps`. `@/` in a text stands for this site's folder.
     pub fn new(redis: &Server, pumps: Value) -> Site {
         let port = free_ports(1, &[]);
         let conf = json!({
@@ -55,7 +55,7 @@ impl Site {
     }
 
     fn store(&mut self) {
-        let text = self.conf.to_string().replace('@', self.folder.path().to_str().unwrap());
+        let text = self.conf.to_string().replace("@/", &format!("{}/", self.folder.path().display()));
         fs::write(self.path("pump.conf"), text).unwrap();
     }
 
