@@ -10,7 +10,6 @@ use std::{
 use anyhow::{Context, anyhow};
 use bytes::Bytes;
 use futures::{SinkExt, StreamExt};
-use serde_json::{Value, json};
 use tokio::runtime::Runtime;
 use tokio_postgres::{Client, NoTls};
 
@@ -59,10 +58,9 @@ impl Database {
         })
     }
 
-    /// Options of a pump that writes here.
-    pub(crate) fn meta(&self) -> Value {
-        let url = format!("{}/{}?sslmode=disable", self.server, self.name);
-        json!({"type": "postgres", "connection_string": url})
+    /// Its URL.
+    pub(crate) fn url(&self) -> String {
+        format!("{}/{}?sslmode=disable", self.server, self.name)
     }
 
     /// Records that are there as rows; 0 without a table.

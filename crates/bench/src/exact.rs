@@ -115,7 +115,7 @@ pub(crate) fn run(plan: &Plan) -> anyhow::Result<bool> {
     let redis = Redis::start()?;
     let lists = backlog::keys(plan.keys);
     let delivery: Map<String, Value> = [("instance_id".to_owned(), "bench".into())].into_iter().collect();
-    let setup = Setup::new(&plan.bin, Kind::Csv, redis.port, delivery, None)?;
+    let setup = Setup::new(&plan.bin, Kind::Csv, redis.port, delivery)?;
     let mut client = redis.client()?;
     let pushed = Arc::new(AtomicU64::new(0));
 

@@ -15,7 +15,7 @@ use rustix::process::Signal;
 use serde_json::{Map, Value, json};
 use tempfile::TempDir;
 
-use crate::{database::Database, process, redis};
+use crate::{process, redis};
 
 const STOP_LIMIT: Duration = Duration::from_secs(20);
 /// Lines of the log that an error shows.
@@ -30,10 +30,26 @@ pub(crate) enum Kind {
     Csv,
     /// JSON lines to /dev/null.
     Stdout,
+    /// Batches for a collector that only counts.
+    Splunk,
+    /// Documents for a node that only counts.
+    Elasticsearch,
     /// Rows of a new database on the server that PUMP_TEST_POSTGRES names.
     Postgres,
     /// Aggregates, likewise.
     PostgresAggregate,
+}
+
+impl Kind {
+    /// Whether its back-end is a server of the benchmark.
+    pub(crate) fn is_http(self) -> bool {
+        matches!(self, Kind::Splunk | Kind::Elasticsearch)
+    }
+
+    /// Whether its back-end is a database.
+    pub(crate) fn is_database(self) -> bool {
+        matches!(self, Kind::Postgres | Kind::PostgresAggregate)
+    }
 }
 
 /// A configuration in a folder of its own, and the binary that runs with it.
@@ -45,14 +61,18 @@ pub(crate) struct Setup {
 }
 
 impl Setup {
-    /// Writes the configuration; `delivery` are options that the original pump does not know, `database` is for those kinds
-    /// that need one.
-    pub(crate) fn new(
+    /// Writes the configuration; `delivery` are options that the original pump does not know.
+    pub(crate) fn new(bin: &Path, kind: Kind, redis_port: u16, delivery: Map<String, Value>) -> anyhow::Result<Setup> {
+        Self::towards("", bin, kind, redis_port, delivery)
+    }
+
+    /// The same for a kind whose back-end listens at `url`.
+    pub(crate) fn towards(
+        url: &str,
         bin: &Path,
         kind: Kind,
         redis_port: u16,
         delivery: Map<String, Value>,
-        database: Option<&Database>,
     ) -> anyhow::Result<Setup> {
         let setup = Setup {
             bin: fs::canonicalize(bin).with_context(|| format!("binary {}", bin.display()))?,
@@ -60,12 +80,17 @@ impl Setup {
             health_port: redis::free_port()?,
             folder: tempfile::tempdir()?,
         };
+        let database = json!({"type": "postgres", "connection_string": url});
         let pump = match kind {
             Kind::Dummy => json!({"type": "dummy"}),
             Kind::Csv => json!({"type": "csv", "meta": {"csv_dir": setup.csv_dir()}}),
             Kind::Stdout => json!({"type": "stdout", "meta": {"format": "json"}}),
-            Kind::Postgres => json!({"type": "sql", "meta": database.map(Database::meta)}),
-            Kind::PostgresAggregate => json!({"type": "sql_aggregate", "meta": database.map(Database::meta)}),
+            Kind::Splunk => {
+                json!({"type": "splunk", "meta": {"collector_token": "t", "collector_url": url, "enable_batch": true}})
+            }
+            Kind::Elasticsearch => json!({"type": "elasticsearch", "meta": {"elasticsearch_url": url, "version": "7"}}),
+            Kind::Postgres => json!({"type": "sql", "meta": database}),
+            Kind::PostgresAggregate => json!({"type": "sql_aggregate", "meta": database}),
         };
         let mut config = json!({
             "analytics_storage_type": "redis",

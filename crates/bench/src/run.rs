@@ -17,6 +17,7 @@ use crate::{
     probe::{Probe, Stalls},
     pump::{Kind, Pump, Setup},
     redis::{self, Redis},
+    sink::HttpSink,
     spread::{Spread, thousands},
     window,
 };
@@ -109,26 +110,27 @@ fn measure(plan: &Plan, contender: &Contender) -> anyhow::Result<Sample> {
     let bare = match plan.kind {
         Kind::Dummy => Some(window::read(redis.port, &lists[0], plan.records)?.records_per_second),
         // The bare client of a database copies the rows that the pump has written.
-        Kind::Csv | Kind::Stdout | Kind::Postgres | Kind::PostgresAggregate => None,
+        _ => None,
     };
-    let database = match plan.kind {
-        Kind::Postgres | Kind::PostgresAggregate => Some(Database::create()?),
-        Kind::Dummy | Kind::Csv | Kind::Stdout => None,
-    };
+    let database = plan.kind.is_database().then(Database::create).transpose()?;
+    let sink = plan.kind.is_http().then(|| HttpSink::start(plan.kind)).transpose()?;
     let mut delivery = Map::new();
     if let Some(mode) = &contender.mode {
         delivery.insert("mode".to_owned(), mode.as_str().into());
     }
-    let setup = Setup::new(&contender.bin, plan.kind, redis.port, delivery, database.as_ref())?;
+    let url = database.as_ref().map(Database::url).or_else(|| sink.as_ref().map(HttpSink::url));
+    let url = url.unwrap_or_default();
+    let setup = Setup::towards(&url, &contender.bin, plan.kind, redis.port, delivery)?;
     let (mut client, mut growth) = (redis.client()?, Growth::new(vec![setup.csv_dir()]));
 
     let probe = Probe::start(redis.port)?;
     let started = Instant::now();
     let mut pump = setup.start()?;
-    let delivered = |pump: &Pump<'_>| match (plan.kind, &database) {
+    let delivered = |pump: &Pump<'_>| match (plan.kind, &sink) {
+        (_, Some(sink)) => Ok(Some(sink.records())),
         (Kind::Csv, _) => files::count_rows(&setup.csv_dir()).map(Some),
-        (Kind::PostgresAggregate, Some(database)) => database.hits().map(Some),
-        (_, Some(database)) => database.rows().map(Some),
+        (Kind::Postgres, _) => database.as_ref().map(Database::rows).transpose(),
+        (Kind::PostgresAggregate, _) => database.as_ref().map(Database::hits).transpose(),
         _ => pump.delivered(),
     };
     let finished = follow::until_done(&mut pump, &mut growth, &mut client, &lists, plan.limit, |pump| {

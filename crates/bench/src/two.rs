@@ -136,5 +136,5 @@ fn setup(plan: &Plan, redis_port: u16, instance: &str) -> anyhow::Result<Setup> 
     let mut delivery: Map<String, Value> = Map::new();
     delivery.insert("instance_id".to_owned(), instance.into());
     delivery.insert("lease".to_owned(), format!("{LEASE_SECONDS}s").into());
-    Setup::new(&plan.bin, Kind::Csv, redis_port, delivery, None)
+    Setup::new(&plan.bin, Kind::Csv, redis_port, delivery)
 }

@@ -29,9 +29,9 @@ mod poison;
 mod postgres;
 mod raw;
 mod raw_pump;
-mod setup;
 mod shard;
 mod sqlite;
+mod start;
 mod statement_log;
 mod store;
 mod table;
@@ -49,7 +49,7 @@ pub(crate) use self::{
     raw::RawLayout,
     raw_pump::{RawPump, RawSetup},
 };
-use crate::{BuildContext, BuildError, Gather, Guarantee, Sink, SinkSpec, options::schema};
+use crate::{BuildContext, BuildError, Gather, Guarantee, MigrationMode, Sink, SinkSpec, options::schema};
 
 /// Writes every record as a row of `tyk_analytics`, exactly once: rows and the note that they are written (table
 /// `tyk_pump_ledger`) share a transaction. Records of the MCP protocol are left to `sql-mcp`.
@@ -91,19 +91,27 @@ pub(crate) const GATHER: Gather = Gather {
 };
 
 fn build(context: BuildContext) -> BoxFuture<'static, Result<Box<dyn Sink>, BuildError>> {
-    async move {
-        let options: Options = decode(&context)?;
-        let setup = RawSetup {
-            spec: &SPEC,
-            connection: options.connection,
-            raw: RawLayout::plain(),
-            base: "tyk_analytics".to_owned(),
-            indexed_shards: true,
-            takes: |record| !record.flag(Flag::IsMcp),
-        };
-        Ok(Box::new(RawPump::open(&context, setup).await?) as Box<dyn Sink>)
-    }
-    .boxed()
+    async move { RawPump::open(&context, setup(&context)?).await }.boxed()
+}
+
+/// See [`crate::migration`].
+pub(crate) fn migrate(
+    context: BuildContext,
+    mode: MigrationMode,
+) -> BoxFuture<'static, Result<Vec<String>, BuildError>> {
+    async move { RawPump::migrate(&context, setup(&context)?, mode).await }.boxed()
+}
+
+fn setup(context: &BuildContext) -> Result<RawSetup, BuildError> {
+    let options: Options = decode(context)?;
+    Ok(RawSetup {
+        spec: &SPEC,
+        connection: options.connection,
+        raw: RawLayout::plain(),
+        base: "tyk_analytics".to_owned(),
+        indexed_shards: true,
+        takes: |record| !record.flag(Flag::IsMcp),
+    })
 }
 
 /// The options of a pump.

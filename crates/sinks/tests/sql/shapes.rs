@@ -4,9 +4,12 @@ use std::time::Duration;
 
 use analytics::{Flag, Float, Int, Text, Time, When, Zone, record::Builder};
 use serde_json::json;
-use sinks::testkit::{rows, sql::Place};
+use sinks::{
+    MigrationMode, migration,
+    testkit::{rows, sql::Place},
+};
 
-use crate::support::{claim, selection, sink};
+use crate::support::{claim, context, meta, selection, sink};
 
 async fn columns(place: &Place, table: &str) -> Vec<String> {
     let query = format!(
@@ -270,4 +273,36 @@ async fn table_names_may_need_quotes_and_name_a_schema() {
             .unwrap();
         assert_eq!(place.column(&format!("SELECT count(*) FROM {quoted}")).await, ["1"]);
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_plan_changes_nothing_and_is_empty_once_it_is_applied() {
+    let Some(place) = Place::start().await else { return };
+    place
+        .client
+        .batch_execute("CREATE TABLE tyk_analytics_graph (types text)")
+        .await
+        .unwrap();
+    let run = async |kind: &str, mode| {
+        let meta = meta(&place, json!({"table_sharding": kind == "sql"}));
+        migration(kind).unwrap()(context("TEST", meta), mode).await.unwrap()
+    };
+    let plan = run("sql", MigrationMode::Plan).await;
+    assert_eq!(plan.len(), 8, "{plan:?}");
+    assert!(
+        plan[0].starts_with(r#"CREATE TABLE "tyk_pump_ledger" ("pump" text,"#),
+        "{plan:?}"
+    );
+    assert!(plan[1].starts_with(r#"CREATE TABLE "tyk_analytics_2"#), "{plan:?}");
+    assert_eq!(tables(&place).await, ["tyk_analytics_graph"]);
+    assert_eq!(run("sql", MigrationMode::Apply).await, plan);
+    assert!(run("sql", MigrationMode::Plan).await.is_empty());
+    let plan = run("sql-graph", MigrationMode::Plan).await;
+    assert!(
+        plan[0].starts_with(r#"ALTER TABLE "tyk_analytics_graph" ADD "analytics_method" text, ADD "#),
+        "{plan:?}"
+    );
+    run("sql-graph", MigrationMode::Apply).await;
+    assert_eq!(columns(&place, "tyk_analytics_graph").await.len(), 58);
+    assert!(migration("csv").is_none());
 }

@@ -18,7 +18,11 @@ pub(crate) fn claim(number: u128) -> ClaimId {
 
 /// A sink of this type, called `pump`, with more options.
 pub(crate) async fn try_sink(name: &str, pump: &str, meta: Value) -> Result<Box<dyn Sink>, BuildError> {
-    let context = BuildContext {
+    find(name).unwrap().build.unwrap()(context(pump, meta)).await
+}
+
+pub(crate) fn context(pump: &str, meta: Value) -> BuildContext {
+    BuildContext {
         pump: pump.into(),
         meta,
         compat: false,
@@ -27,8 +31,7 @@ pub(crate) async fn try_sink(name: &str, pump: &str, meta: Value) -> Result<Box<
             level: LogLevel::Info,
         },
         fleet: Arc::new(OnceLock::from(Arc::from("fleet"))),
-    };
-    find(name).unwrap().build.unwrap()(context).await
+    }
 }
 
 /// The options of a pump that writes to `place`.

@@ -170,7 +170,7 @@ fn write_counter(counter: &Counter, entry: Option<&Entry>, out: &mut dyn FnMut(V
     out(Value::Int(counter.success));
     out(Value::Int(counter.error));
     out(Value::Float(counter.request_time()));
-    out(Value::Float(counter.total_request_time as f64));
+    out(Value::Float(counter.total_request_time));
     out(Value::Text(entry.map_or(b"", Entry::identifier)));
     out(Value::Text(entry.map_or(b"", Entry::human_identifier)));
     out(Value::Time(counter.last_time));

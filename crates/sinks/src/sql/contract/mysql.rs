@@ -53,7 +53,7 @@ async fn statements_are_cut_to_the_packets_that_the_server_takes() {
         // One that is too large costs only itself.
         let rows = long_rows(&[10, 17 << 20, 10]);
         let mut transaction = database.begin().await.unwrap();
-        let refused = write_accepted(transaction.as_mut(), &log_table(), &rows, Way::Insert)
+        let refused = write_accepted(transaction.as_mut(), &log_table(), &rows, Way::Insert, 100)
             .await
             .unwrap();
         transaction.commit().await.unwrap();

@@ -43,7 +43,7 @@ async fn a_refused_row_costs_only_itself() {
                 .collect(),
         );
         let mut transaction = database.begin().await.unwrap();
-        let refused = write_accepted(transaction.as_mut(), &table, &rows, Way::Insert)
+        let refused = write_accepted(transaction.as_mut(), &table, &rows, Way::Insert, 100)
             .await
             .unwrap();
         transaction.commit().await.unwrap();

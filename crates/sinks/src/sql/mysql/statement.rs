@@ -37,7 +37,7 @@ pub(super) fn column_type(column: &Column, layout: &Layout, options: &options::M
         Class::Time => "datetime(3) NULL".to_owned(),
         // Compared byte by byte: ids that differ in case are different ids.
         Class::Text | Class::Json if layout.key.contains(&&*column.name) => format!(
-            "varchar({}) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin",
+            "varchar({}) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin NOT NULL",
             key_length(options)
         ),
         Class::Text | Class::Json => text_type(options.default_string_size),

@@ -13,7 +13,7 @@ use super::{
     store::Store,
     table::Table,
 };
-use crate::{BuildContext, BuildError, SinkSpec, clock};
+use crate::{BuildContext, BuildError, MigrationMode, SinkSpec, clock};
 
 const DAY: i64 = 86_400;
 /// Seconds between two looks for old shards.
@@ -23,7 +23,7 @@ const RETENTION_INTERVAL: i64 = 3_600;
 pub(crate) struct Tables<'a> {
     pub base: &'a str,
     /// The base table (`None`), or the shard of a date.
-    pub of: &'a (dyn Fn(Option<&str>) -> Table + Send + Sync),
+    pub of: Box<dyn Fn(Option<&str>) -> Table + Send + Sync + 'a>,
 }
 
 /// The database that the options name, connected.
@@ -81,12 +81,13 @@ async fn initial_shards(
     Ok(dates.map(without_indexes).collect())
 }
 
-/// The statements that [`prepare`] would execute now, the ledger's table included.
-pub(crate) async fn plan(
+/// Lists or executes what [`prepare`] and the first write would change, the ledger's table and old shards included.
+pub(crate) async fn migrate(
     store: &Store,
     connection: &Connection,
     tables: &Tables<'_>,
-) -> Result<Vec<Statement>, DatabaseError> {
+    mode: MigrationMode,
+) -> Result<Vec<String>, BuildError> {
     let mut wanted = vec![ledger::table()];
     match connection.table_sharding {
         false => wanted.push((tables.of)(None)),
@@ -97,7 +98,12 @@ pub(crate) async fn plan(
         statements.extend(store.database().plan(&table).await?);
     }
     statements.extend(old_shards(store, connection, tables.base).await?);
-    Ok(statements)
+    if mode == MigrationMode::Apply {
+        for statement in &statements {
+            store.execute(statement).await?;
+        }
+    }
+    Ok(statements.into_iter().map(|statement| statement.sql).collect())
 }
 
 /// Drops the shards that `retention_days` no longer wants; looks at most once an hour.
