@@ -40,11 +40,7 @@ impl Database {
         let (server, _) = address
             .rsplit_once('/')
             .ok_or_else(|| anyhow!("{VARIABLE} is no URL with a database"))?;
-        let name = format!(
-            "bench_{}_{}",
-            std::process::id(),
-            COUNT.fetch_add(1, Ordering::Relaxed)
-        );
+        let name = format!("bench_{}_{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
         let client = runtime.block_on(async {
             let admin = connect(&address).await?;
             admin.batch_execute(&format!("CREATE DATABASE {name}")).await?;
@@ -108,7 +104,10 @@ impl Database {
         use std::io::Seek;
         file.rewind()?;
         let started = Instant::now();
-        let sink = self.client.copy_in::<_, Bytes>("COPY bare FROM STDIN (FORMAT binary)").await?;
+        let sink = self
+            .client
+            .copy_in::<_, Bytes>("COPY bare FROM STDIN (FORMAT binary)")
+            .await?;
         let mut sink = Box::pin(sink);
         loop {
             let mut chunk = vec![0; CHUNK];

@@ -118,7 +118,10 @@ fn measure(plan: &Plan, contender: &Contender) -> anyhow::Result<Sample> {
     if let Some(mode) = &contender.mode {
         delivery.insert("mode".to_owned(), mode.as_str().into());
     }
-    let url = database.as_ref().map(Database::url).or_else(|| sink.as_ref().map(HttpSink::url));
+    let url = database
+        .as_ref()
+        .map(Database::url)
+        .or_else(|| sink.as_ref().map(HttpSink::url));
     let url = url.unwrap_or_default();
     let setup = Setup::towards(&url, &contender.bin, plan.kind, redis.port, delivery)?;
     let (mut client, mut growth) = (redis.client()?, Growth::new(vec![setup.csv_dir()]));

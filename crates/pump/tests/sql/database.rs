@@ -42,11 +42,7 @@ impl Database {
             .unwrap();
         let (user, server) = address.split_once("://").unwrap().1.split_once('@').unwrap();
         let (server, _) = server.split_once('/').unwrap();
-        let name = format!(
-            "pump_{}_{}",
-            std::process::id(),
-            COUNT.fetch_add(1, Ordering::Relaxed)
-        );
+        let name = format!("pump_{}_{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
         let proxy = runtime.block_on(Proxy::start(server.to_owned())).unwrap();
         let create = format!("CREATE DATABASE {name}");
         let (client, commit) = runtime.block_on(async {
@@ -124,8 +120,12 @@ impl Database {
                         SimpleQueryMessage::Row(row) => Some(row),
                         _ => None,
                     });
-                    rows.map(|row| (0..row.len()).map(|at| row.get(at).unwrap_or_default().to_owned()).collect())
-                        .collect()
+                    rows.map(|row| {
+                        (0..row.len())
+                            .map(|at| row.get(at).unwrap_or_default().to_owned())
+                            .collect()
+                    })
+                    .collect()
                 }
                 Client::Mysql(client) => {
                     let rows: Vec<mysql_async::Row> = client.query(sql).await.unwrap();

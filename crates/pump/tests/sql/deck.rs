@@ -171,7 +171,10 @@ impl Facts {
             nanos: 0,
             zone: Zone::UTC,
         };
-        let path = self.tracked.clone().unwrap_or_else(|| format!("/serial/{}", self.serial));
+        let path = self
+            .tracked
+            .clone()
+            .unwrap_or_else(|| format!("/serial/{}", self.serial));
         let mut record = Builder::new();
         record
             .recorded_at(time(self.at))
@@ -220,7 +223,11 @@ impl Facts {
             all.push(("endpoints", path.clone()));
             all.push(("keyendpoints", format!("{}.{endpoint}", self.key)));
             all.push(("apiendpoints", hex(&format!("{}:{}:{path}", self.api, self.version))));
-            all.extend(self.oauth.iter().map(|client| ("oauthendpoints", format!("{client}.{endpoint}"))));
+            all.extend(
+                self.oauth
+                    .iter()
+                    .map(|client| ("oauthendpoints", format!("{client}.{endpoint}"))),
+            );
         }
         all
     }
@@ -321,5 +328,10 @@ pub fn assert_aggregates(database: &mut Database, tables: &[String], expected: &
         wrong.push(format!("{name:?} is too much"));
     }
     println!("aggregates {}, wrong {}", found.len(), wrong.len());
-    assert!(wrong.is_empty(), "{} differences: {:#?}", wrong.len(), &wrong[..wrong.len().min(8)]);
+    assert!(
+        wrong.is_empty(),
+        "{} differences: {:#?}",
+        wrong.len(),
+        &wrong[..wrong.len().min(8)]
+    );
 }

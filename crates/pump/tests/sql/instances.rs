@@ -59,7 +59,11 @@ fn share(kind: &str, deck: Deck, over: Duration) {
     assert_rows(&mut database, &["tyk_analytics".to_owned()], deck.records);
     assert_aggregates(&mut database, &["tyk_aggregated".to_owned()], &deck.expected(|_| 0));
     for site in &sites {
-        assert!(site.log().contains("Purged"), "an instance had nothing to do:\n{}", site.log());
+        assert!(
+            site.log().contains("Purged"),
+            "an instance had nothing to do:\n{}",
+            site.log()
+        );
     }
 }
 
@@ -86,7 +90,9 @@ fn three_instances_take_over_an_old_database_at_once() {
         return;
     };
     for file in ["old-1.8-raw.sql", "old-1.11-aggregate.sql"] {
-        let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/golden/sql").join(file);
+        let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR"))
+            .join("../../tests/golden/sql")
+            .join(file);
         database.query(&std::fs::read_to_string(path).unwrap());
     }
     let deck = Deck::ordinary(6_000);
@@ -102,7 +108,10 @@ fn three_instances_take_over_an_old_database_at_once() {
         (database.number(broken) == 0).then_some(())
     });
     stop(&sites, daemons);
-    assert_eq!(database.number("SELECT count(*) FROM tyk_analytics WHERE orgid = 'old' AND contentlength IS NULL"), 1);
+    assert_eq!(
+        database.number("SELECT count(*) FROM tyk_analytics WHERE orgid = 'old' AND contentlength IS NULL"),
+        1
+    );
     assert_eq!(
         database.number("SELECT counter_hits FROM tyk_aggregated WHERE id = 'old'"),
         7

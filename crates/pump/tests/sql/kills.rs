@@ -111,7 +111,11 @@ fn raw_and_aggregated_survive(kind: &str, plan: &Plan) {
     });
     deliver(&redis, &mut database, pumps, plan);
     assert_rows(&mut database, &["tyk_analytics".to_owned()], plan.deck.records);
-    assert_aggregates(&mut database, &["tyk_aggregated".to_owned()], &plan.deck.expected(|_| 0));
+    assert_aggregates(
+        &mut database,
+        &["tyk_aggregated".to_owned()],
+        &plan.deck.expected(|_| 0),
+    );
 }
 
 #[test]

@@ -55,7 +55,10 @@ impl Site {
     }
 
     fn store(&mut self) {
-        let text = self.conf.to_string().replace("@/", &format!("{}/", self.folder.path().display()));
+        let text = self
+            .conf
+            .to_string()
+            .replace("@/", &format!("{}/", self.folder.path().display()));
         fs::write(self.path("pump.conf"), text).unwrap();
     }
 
