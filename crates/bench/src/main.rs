@@ -2,6 +2,7 @@
 
 mod aggregate;
 mod backlog;
+mod database;
 mod decode;
 mod exact;
 mod files;

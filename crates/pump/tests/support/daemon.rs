@@ -23,7 +23,7 @@ pub struct Site {
 }
 
 impl Site {
-    /// A configuration that drains `redis` into `pumps`. `@` in a text stands for this site's folder.
+    /// A configuration that drains `redis` into `pumps`. `@/` in a text stands for this site's folder.
     pub fn new(redis: &Server, pumps: Value) -> Site {
         let port = free_ports(1, &[]);
         let conf = json!({
@@ -83,7 +83,10 @@ impl Site {
     }
 
     fn store(&mut self) {
-        let text = self.conf.to_string().replace('@', self.folder.path().to_str().unwrap());
+        let text = self
+            .conf
+            .to_string()
+            .replace("@/", &format!("{}/", self.folder.path().display()));
         fs::write(self.path("pump.conf"), text).unwrap();
     }
 
@@ -93,7 +96,9 @@ impl Site {
     }
 
     fn command(&self) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_tyk-pump"));
+        // Another build, for runs at full size.
+        let bin = std::env::var("PUMP_TEST_BIN").unwrap_or_else(|_| env!("CARGO_BIN_EXE_tyk-pump").to_owned());
+        let mut command = Command::new(bin);
         command.env_clear().env("TZ", "UTC").current_dir(self.folder.path());
         command
     }
