@@ -40,7 +40,7 @@ pub const UPTIME: SinkSpec = SinkSpec {
     gather: aggregate::GATHER,
     decodes_bodies: false,
     writes_empty: false,
-    purge_line: true,
+    purge_line: false,
     options: schema::<Options>,
     build: Some(build),
     #[cfg(feature = "testkit")]

@@ -59,7 +59,10 @@ impl Collector {
         let client = HttpClient::new(HttpSettings {
             tls: options.ssl().settings(warn),
             timeout: Duration::from_secs(options.timeout.max(1)),
-            secrets: [Some(options.collector_token.clone()), endpoint.secret].into_iter().flatten().collect(),
+            secrets: [Some(options.collector_token.clone()), endpoint.secret]
+                .into_iter()
+                .flatten()
+                .collect(),
             ..HttpSettings::default()
         })?;
         let ack = options.use_ack.then(|| {
@@ -94,7 +97,11 @@ impl Collector {
         if let Some(ack) = &self.ack {
             request = request.header_value(CHANNEL, ack.channel.clone());
         }
-        let request = if self.gzip { request.gzip(body) } else { request.body(body) };
+        let request = if self.gzip {
+            request.gzip(body)
+        } else {
+            request.body(body)
+        };
         let answer = self.client.send(request).await.map_err(Refusal::Whole)?;
         let reply: Value = serde_json::from_slice(&answer.body).unwrap_or_default();
         if answer.status.is_success() {
