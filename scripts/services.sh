@@ -1,15 +1,15 @@
 #!/usr/bin/env bash
-# The database and search servers that tests share, below target/services.
+# The database, search and log servers that tests share, below target/services.
 #   eval "$(scripts/services.sh start [SERVER ...])"   starts those that do not run, and exports PUMP_TEST_<SERVER>
 #   scripts/services.sh install [SERVER ...]           only installs what they need
 #   scripts/services.sh stop
-# SERVER: postgres mariadb mysql56 search rsyslog; all of them by default. Their scripts are in tests/services.
+# SERVER: postgres mariadb mysql56 search rsyslog gelf ferretdb; all of them by default. Their scripts are in tests/services.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 # shellcheck source=scripts/lib.sh
 . scripts/lib.sh
 
-all=(postgres mariadb mysql56 search rsyslog)
+all=(postgres mariadb mysql56 search rsyslog gelf ferretdb)
 folder=${PUMP_TEST_FOLDER:-$PWD/target/services}
 base=${PUMP_TEST_PORTS:-28100}
 
@@ -19,7 +19,13 @@ install() {
   case " $* " in *" mariadb "*) packages+=(mariadbd mariadb-server) ;; esac
   case " $* " in *" mysql56 "*) packages+=(npm npm) ;; esac
   case " $* " in *" search "*) packages+=(javac openjdk-17-jdk-headless mvn maven curl curl) ;; esac
-  case " $* " in *" rsyslog "*) packages+=(rsyslogd rsyslog) ;; esac
+  case " $* " in *" rsyslog "*)
+    packages+=(rsyslogd rsyslog openssl openssl)
+    [ -n "$(find /usr/lib -name lmnsd_gtls.so -print -quit)" ] || packages+=(rsyslog-tls-is-missing rsyslog-gnutls)
+    ;;
+  esac
+  case " $* " in *" gelf "*) packages+=(go golang-go) ;; esac
+  case " $* " in *" ferretdb "*) packages+=(psql postgresql-client unshare util-linux) ;; esac
   [ ${#packages[@]} -eq 0 ] || install_missing "${packages[@]}" >&2
 }
 
@@ -57,8 +63,23 @@ start() {
     search)
       start_one es-7.17 $((base + 30)) search es-7.17 action.auto_create_index=true
       announce ELASTICSEARCH "http://127.0.0.1:$((base + 30))"
+      start_one es-5.6 $((base + 80)) search es-5.6
+      announce ELASTICSEARCH5 "http://127.0.0.1:$((base + 80))"
+      start_one os-2.19 $((base + 90)) search os-2.19 action.auto_create_index=true
+      announce OPENSEARCH "http://127.0.0.1:$((base + 90))"
       ;;
-    rsyslog) ;; # its tests start their own
+    ferretdb)
+      start_one ferretdb $((base + 40)) ferretdb tls
+      announce MONGO "mongodb://tyk:secret@127.0.0.1:$((base + 40))/"
+      ;;
+    rsyslog) # UDP and TCP, TLS one port higher; what it got is in files of its folder
+      start_one rsyslog $((base + 60)) rsyslog
+      announce RSYSLOG "127.0.0.1:$((base + 60)) $(cd "$folder" && pwd)/rsyslog"
+      ;;
+    gelf) # UDP and TCP; what it got is in out.jsonl of its folder
+      start_one gelf $((base + 70)) gelf
+      announce GELF "127.0.0.1:$((base + 70)) $(cd "$folder" && pwd)/gelf"
+      ;;
     *) die "unknown server $server; there are ${all[*]}" ;;
     esac
   done

@@ -15,6 +15,7 @@ mod pump;
 mod redis;
 mod run;
 mod serials;
+mod sink;
 mod spread;
 mod two;
 mod window;

@@ -50,7 +50,7 @@ sinks! {
     csv;
     planned "dogstatsd", "DogStatsd Pump", "dogstatsd", "TYK_PMP_PUMPS_DOGSTATSD_META";
     dummy;
-    planned "elasticsearch", "Elasticsearch Pump", "elasticsearch-pump", "TYK_PMP_PUMPS_ELASTICSEARCH_META";
+    elasticsearch;
     graylog;
     planned "hybrid", "Hybrid pump", "hybrid-pump", "TYK_PMP_PUMPS_HYBRID_META";
     planned "influx", "InfluxDB Pump", "influx-pump", "TYK_PMP_PUMPS_INFLUX_META";
@@ -64,8 +64,8 @@ sinks! {
     planned "mongo-mcp", "MongoDB MCP Pump", "mongo-mcp-pump", "TYK_PMP_PUMPS_MONGOMCP_META";
     mongo::GRAPH;
     mongo::MCP;
-    planned "mongo-mcp-aggregate", "MongoDB MCP Aggregate Pump", "mongo-mcp-aggregate-pump", "TYK_PMP_PUMPS_MONGOMCPAGGREGATE_META";
-    planned "mongo-pump-aggregate", "MongoDB Aggregate Pump", "mongo-pump-aggregate", "TYK_PMP_PUMPS_MONGOAGGREGATE_META";
+    mongo::MCP_AGGREGATE;
+    mongo::AGGREGATE;
     mongo::SELECTIVE;
     planned "prometheus", "Prometheus Pump", "prometheus-pump", "TYK_PMP_PUMPS_PROMETHEUS_META";
     resurfaceio;

@@ -110,10 +110,11 @@ impl Encoder {
             zone: Zone::UTC,
             ..record.time(When::TimeStamp)
         };
-        let took = record.int(Int::RequestTime);
+        // The reference counts nanoseconds in 64 bits, which wrap: no call takes 292 years.
+        let took = record.int(Int::RequestTime).wrapping_mul(1_000_000);
         let ended = Time::normalised(
-            began.seconds.saturating_add(took.div_euclid(1000)),
-            i64::from(began.nanos) + took.rem_euclid(1000) * 1_000_000,
+            began.seconds.wrapping_add(took.div_euclid(1_000_000_000)),
+            i64::from(began.nanos) + took.rem_euclid(1_000_000_000),
             Zone::UTC,
         );
         out.extend_from_slice(b"{\"request\":{\"time\":\"");

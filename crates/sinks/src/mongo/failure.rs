@@ -77,6 +77,17 @@ impl Failure {
         }
     }
 
+    /// Whether a document has become too large, in the words and codes of MongoDB, DocumentDB, Cosmos DB and FerretDB.
+    pub(super) fn is_about_size(&self) -> bool {
+        const TEXTS: &[&str] = &[
+            "Size must be between 0 and",
+            "Request size is too large",
+            "Resulting document after update is larger than",
+        ];
+        let text = self.to_string();
+        matches!(self.code(), Some(10334 | 17419 | 17420 | 285_999_133)) || TEXTS.iter().any(|part| text.contains(part))
+    }
+
     pub(super) fn remedy(&self) -> Remedy {
         let Failure::Refused { error } = self else {
             return Remedy::Retry(None);

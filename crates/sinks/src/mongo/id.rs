@@ -27,12 +27,23 @@ impl Ids {
         let claim = mix(absorb(self.pump, &row.claim.0.to_bytes()));
         if self.by_arrival {
             let hash = mix(claim.wrapping_add(row.row >> 24)) >> 29 << 24;
-            let seconds = (row.claim.0.timestamp_ms() / 1000) as i64;
+            // Rounded up: behind what others stored in the same second, before the claim was taken.
+            let seconds = row.claim.0.timestamp_ms().div_ceil(1000) as i64;
             return join(seconds, place(key) << 59 | hash | (row.row & 0x00ff_ffff));
         }
         let hash = mix(claim.wrapping_add(row.row.wrapping_mul(0x9e37_79b9_7f4a_7c15)));
         join(time.seconds, hash)
     }
+}
+
+/// An id whose time part is `time` and whose rest is a hash of `parts`.
+pub(super) fn derived(time: Time, parts: &[&[u8]]) -> [u8; 12] {
+    let mut hash = 0xcbf2_9ce4_8422_2325;
+    for part in parts {
+        hash = absorb(hash, &(part.len() as u64).to_be_bytes());
+        hash = absorb(hash, part);
+    }
+    join(time.seconds, mix(hash))
 }
 
 /// Where a list stands in the order in which upstream empties them: the plain one, 0 to 9, each followed by its

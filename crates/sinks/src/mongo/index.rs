@@ -14,6 +14,8 @@ pub(super) enum Family {
     Records,
     /// A collection of one organisation's records.
     Selective,
+    /// A collection of aggregates.
+    Aggregates,
 }
 
 /// An index as the dashboard's queries want it.
@@ -53,6 +55,11 @@ impl Family {
                     "logBrowserIndex",
                     doc! {"timestamp": -1, "apiid": 1, "apikey": 1, "responsecode": 1},
                 ),
+            ],
+            Family::Aggregates => vec![
+                expiry,
+                plain("timestamp_1", doc! {"timestamp": 1}),
+                plain("orgid_1", doc! {"orgid": 1}),
             ],
         };
         if dialect == Dialect::CosmosDb {

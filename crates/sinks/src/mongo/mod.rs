@@ -1,7 +1,10 @@
-//! Types `mongo`, `mongo-pump-selective`, `mongo-graph`, `mongo-mcp`, and uptime data in MongoDB.
+//! Types `mongo`, `mongo-pump-selective`, `mongo-graph`, `mongo-mcp`, `mongo-pump-aggregate`, `mongo-mcp-aggregate`, and uptime
+//! data in MongoDB.
 //!
-//! Every document's `_id` is derived from its row, so that a row that is written again is found to be there.
+//! The `_id` of a record's document is derived from its row, so that a row that is written again is found to be there.
+//! Documents of aggregates note which rows they have counted.
 
+mod aggregate;
 mod bson;
 mod client;
 mod document;
@@ -21,9 +24,10 @@ use futures::{FutureExt, future::BoxFuture};
 use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 
+pub use aggregate::{AggregateOptions, CommonOptions, McpAggregateOptions};
 pub use options::{CollectionOptions, ConnectionOptions, SelectiveOptions};
 
-use self::{document::Form, records::Records, uptime::Uptime};
+use self::{aggregate::Aggregates, document::Form, records::Records, uptime::Uptime};
 use crate::{BuildContext, BuildError, Gather, Guarantee, Sink, SinkSpec};
 
 /// Large groups become several inserts at once.
@@ -93,6 +97,37 @@ pub const SELECTIVE: SinkSpec = SinkSpec {
     ..COMMON
 };
 
+/// Many records make few counters: half a second of traffic at once.
+const AGGREGATE_GATHER: Gather = Gather {
+    rows: 20_000,
+    bytes: 16 << 20,
+    wait: Duration::from_millis(500),
+};
+
+/// The type `mongo-pump-aggregate`.
+pub const AGGREGATE: SinkSpec = SinkSpec {
+    name: "mongo-pump-aggregate",
+    title: "MongoDB Aggregate Pump",
+    log_prefix: "mongo-pump-aggregate",
+    env_prefix: "TYK_PMP_PUMPS_MONGOAGGREGATE_META",
+    gather: AGGREGATE_GATHER,
+    options: options::aggregate,
+    build: Some(build_aggregate),
+    ..COMMON
+};
+
+/// The type `mongo-mcp-aggregate`.
+pub const MCP_AGGREGATE: SinkSpec = SinkSpec {
+    name: "mongo-mcp-aggregate",
+    title: "MongoDB MCP Aggregate Pump",
+    log_prefix: "mongo-mcp-aggregate-pump",
+    env_prefix: "TYK_PMP_PUMPS_MONGOMCPAGGREGATE_META",
+    gather: AGGREGATE_GATHER,
+    options: crate::options::schema::<McpAggregateOptions>,
+    build: Some(build_mcp_aggregate),
+    ..COMMON
+};
+
 /// Uptime data in MongoDB.
 pub const UPTIME: SinkSpec = SinkSpec {
     env_prefix: "",
@@ -139,6 +174,24 @@ fn build_selective(context: BuildContext) -> Built {
 fn build_uptime(context: BuildContext) -> Built {
     async move {
         let sink = Uptime::open(&context, decode(&context)?).await?;
+        Ok(Box::new(sink) as Box<dyn Sink>)
+    }
+    .boxed()
+}
+
+fn build_aggregate(context: BuildContext) -> Built {
+    async move {
+        let options: AggregateOptions = decode(&context)?;
+        let sink = Aggregates::open(&context, &AGGREGATE, options).await?;
+        Ok(Box::new(sink) as Box<dyn Sink>)
+    }
+    .boxed()
+}
+
+fn build_mcp_aggregate(context: BuildContext) -> Built {
+    async move {
+        let options: McpAggregateOptions = decode(&context)?;
+        let sink = Aggregates::open(&context, &MCP_AGGREGATE, options).await?;
         Ok(Box::new(sink) as Box<dyn Sink>)
     }
     .boxed()

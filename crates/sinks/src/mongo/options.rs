@@ -132,6 +132,10 @@ pub(super) fn collection() -> Schema {
     options::with_old_env_prefix(options::schema::<CollectionOptions>(), "PMP_MONGO")
 }
 
+pub(super) fn aggregate() -> Schema {
+    options::with_old_env_prefix(options::schema::<super::AggregateOptions>(), "PMP_MONGOAGG")
+}
+
 pub(super) fn selective() -> Schema {
     options::with_old_env_prefix(options::schema::<SelectiveOptions>(), "PMP_MONGOSEL")
 }

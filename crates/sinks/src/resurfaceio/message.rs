@@ -96,7 +96,7 @@ impl Encoder {
         let host = Some(text(Text::Host)).filter(|host| !host.is_empty());
         let host = host.unwrap_or_else(|| request.header("host").unwrap_or_default().to_owned());
         let status = match record.int(Int::ResponseCode) {
-            0 => response.word(1).and_then(|word| word.parse().ok()),
+            0 if !response.first.is_empty() => response.word(1).and_then(|word| word.parse().ok()),
             code => Some(code),
         };
         let status = status.ok_or("it has no status: neither response_code nor the raw_response says one")?;

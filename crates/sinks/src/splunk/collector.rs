@@ -58,6 +58,7 @@ impl Collector {
         }
         let client = HttpClient::new(HttpSettings {
             tls: options.ssl().settings(warn),
+            named: Some(url.clone()),
             timeout: Duration::from_secs(options.timeout.max(1)),
             secrets: [Some(options.collector_token.clone()), endpoint.secret]
                 .into_iter()

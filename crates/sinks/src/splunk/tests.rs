@@ -265,7 +265,11 @@ async fn a_wrong_certificate_pauses_until_it_is_right() {
             .unwrap();
         let meta = json!({"ssl_ca_file": made.text("ca.crt"), "ssl_server_name": name});
         match with(&server, meta).write(&group(0..1)).await {
-            Ok(_) => assert!(good, "{certificate}"),
+            Ok(_) => {
+                assert!(good, "{certificate}");
+                let host = server.address().port();
+                assert_eq!(server.seen()[0].header("host"), format!("localhost:{host}"));
+            }
             Err(WriteError::Config(error)) => assert!(!good, "{certificate}: {error}"),
             Err(error) => panic!("{certificate}: {error}"),
         }

@@ -6,6 +6,7 @@
 pub mod certificates;
 pub mod csv;
 pub mod dummy;
+pub mod elasticsearch;
 mod gate;
 pub mod http;
 mod log;
@@ -20,6 +21,9 @@ pub mod stdout;
 pub mod suite;
 pub mod wire;
 
+use std::sync::{Arc, OnceLock};
+
+use analytics::logrus::{LogForm, LogFormat, LogLevel};
 use async_trait::async_trait;
 use futures::future::BoxFuture;
 use serde_json::Value;
@@ -32,6 +36,20 @@ pub use log::Log;
 
 /// Starts a back-end that is empty.
 pub type Harness = fn() -> BoxFuture<'static, Box<dyn BackEnd>>;
+
+/// What a pump `TEST` with these options is made from.
+pub fn context(meta: Value) -> BuildContext {
+    BuildContext {
+        pump: "TEST".into(),
+        meta,
+        compat: false,
+        log: LogForm {
+            format: LogFormat::Text,
+            level: LogLevel::Info,
+        },
+        fleet: Arc::new(OnceLock::from(Arc::from("fleet"))),
+    }
+}
 
 /// Why a back-end cannot take part in a check.
 pub type Reason = &'static str;

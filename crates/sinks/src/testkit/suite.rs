@@ -2,19 +2,16 @@
 
 use std::{
     ops::Range,
-    sync::{Arc, OnceLock},
+    sync::Arc,
     time::Duration,
 };
 
-use analytics::{
-    ClaimId, Selection,
-    logrus::{LogForm, LogFormat, LogLevel},
-};
+use analytics::{ClaimId, Selection};
 use futures::{FutureExt, future::BoxFuture};
 use serde_json::{Map, Value};
 
 use super::{BackEnd, Reason, rows, rows::Row};
-use crate::{BuildContext, Guarantee, Sink, SinkSpec, WriteError, Written, options};
+use crate::{Guarantee, Sink, SinkSpec, WriteError, Written, options};
 
 /// How long a write may take that nothing keeps from succeeding.
 const DEADLINE: Duration = Duration::from_secs(60);
@@ -150,17 +147,7 @@ impl Stand {
     }
 
     async fn sink_with(&self, meta: Value) -> Result<Arc<dyn Sink>, Stop> {
-        let context = BuildContext {
-            pump: "TEST".into(),
-            meta,
-            compat: false,
-            log: LogForm {
-                format: LogFormat::Text,
-                level: LogLevel::Info,
-            },
-            fleet: Arc::new(OnceLock::from(Arc::from("fleet"))),
-        };
-        match self.back_end.build(context).await {
+        match self.back_end.build(super::context(meta)).await {
             Ok(sink) => Ok(sink.into()),
             Err(error) => Err(format!("cannot be built: {error}").into()),
         }

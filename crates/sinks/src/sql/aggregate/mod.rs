@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 
 use self::job::AggregateJob;
 pub(crate) use self::{job::Kind, layout::IndexRule, layout::Shape};
-use super::{options::Connection, setup, store::Store};
+use super::{options::Connection, start, store::Store};
 use crate::{BuildContext, BuildError, Gather, Sink, SinkSpec, WriteError, Written};
 
 /// Many records at once make few rows: half a second of traffic.
@@ -143,13 +143,13 @@ impl AggregatePump {
             pump: context.pump.clone(),
             left_out: Arc::new(AtomicU64::new(0)),
         };
-        let store = setup::open(context, setup.spec, &connection).await?;
+        let store = start::open(context, setup.spec, &connection).await?;
         if setup.prepares_today || !connection.table_sharding || connection.migrate_sharded_tables {
-            let tables = setup::Tables {
+            let tables = start::Tables {
                 base: job.base,
-                of: &|date| job.table(date),
+                of: Box::new(|date| job.table(date)),
             };
-            setup::prepare(&store, &connection, &tables).await?;
+            start::prepare(&store, &connection, &tables).await?;
         }
         Ok(AggregatePump { store, job })
     }
