@@ -64,7 +64,7 @@ fn build(context: BuildContext) -> BoxFuture<'static, Result<Box<dyn Sink>, Buil
             prepares_today: true,
             connection: options.connection,
         };
-        Ok(Box::new(AggregatePump::open(&context, setup).await?) as Box<dyn Sink>)
+        AggregatePump::open(&context, setup).await
     }
     .boxed()
 }

@@ -56,7 +56,13 @@ pub fn start_graph_aggregate() -> BoxFuture<'static, Box<dyn BackEnd>> {
 pub fn start_mcp_aggregate() -> BoxFuture<'static, Box<dyn BackEnd>> {
     let query = "SELECT dimension_value FROM tyk_mcp_aggregated, generate_series(1, counter_hits) \
                  WHERE dimension = 'endpoints'";
-    start("sql-mcp-aggregate", query, &[Flag::IsMcp, Flag::TrackPath], COUNTER_DEATHS).boxed()
+    start(
+        "sql-mcp-aggregate",
+        query,
+        &[Flag::IsMcp, Flag::TrackPath],
+        COUNTER_DEATHS,
+    )
+    .boxed()
 }
 
 async fn start(

@@ -1,7 +1,8 @@
 //! Counters: every record once, in its own hour, whoever writes at the same time.
 
 use analytics::{
-    Batch, Flag, Int, Key, RecordKind, Selection, Span, Text, Time, Transform, UptimeRecord, UptimeView, When, Wire, Zone,
+    Batch, Flag, Int, Key, RecordKind, Selection, Span, Text, Time, Transform, UptimeRecord, UptimeView, When, Wire,
+    Zone,
     aggregate::hex,
     msgpack,
     record::Builder,
@@ -37,7 +38,10 @@ async fn values(place: &Place, table: &str, value: &str, condition: &str) -> Vec
 async fn a_backlog_of_three_days_lands_in_its_hours_and_shards() {
     let Some(place) = Place::start().await else { return };
     let sink = sink(&place, "sql_aggregate", json!({"table_sharding": true})).await;
-    let records = (0..72).rev().map(|hour| record(200, HOUR - 10 * 3600 + hour * 3600 + 59)).collect();
+    let records = (0..72)
+        .rev()
+        .map(|hour| record(200, HOUR - 10 * 3600 + hour * 3600 + 59))
+        .collect();
     sink.write(&[selection(claim(1), 0, records)]).await.unwrap();
     for day in 0..3 {
         let table = format!("tyk_aggregated_202405{}", 17 + day);
@@ -74,7 +78,10 @@ async fn two_writers_of_the_same_counters_neither_block_nor_lose() {
     futures::future::join_all(writes).await;
     let hits = values(&place, "tyk_aggregated", "counter_hits", "dimension = 'endpoints'").await;
     assert_eq!(hits, vec!["40"; 200]);
-    assert_eq!(values(&place, "tyk_aggregated", "counter_hits", "dimension = ''").await, ["8000"]);
+    assert_eq!(
+        values(&place, "tyk_aggregated", "counter_hits", "dimension = ''").await,
+        ["8000"]
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -82,9 +89,13 @@ async fn connections_without_requests_are_added_up_and_have_averages_of_zero() {
     let Some(place) = Place::start().await else { return };
     let sink = sink(&place, "sql_aggregate", json!({})).await;
     let mut network = record(-1, HOUR);
-    network.int(Int::NetworkBytesIn, 500).int(Int::NetworkOpenConnections, 2);
+    network
+        .int(Int::NetworkBytesIn, 500)
+        .int(Int::NetworkOpenConnections, 2);
     for number in 1..3 {
-        sink.write(&[selection(claim(number), 0, vec![network.clone()])]).await.unwrap();
+        sink.write(&[selection(claim(number), 0, vec![network.clone()])])
+            .await
+            .unwrap();
     }
     let value = "concat_ws(' ', dimension, counter_hits, counter_latency, counter_request_time, counter_bytes_in, \
                  counter_open_connections)";
@@ -115,7 +126,10 @@ async fn a_key_that_no_index_can_hold_costs_only_its_own_rows() {
     sink.write(&[selection(claim(1), 0, records.collect())]).await.unwrap();
     let endpoints = values(&place, "tyk_aggregated", "dimension_value", "dimension = 'endpoints'").await;
     assert_eq!(endpoints, ["/other", "/short"]);
-    assert_eq!(values(&place, "tyk_aggregated", "counter_hits", "dimension = ''").await, ["3"]);
+    assert_eq!(
+        values(&place, "tyk_aggregated", "counter_hits", "dimension = ''").await,
+        ["3"]
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -149,7 +163,13 @@ async fn rows_that_come_again_in_other_groups_count_once() {
     for group in [vec![rows(0, 5)], vec![rows(3, 4), rows(7, 3)], vec![rows(0, 12)]] {
         sink.write(&group).await.unwrap();
     }
-    let hits = values(&place, "tyk_mcp_aggregated", "counter_hits", "dimension IN ('', 'methods')").await;
+    let hits = values(
+        &place,
+        "tyk_mcp_aggregated",
+        "counter_hits",
+        "dimension IN ('', 'methods')",
+    )
+    .await;
     assert_eq!(hits, ["12", "12"]);
 }
 
@@ -190,10 +210,15 @@ async fn uptime(place: &Place) -> Box<dyn Sink> {
 async fn uptime_checks_are_counted_by_target_and_hour_with_fresh_averages() {
     let Some(place) = Place::start().await else { return };
     let sink = uptime(&place).await;
-    sink.write(&[checks(1, &[(200, 10, HOUR + 600), (500, 30, HOUR + 660), (200, 20, HOUR + 720)])])
+    sink.write(&[checks(
+        1,
+        &[(200, 10, HOUR + 600), (500, 30, HOUR + 660), (200, 20, HOUR + 720)],
+    )])
+    .await
+    .unwrap();
+    sink.write(&[checks(2, &[(200, 60, HOUR + 1200), (200, 5, HOUR + 3600)])])
         .await
         .unwrap();
-    sink.write(&[checks(2, &[(200, 60, HOUR + 1200), (200, 5, HOUR + 3600)])]).await.unwrap();
     let value = "concat_ws(' ', dimension, timestamp - 1715940000, counter_hits, counter_success, counter_error, \
                  counter_request_time::float8, code_200, code_500, extract(epoch FROM counter_last_time)::bigint - 1715940000)";
     assert_eq!(

@@ -20,13 +20,15 @@ use super::{
         database::{DatabaseError, Transaction},
         poison::{self, Way},
         shard,
+        start::Tables,
         store::Job,
         table::{Layout, Rows, Table, split_name},
     },
+    AggregateSetup,
     layout::{IndexRule, Shape},
     rows::AggregateRows,
 };
-use crate::Rejected;
+use crate::{BuildContext, Rejected};
 
 /// Bytes of a key that every database can index. Rows with longer ones may be refused, and are written last.
 const SAFE_KEY: usize = 2600;
@@ -66,6 +68,29 @@ struct Part {
 }
 
 impl AggregateJob {
+    pub(crate) fn of(setup: &AggregateSetup, context: &BuildContext) -> AggregateJob {
+        AggregateJob {
+            kind: setup.kind,
+            rules: Arc::new(setup.rules.clone()),
+            base: setup.base,
+            shape: setup.shape,
+            layout: setup.shape.layout(setup.keeps_average),
+            index: setup.index,
+            sharded: setup.connection.table_sharding,
+            log_prefix: setup.spec.log_prefix,
+            pump: context.pump.clone(),
+            left_out: Arc::new(AtomicU64::new(0)),
+        }
+    }
+
+    /// The tables that are looked at before the first record.
+    pub(crate) fn tables_at_start(&self) -> Tables<'_> {
+        Tables {
+            base: self.base,
+            of: Box::new(|date| self.table(date)),
+        }
+    }
+
     /// The base table, or the shard of a date.
     pub(crate) fn table(&self, date: Option<&str>) -> Table {
         let name = match date {
