@@ -40,7 +40,7 @@ pub const UPTIME: SinkSpec = SinkSpec {
     gather: aggregate::GATHER,
     decodes_bodies: false,
     writes_empty: false,
-    purge_line: true,
+    purge_line: false,
     options: schema::<Options>,
     build: Some(build),
     #[cfg(feature = "testkit")]
@@ -64,7 +64,7 @@ fn build(context: BuildContext) -> BoxFuture<'static, Result<Box<dyn Sink>, Buil
             prepares_today: true,
             connection: options.connection,
         };
-        Ok(Box::new(AggregatePump::open(&context, setup).await?) as Box<dyn Sink>)
+        AggregatePump::open(&context, setup).await
     }
     .boxed()
 }

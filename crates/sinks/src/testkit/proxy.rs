@@ -13,7 +13,7 @@ use tokio::{
 };
 
 /// A moment at which a connection is cut.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Cut {
     /// What the client says then.
     pub when: &'static [u8],
