@@ -3,13 +3,13 @@
 #   eval "$(scripts/services.sh start [SERVER ...])"   starts those that do not run, and exports PUMP_TEST_<SERVER>
 #   scripts/services.sh install [SERVER ...]           only installs what they need
 #   scripts/services.sh stop
-# SERVER: postgres mariadb mysql56 search rsyslog; all of them by default. Their scripts are in tests/services.
+# SERVER: postgres mariadb mysql56 search rsyslog ferretdb; all of them by default. Their scripts are in tests/services.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 # shellcheck source=scripts/lib.sh
 . scripts/lib.sh
 
-all=(postgres mariadb mysql56 search rsyslog)
+all=(postgres mariadb mysql56 search rsyslog ferretdb)
 folder=${PUMP_TEST_FOLDER:-$PWD/target/services}
 base=${PUMP_TEST_PORTS:-28100}
 
@@ -20,6 +20,7 @@ install() {
   case " $* " in *" mysql56 "*) packages+=(npm npm) ;; esac
   case " $* " in *" search "*) packages+=(javac openjdk-17-jdk-headless mvn maven curl curl) ;; esac
   case " $* " in *" rsyslog "*) packages+=(rsyslogd rsyslog) ;; esac
+  case " $* " in *" ferretdb "*) packages+=(psql postgresql-client unshare util-linux) ;; esac
   [ ${#packages[@]} -eq 0 ] || install_missing "${packages[@]}" >&2
 }
 
@@ -57,6 +58,10 @@ start() {
     search)
       start_one es-7.17 $((base + 30)) search es-7.17 action.auto_create_index=true
       announce ELASTICSEARCH "http://127.0.0.1:$((base + 30))"
+      ;;
+    ferretdb)
+      start_one ferretdb $((base + 40)) ferretdb tls
+      announce MONGO "mongodb://tyk:secret@127.0.0.1:$((base + 40))/"
       ;;
     rsyslog) ;; # its tests start their own
     *) die "unknown server $server; there are ${all[*]}" ;;

@@ -73,7 +73,15 @@ impl<'a> RecordView<'a> {
         }
         match self.body(field, true) {
             Cow::Owned(decoded) => Ok(Cow::Owned(decoded)),
-            Cow::Borrowed(text) => Err(Cow::Borrowed(text)),
+            Cow::Borrowed(text) => {
+                // Trimming cuts anywhere; what stands before the cut is base64 still.
+                let is_cut = text.len() < self.stored_text(field).len();
+                let whole = text.get(..text.len() / 4 * 4).filter(|_| is_cut);
+                match whole.and_then(decode_base64) {
+                    Some(decoded) => Ok(Cow::Owned(decoded)),
+                    None => Err(Cow::Borrowed(text)),
+                }
+            }
         }
     }
 

@@ -17,15 +17,22 @@
 //!
 //! Shards are tables named after the date of a record ([`shard`]).
 
+pub(crate) mod aggregate;
+#[cfg(test)]
+mod contract;
 mod database;
 mod ledger;
+mod merge;
+mod mysql;
 mod options;
 mod poison;
 mod postgres;
 mod raw;
 mod raw_pump;
 mod shard;
+mod sqlite;
 mod start;
+mod statement_log;
 mod store;
 mod table;
 
@@ -116,6 +123,8 @@ pub(crate) fn decode<T: serde::de::DeserializeOwned + JsonSchema>(context: &Buil
 pub(crate) fn connect(connection: &Connection, log_prefix: &'static str) -> Result<Arc<dyn Database>, BuildError> {
     match connection.kind.as_str() {
         "postgres" => Ok(Arc::new(postgres::PostgresDatabase::new(connection, log_prefix)?)),
+        "mysql" => Ok(Arc::new(mysql::Mysql::new(connection, log_prefix)?)),
+        "sqlite" => Ok(Arc::new(sqlite::Sqlite::new(connection, log_prefix)?)),
         other => Err(BuildError::Options(format!(
             "Unsupported `config_storage.type` value:{other} – meta.type is postgres, mysql or sqlite"
         ))),

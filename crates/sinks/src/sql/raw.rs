@@ -24,6 +24,9 @@ use super::{
 };
 use crate::Rejected;
 
+/// More refused rows than this are not looked for at once.
+const MOST_REFUSED: usize = 100;
+
 /// Where the value of a column comes from.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Source {
@@ -245,7 +248,9 @@ impl Job for RawJob {
                 scratch: Mutex::default(),
             });
             let as_rows: Arc<dyn Rows> = rows.clone();
-            for (index, reason) in poison::write_accepted(transaction, &table, &as_rows, Way::Insert).await? {
+            for (index, reason) in
+                poison::write_accepted(transaction, &table, &as_rows, Way::Insert, MOST_REFUSED).await?
+            {
                 if let Some(row) = rows.id(index) {
                     rejected.push(Rejected { row, reason });
                 }

@@ -6,12 +6,16 @@
 pub mod certificates;
 pub mod csv;
 pub mod dummy;
+pub mod elasticsearch;
 mod gate;
 pub mod http;
 mod log;
+pub mod mongo;
 pub mod proxy;
 pub mod rows;
+pub mod saas;
 pub mod server;
+pub mod splunk;
 pub mod sql;
 pub mod stdout;
 pub mod suite;

@@ -127,7 +127,7 @@ async fn is_open(stream: &mut Box<dyn Stream>) -> bool {
 }
 
 /// Connections over TCP.
-pub fn tcp(address: Address) -> Connect {
+pub(super) fn tcp(address: Address) -> Connect {
     Arc::new(move || {
         let address = address.clone();
         async move {
@@ -141,7 +141,7 @@ pub fn tcp(address: Address) -> Connect {
 }
 
 /// Connections over TLS. The certificate must be made out to `name`.
-pub fn tls(address: Address, name: ServerName<'static>, config: ClientConfig) -> Connect {
+pub(super) fn tls(address: Address, name: ServerName<'static>, config: ClientConfig) -> Connect {
     let connector = TlsConnector::from(Arc::new(config));
     Arc::new(move || {
         let (address, name, connector) = (address.clone(), name.clone(), connector.clone());

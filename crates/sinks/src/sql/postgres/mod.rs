@@ -27,6 +27,7 @@ use super::{
     database::{Database, DatabaseError, Statement, Transaction},
     ledger,
     options::Connection,
+    statement_log::StatementLog,
     table::Table,
 };
 use crate::BuildError;
@@ -37,7 +38,7 @@ const LOCK_TIMEOUT: &str = "3s";
 /// A Postgres database: one connection for rows, and one for tables while it is needed.
 pub(crate) struct PostgresDatabase {
     connector: connect::Connector,
-    log: statement::StatementLog,
+    log: StatementLog,
     /// The connection between two transactions.
     idle: Arc<Mutex<Option<Connected>>>,
     /// Types of the columns of tables that were looked at.
@@ -48,7 +49,7 @@ impl PostgresDatabase {
     pub(crate) fn new(options: &Connection, log_prefix: &'static str) -> Result<PostgresDatabase, BuildError> {
         Ok(PostgresDatabase {
             connector: connect::Connector::new(&options.connection_string)?,
-            log: statement::StatementLog::new(&options.log_level, log_prefix),
+            log: StatementLog::new(&options.log_level, log_prefix),
             idle: Arc::default(),
             shapes: Shapes::default(),
         })

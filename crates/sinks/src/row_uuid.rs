@@ -1,0 +1,87 @@
+//! Ids that are the same whenever the same row is sent.
+
+use analytics::RowId;
+
+/// A UUID (of the form of version 4) made from the pump and the identity of a row; `purpose` tells ids of one row apart.
+pub(crate) fn row_uuid(pump: &str, row: RowId, purpose: &str) -> String {
+    // FNV-1a: the values must be the same on every machine and in every version of this program.
+    const OFFSET: u128 = 0x6c62_272e_07bb_0142_62b8_2175_6295_c58d;
+    const PRIME: u128 = 0x0000_0000_0100_0000_0000_0000_0000_013b;
+    let mut hash = OFFSET;
+    let mut feed = |bytes: &[u8]| {
+        for &byte in bytes {
+            hash = (hash ^ u128::from(byte)).wrapping_mul(PRIME);
+        }
+    };
+    feed(pump.as_bytes());
+    feed(&[0]);
+    feed(purpose.as_bytes());
+    feed(&[0]);
+    feed(&row.claim.0.0.to_be_bytes());
+    feed(&row.row.to_be_bytes());
+    feed(&[0; 8]);
+    let version = hash & !(0xf << 76) | (4 << 76);
+    let uuid = version & !(0b11 << 62) | (0b10 << 62);
+    let hex = format!("{uuid:032x}");
+    let part = |from: usize, to: usize| hex.get(from..to).unwrap_or_default();
+    format!(
+        "{}-{}-{}-{}-{}",
+        part(0, 8),
+        part(8, 12),
+        part(12, 16),
+        part(16, 20),
+        part(20, 32)
+    )
+}
+
+/// A number that is the same whenever the same row is drawn.
+pub(crate) fn row_draw(pump: &str, row: RowId) -> u64 {
+    let uuid = row_uuid(pump, row, "draw");
+    let digits = uuid.get(24..).unwrap_or_default();
+    u64::from_str_radix(digits, 16).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use std::collections::HashSet;
+
+    use analytics::ClaimId;
+
+    use super::*;
+
+    fn row(claim: u128, row: u64) -> RowId {
+        RowId {
+            claim: ClaimId(ulid::Ulid(claim)),
+            row,
+        }
+    }
+
+    #[test]
+    fn ids_are_uuids_that_never_change() {
+        assert_eq!(row_uuid("SEGMENT", row(1, 2), "event"), row_uuid("SEGMENT", row(1, 2), "event"));
+        let uuid = row_uuid("SEGMENT", row(1, 2), "event");
+        assert_eq!((uuid.len(), &uuid[14..15]), (36, "4"));
+        assert!("89ab".contains(&uuid[19..20]), "{uuid}");
+    }
+
+    #[test]
+    fn every_row_pump_and_purpose_has_its_own_id() {
+        let mut seen = HashSet::new();
+        for claim in 0..10 {
+            for number in 0..2000 {
+                assert!(seen.insert(row_uuid("A", row(claim << 40, number), "event")));
+            }
+        }
+        assert!(seen.insert(row_uuid("B", row(0, 0), "event")));
+        assert!(seen.insert(row_uuid("A", row(0, 0), "batch")));
+    }
+
+    #[test]
+    fn draws_are_spread_evenly() {
+        let low = (0..10_000).filter(|&number| row_draw("A", row(7, number)) % 100 < 30);
+        let low = low.count();
+        assert!((2_700..3_300).contains(&low), "{low}");
+    }
+}
