@@ -9,6 +9,7 @@ mod fixture;
 mod follow;
 mod machine;
 mod popper;
+mod postgres;
 mod probe;
 mod process;
 mod pump;
@@ -75,6 +76,9 @@ enum Command {
         /// Where records go.
         #[arg(long)]
         config_kind: Kind,
+        /// For `postgres`: URL of a server, and of a role that may create databases there.
+        #[arg(long, default_value = "")]
+        server: String,
         /// Records of the backlog.
         #[arg(long, default_value_t = 1_000_000)]
         records: u64,
@@ -176,6 +180,7 @@ fn execute(command: Command, limit: Duration) -> anyhow::Result<bool> {
             baseline_bin,
             baseline_mode,
             config_kind,
+            server,
             records,
             runs,
             mode,
@@ -200,6 +205,7 @@ fn execute(command: Command, limit: Duration) -> anyhow::Result<bool> {
                     records,
                     runs,
                     limit,
+                    server,
                     contenders,
                 },
                 json.as_deref(),
@@ -225,6 +231,7 @@ fn execute(command: Command, limit: Duration) -> anyhow::Result<bool> {
                     records,
                     runs,
                     limit,
+                    server: String::new(),
                     contenders,
                 },
                 json.as_deref(),

@@ -34,6 +34,8 @@ pub(crate) enum Kind {
     Splunk,
     /// Documents for a node that only counts.
     Elasticsearch,
+    /// Rows in a database of `--server`.
+    Postgres,
 }
 
 impl Kind {
@@ -78,6 +80,7 @@ impl Setup {
             Kind::Splunk => {
                 json!({"type": "splunk", "meta": {"collector_token": "t", "collector_url": url, "enable_batch": true}})
             }
+            Kind::Postgres => json!({"type": "sql", "meta": {"type": "postgres", "connection_string": url}}),
             Kind::Elasticsearch => json!({"type": "elasticsearch", "meta": {"elasticsearch_url": url, "version": "7"}}),
         };
         let mut config = json!({
@@ -106,6 +109,11 @@ impl Setup {
     /// Where the CSV files go.
     pub(crate) fn csv_dir(&self) -> PathBuf {
         self.folder.path().join("csv")
+    }
+
+    /// For files of a measurement.
+    pub(crate) fn folder(&self) -> &Path {
+        self.folder.path()
     }
 
     pub(crate) fn kind(&self) -> Kind {

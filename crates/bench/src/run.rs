@@ -12,6 +12,7 @@ use crate::{
     backlog, files,
     follow::{self, Growth},
     machine,
+    postgres::Database,
     probe::{Probe, Stalls},
     pump::{Kind, Pump, Setup},
     redis::{self, Redis},
@@ -37,6 +38,8 @@ pub(crate) struct Plan {
     pub(crate) records: u64,
     pub(crate) runs: usize,
     pub(crate) limit: Duration,
+    /// URL of the Postgres server, for [`Kind::Postgres`].
+    pub(crate) server: String,
     /// The product first, then a baseline if there is one.
     pub(crate) contenders: Vec<Contender>,
 }
@@ -107,14 +110,22 @@ fn measure(plan: &Plan, contender: &Contender) -> anyhow::Result<Sample> {
     backlog::fill(redis.port, &lists, plan.records)?;
     let bare = match plan.kind {
         Kind::Dummy => Some(window::read(redis.port, &lists[0], plan.records)?.records_per_second),
-        Kind::Csv | Kind::Stdout | Kind::Splunk | Kind::Elasticsearch => None,
+        Kind::Csv | Kind::Stdout | Kind::Splunk | Kind::Elasticsearch | Kind::Postgres => None,
+    };
+    let database = match plan.kind {
+        Kind::Postgres => Some(Database::create(&plan.server)?),
+        _ => None,
     };
     let sink = plan.kind.is_http().then(|| HttpSink::start(plan.kind)).transpose()?;
     let mut delivery = Map::new();
     if let Some(mode) = &contender.mode {
         delivery.insert("mode".to_owned(), mode.as_str().into());
     }
-    let url = sink.as_ref().map(HttpSink::url).unwrap_or_default();
+    let url = match (&sink, &database) {
+        (Some(sink), _) => sink.url(),
+        (None, Some(database)) => database.url().to_owned(),
+        (None, None) => String::new(),
+    };
     let setup = Setup::towards(&url, &contender.bin, plan.kind, redis.port, delivery)?;
     let (mut client, mut growth) = (redis.client()?, Growth::new(vec![setup.csv_dir()]));
 
@@ -131,7 +142,10 @@ fn measure(plan: &Plan, contender: &Contender) -> anyhow::Result<Sample> {
     })?;
     let (cpu, peak) = (pump.cpu_seconds()?, pump.peak_memory()?);
     let stalls = probe.stop(finished)?;
-    let delivered = delivered(&pump)?;
+    let delivered = match &database {
+        Some(database) => Some(database.rows()?),
+        None => delivered(&pump)?,
+    };
     pump.stop()?;
     if let Some(delivered) = delivered
         && delivered != plan.records
@@ -143,6 +157,10 @@ fn measure(plan: &Plan, contender: &Contender) -> anyhow::Result<Sample> {
             setup.log_tail()
         );
     }
+    let bare = match &database {
+        Some(database) => Some(database.bare_copy(setup.folder(), plan.records)?),
+        None => bare,
+    };
     let (seconds, records) = ((finished - started).as_secs_f64(), plan.records as f64);
     Ok(Sample {
         seconds,
