@@ -60,7 +60,10 @@ impl Collector {
             tls: options.ssl().settings(warn),
             named: Some(url.clone()),
             timeout: Duration::from_secs(options.timeout.max(1)),
-            secrets: [Some(options.collector_token.clone()), endpoint.secret].into_iter().flatten().collect(),
+            secrets: [Some(options.collector_token.clone()), endpoint.secret]
+                .into_iter()
+                .flatten()
+                .collect(),
             ..HttpSettings::default()
         })?;
         let ack = options.use_ack.then(|| {
@@ -95,7 +98,11 @@ impl Collector {
         if let Some(ack) = &self.ack {
             request = request.header_value(CHANNEL, ack.channel.clone());
         }
-        let request = if self.gzip { request.gzip(body) } else { request.body(body) };
+        let request = if self.gzip {
+            request.gzip(body)
+        } else {
+            request.body(body)
+        };
         let answer = self.client.send(request).await.map_err(Refusal::Whole)?;
         let reply: Value = serde_json::from_slice(&answer.body).unwrap_or_default();
         if answer.status.is_success() {

@@ -134,7 +134,9 @@ impl Template {
     }
 
     fn is_ignored(&self, tag: &[u8]) -> bool {
-        self.ignored_tags.iter().any(|prefix| tag.starts_with(prefix.as_bytes()))
+        self.ignored_tags
+            .iter()
+            .any(|prefix| tag.starts_with(prefix.as_bytes()))
     }
 }
 

@@ -239,7 +239,10 @@ impl Sink for Splunk {
                 Err(Refusal::Whole(error)) => return Err(error),
                 Err(Refusal::TooLarge(error)) if rows.len() > 1 => {
                     self.limit.store((size / 2).max(1), Relaxed);
-                    let text = format!("{error} – requests of this pump stay below {} bytes from now on", size / 2);
+                    let text = format!(
+                        "{error} – requests of this pump stay below {} bytes from now on",
+                        size / 2
+                    );
                     tracing::warn!(prefix = SPEC.log_prefix, "{text}");
                     return Err(WriteError::retry(text));
                 }
@@ -261,7 +264,10 @@ impl Sink for Splunk {
                             source: reason.into(),
                         });
                     };
-                    let refused = Rejected { row, reason: reason.clone() };
+                    let refused = Rejected {
+                        row,
+                        reason: reason.clone(),
+                    };
                     if rows.len() > 1 {
                         return Err(WriteError::Reject {
                             rows: vec![refused],
@@ -281,7 +287,9 @@ impl Sink for Splunk {
                 }
             }
         }
-        written.rejected.sort_by_key(|rejected| (rejected.row.claim, rejected.row.row));
+        written
+            .rejected
+            .sort_by_key(|rejected| (rejected.row.claim, rejected.row.row));
         Ok(written)
     }
 

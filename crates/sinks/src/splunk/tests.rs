@@ -34,7 +34,9 @@ fn with(server: &HttpServer, mut meta: Value) -> Splunk {
 }
 
 async fn server() -> HttpServer {
-    HttpServer::start(|_: &Received| Reply::new(200, r#"{"text":"Success","code":0}"#)).await.unwrap()
+    HttpServer::start(|_: &Received| Reply::new(200, r#"{"text":"Success","code":0}"#))
+        .await
+        .unwrap()
 }
 
 fn group(rows: std::ops::Range<u64>) -> Vec<Selection> {
@@ -60,10 +62,11 @@ fn event(meta: Value, alter: impl Fn(&mut Builder)) -> String {
     alter(&mut builder);
     let options: Options = options::decode(&meta).unwrap();
     let mut out = Vec::new();
-    Template::new(&options, |_| {}).write(&mut out, &builder.view()).unwrap();
+    Template::new(&options, |_| {})
+        .write(&mut out, &builder.view())
+        .unwrap();
     String::from_utf8(out).unwrap()
 }
-
 
 #[test]
 fn an_event_has_the_bytes_of_the_reference() {
@@ -180,8 +183,13 @@ async fn a_collector_that_names_the_bad_event_is_believed() {
     })
     .await
     .unwrap();
-    let error = with(&server, json!({"enable_batch": true})).write(&group(0..10)).await.unwrap_err();
-    let WriteError::Reject { rows, .. } = error else { panic!("{error}") };
+    let error = with(&server, json!({"enable_batch": true}))
+        .write(&group(0..10))
+        .await
+        .unwrap_err();
+    let WriteError::Reject { rows, .. } = error else {
+        panic!("{error}")
+    };
     assert_eq!(rows.iter().map(|refused| refused.row.row).collect::<Vec<_>>(), [7]);
 }
 
@@ -212,7 +220,11 @@ async fn what_was_taken_before_a_failure_is_not_sent_again() {
     assert!(sink.write(&group(0..4)).await.is_err());
     server.set_fault(None);
     sink.write(&group(0..4)).await.unwrap();
-    let sent: Vec<u64> = server.seen().iter().flat_map(|request| rows::serials(&request.body)).collect();
+    let sent: Vec<u64> = server
+        .seen()
+        .iter()
+        .flat_map(|request| rows::serials(&request.body))
+        .collect();
     assert_eq!(sent, [0, 1, 2, 2, 3]);
 }
 
@@ -248,7 +260,9 @@ async fn a_wrong_certificate_pauses_until_it_is_right() {
         ("wronghost", "elsewhere.invalid", true),
     ] {
         let acceptor = made.acceptor(certificate, false).unwrap();
-        let server = HttpServer::start_with(Some(acceptor), |_: &Received| Reply::new(200, "{}")).await.unwrap();
+        let server = HttpServer::start_with(Some(acceptor), |_: &Received| Reply::new(200, "{}"))
+            .await
+            .unwrap();
         let meta = json!({"ssl_ca_file": made.text("ca.crt"), "ssl_server_name": name});
         match with(&server, meta).write(&group(0..1)).await {
             Ok(_) => {
@@ -267,15 +281,24 @@ async fn an_event_without_a_json_form_costs_only_itself() {
     let server = server().await;
     let far = Row::Odd(1, |record| record.time[When::TimeStamp as usize].seconds = 1 << 40);
     let batch = rows::batch(ClaimId(ulid::Ulid(1)), 0, [Row::Good(0), far, Row::Good(2)]);
-    let written = with(&server, json!({"enable_batch": true})).write(&[rows::all(&batch)]).await.unwrap();
+    let written = with(&server, json!({"enable_batch": true}))
+        .write(&[rows::all(&batch)])
+        .await
+        .unwrap();
     assert_eq!(written.rejected.len(), 1);
     assert_eq!(rows::serials(&server.seen()[0].body), [0, 2]);
 }
 
 #[test]
 fn missing_settings_are_named() {
-    for meta in [json!({}), json!({"collector_token": "t"}), json!({"collector_url": "http://h"})] {
-        let Err(error) = Splunk::new(&context(meta)) else { panic!("it starts") };
+    for meta in [
+        json!({}),
+        json!({"collector_token": "t"}),
+        json!({"collector_url": "http://h"}),
+    ] {
+        let Err(error) = Splunk::new(&context(meta)) else {
+            panic!("it starts")
+        };
         assert!(error.to_string().starts_with("Empty settings"), "{error}");
     }
 }
