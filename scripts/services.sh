@@ -8,6 +8,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 # shellcheck source=scripts/lib.sh
 . scripts/lib.sh
+PATH=$PATH:/usr/sbin # where Debian has mariadbd, and users have not
 
 all=(postgres mariadb mysql56 search rsyslog gelf ferretdb)
 folder=${PUMP_TEST_FOLDER:-$PWD/target/services}
@@ -17,7 +18,7 @@ install() {
   local packages=()
   case " $* " in *" postgres "*) [ -d /usr/lib/postgresql ] || packages+=(postgres-is-missing postgresql) ;; esac
   case " $* " in *" mariadb "*) packages+=(mariadbd mariadb-server) ;; esac
-  case " $* " in *" mysql56 "*) packages+=(npm npm) ;; esac
+  case " $* " in *" mysql56 "*) packages+=(npm npm mariadb mariadb-client) ;; esac
   case " $* " in *" search "*) packages+=(javac openjdk-17-jdk-headless mvn maven curl curl) ;; esac
   case " $* " in *" rsyslog "*)
     packages+=(rsyslogd rsyslog openssl openssl)
