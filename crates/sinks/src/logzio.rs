@@ -147,7 +147,9 @@ fn is_duration(text: &str) -> bool {
     }
     let mut rest = text;
     while !rest.is_empty() {
-        let digits = rest.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(rest.len());
+        let digits = rest
+            .find(|c: char| !c.is_ascii_digit() && c != '.')
+            .unwrap_or(rest.len());
         let (number, after) = rest.split_at(digits);
         let is_number = number.bytes().any(|byte| byte.is_ascii_digit()) && number.matches('.').count() < 2;
         let unit = ["ns", "us", "µs", "μs", "ms", "s", "m", "h"]
@@ -203,7 +205,11 @@ fn write_line(out: &mut Vec<u8>, record: &RecordView<'_>) -> Result<(), json::Js
 fn pack(group: &[Selection], wanted: &dyn Fn(RowId) -> bool) -> Parcels {
     let mut parcels = Parcels::default();
     let mut line = Vec::new();
-    for (row, record) in group.iter().flat_map(Selection::records).filter(|(row, _)| wanted(*row)) {
+    for (row, record) in group
+        .iter()
+        .flat_map(Selection::records)
+        .filter(|(row, _)| wanted(*row))
+    {
         line.clear();
         match write_line(&mut line, &record) {
             Ok(()) => parcels.add(PACKING, row, &line),

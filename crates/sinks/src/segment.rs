@@ -144,7 +144,11 @@ impl Encoder {
     fn pack(&self, group: &[Selection], wanted: &dyn Fn(RowId) -> bool) -> Parcels {
         let mut parcels = Parcels::default();
         let (mut plain, mut event) = (Vec::new(), Vec::new());
-        for (row, record) in group.iter().flat_map(Selection::records).filter(|(row, _)| wanted(*row)) {
+        for (row, record) in group
+            .iter()
+            .flat_map(Selection::records)
+            .filter(|(row, _)| wanted(*row))
+        {
             plain.clear();
             event.clear();
             match self.write_event(&mut event, &mut plain, row, &record) {
@@ -173,7 +177,9 @@ impl Encoder {
         out.extend_from_slice(b"\",\"timestamp\":\"");
         match self.time_of_writing {
             true => write_time(out, clock::local_time()),
-            false => gotime::write_rfc3339_nano(out, record.time(When::TimeStamp)).map_err(|error| error.to_string())?,
+            false => {
+                gotime::write_rfc3339_nano(out, record.time(When::TimeStamp)).map_err(|error| error.to_string())?
+            }
         }
         out.extend_from_slice(b"\"}");
         Ok(())

@@ -75,8 +75,12 @@ impl Encoder {
             return Ok(false);
         }
         if self.transaction_ids {
-            let known = [&request, &response].into_iter().find_map(|side| side.headers.get(TRANSACTION));
-            let id = known.cloned().unwrap_or_else(|| row_uuid(&self.pump, row, "event").into_bytes());
+            let known = [&request, &response]
+                .into_iter()
+                .find_map(|side| side.headers.get(TRANSACTION));
+            let id = known
+                .cloned()
+                .unwrap_or_else(|| row_uuid(&self.pump, row, "event").into_bytes());
             request.headers.insert(TRANSACTION.to_owned(), id.clone());
             response.headers.insert(TRANSACTION.to_owned(), id);
         }
@@ -132,7 +136,11 @@ impl Encoder {
         text(out, "},\"session_token\":", &record.text(Text::ApiKey));
         text(out, ",\"user_id\":", user);
         text(out, ",\"company_id\":", company);
-        text(out, ",\"metadata\":{\"tyk\":{\"api_name\":", &record.text(Text::ApiName));
+        text(
+            out,
+            ",\"metadata\":{\"tyk\":{\"api_name\":",
+            &record.text(Text::ApiName),
+        );
         out.extend_from_slice(b",\"tags\":");
         match record.tags() {
             None => out.extend_from_slice(b"null"),
@@ -152,7 +160,9 @@ impl Encoder {
 impl Capture {
     fn take_apart(&self, raw: &[u8]) -> Side {
         let (head, body) = split_head(raw);
-        let body = body.filter(|_| !self.without_body).and_then(|body| self.masks.apply(body));
+        let body = body
+            .filter(|_| !self.without_body)
+            .and_then(|body| self.masks.apply(body));
         Side {
             headers: self.headers(head),
             body: body.map(|body| STANDARD.encode(body)),

@@ -83,7 +83,9 @@ impl Identity {
         let Some(Value::Object(claims)) = claims else {
             return Vec::new();
         };
-        let claim = claims.get(&self.user_claim).or_else(|| claims.get(&self.user_claim.to_lowercase()));
+        let claim = claims
+            .get(&self.user_claim)
+            .or_else(|| claims.get(&self.user_claim.to_lowercase()));
         match claim {
             Some(Value::String(user)) => user.clone().into_bytes(),
             Some(number @ Value::Number(_)) => {
@@ -101,7 +103,11 @@ fn header(name: &str, request: &Headers, response: &Headers) -> Vec<u8> {
         return Vec::new();
     }
     let found = [response, request].into_iter().filter_map(|headers| headers.get(name));
-    found.into_iter().find(|value| !value.is_empty()).cloned().unwrap_or_default()
+    found
+        .into_iter()
+        .find(|value| !value.is_empty())
+        .cloned()
+        .unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -118,13 +124,19 @@ mod tests {
     }
 
     fn headers(pairs: &[(&str, &str)]) -> Headers {
-        pairs.iter().map(|(k, v)| ((*k).to_owned(), v.as_bytes().to_vec())).collect()
+        pairs
+            .iter()
+            .map(|(k, v)| ((*k).to_owned(), v.as_bytes().to_vec()))
+            .collect()
     }
 
     #[test]
     fn the_first_place_that_knows_the_user_counts() {
         let mut record = analytics::record::Builder::new();
-        let (request, response) = (headers(&[("x-user", "from-request")]), headers(&[("x-user", "from-response")]));
+        let (request, response) = (
+            headers(&[("x-user", "from-request")]),
+            headers(&[("x-user", "from-response")]),
+        );
         let none = Headers::new();
         record.text(Text::Alias, "alias").text(Text::OauthId, "oauth");
         assert_eq!(identity().user(&record.view(), &request, &response), b"from-response");

@@ -20,7 +20,11 @@ pub(super) struct BodyMasks {
 impl BodyMasks {
     /// The body as it is sent; `None`: it is not sent, because nobody can say what it hides.
     pub(super) fn apply(&self, body: &[u8]) -> Option<Vec<u8>> {
-        let starts = |bytes: &[u8]| body.trim_ascii_start().first().is_some_and(|first| bytes.contains(first));
+        let starts = |bytes: &[u8]| {
+            body.trim_ascii_start()
+                .first()
+                .is_some_and(|first| bytes.contains(first))
+        };
         let worth_reading = match (self.names.is_empty(), self.rewrite) {
             (true, false) => false,
             (true, true) => starts(b"{n"),
@@ -79,7 +83,9 @@ mod tests {
             names: names.iter().map(|&name| name.to_owned()).collect(),
             rewrite,
         };
-        masks.apply(body.as_bytes()).map(|body| String::from_utf8(body).unwrap())
+        masks
+            .apply(body.as_bytes())
+            .map(|body| String::from_utf8(body).unwrap())
     }
 
     #[test]
@@ -92,7 +98,15 @@ mod tests {
 
     #[test]
     fn a_body_in_which_nothing_is_hidden_stays_as_it_is() {
-        for body in ["{\"b\": 12345678901234567890,\"a\":1}", "", "text", "[1, 2]", "{broken", " null ", "nothing"] {
+        for body in [
+            "{\"b\": 12345678901234567890,\"a\":1}",
+            "",
+            "text",
+            "[1, 2]",
+            "{broken",
+            " null ",
+            "nothing",
+        ] {
             assert_eq!(masked(&["password"], false, body).unwrap(), body);
             assert_eq!(masked(&[], false, body).unwrap(), body);
         }

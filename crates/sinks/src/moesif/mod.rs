@@ -158,7 +158,13 @@ impl Moesif {
             names: names.to_vec(),
             rewrite: context.compat,
         };
-        let or = |text: &str, default: &str| if text.is_empty() { default.to_owned() } else { text.to_owned() };
+        let or = |text: &str, default: &str| {
+            if text.is_empty() {
+                default.to_owned()
+            } else {
+                text.to_owned()
+            }
+        };
         tracing::info!(prefix = SPEC.log_prefix, "Moesif Pump Initialized");
         Ok(Moesif {
             client,
@@ -206,7 +212,10 @@ impl Moesif {
         Request::new(method, url.clone())
             .header("content-type", "application/json; charset=utf-8")
             .header("user-agent", "moesifapi-go/1.0.6")
-            .header_value(HeaderName::from_static("x-moesif-application-id"), self.application.clone())
+            .header_value(
+                HeaderName::from_static("x-moesif-application-id"),
+                self.application.clone(),
+            )
     }
 
     /// Fetches the application's settings if they are not known or have changed. Without an answer events are kept as
@@ -221,7 +230,10 @@ impl Moesif {
                 known.fetched = Some(Instant::now());
                 if !answer.status.is_success() {
                     let text = answer.describe();
-                    tracing::debug!(prefix = SPEC.log_prefix, "the settings of the application are not to be had: {text}");
+                    tracing::debug!(
+                        prefix = SPEC.log_prefix,
+                        "the settings of the application are not to be had: {text}"
+                    );
                     return;
                 }
                 known.tag = tag(&answer);
@@ -231,7 +243,10 @@ impl Moesif {
                 }
             }
             Err(error) => {
-                tracing::debug!(prefix = SPEC.log_prefix, "the settings of the application are not to be had: {error}");
+                tracing::debug!(
+                    prefix = SPEC.log_prefix,
+                    "the settings of the application are not to be had: {error}"
+                );
             }
         }
     }
@@ -241,7 +256,10 @@ impl Moesif {
         body.push(b'[');
         body.extend_from_slice(&parcel.body);
         body.push(b']');
-        let answer = self.client.send(self.request(Method::POST, &self.events).gzip(body)).await?;
+        let answer = self
+            .client
+            .send(self.request(Method::POST, &self.events).gzip(body))
+            .await?;
         let answer = answer.accepted()?;
         if let Some(tag) = tag(&answer) {
             self.known().latest = Some(tag);
@@ -311,7 +329,11 @@ fn pack(
 ) -> Parcels {
     let mut parcels = Parcels::default();
     let mut event = Vec::new();
-    for (row, record) in group.iter().flat_map(Selection::records).filter(|(row, _)| wanted(*row)) {
+    for (row, record) in group
+        .iter()
+        .flat_map(Selection::records)
+        .filter(|(row, _)| wanted(*row))
+    {
         event.clear();
         match encoder.write(&mut event, row, &record, sampling) {
             Ok(true) => parcels.add(packing, row, &event),
@@ -330,8 +352,9 @@ impl Sink for Moesif {
         }
         self.refresh().await;
         let (encoder, sampling, packing) = (self.encoder.clone(), self.known().sampling.clone(), self.packing);
-        let pack =
-            move |group: &[Selection], wanted: &dyn Fn(RowId) -> bool| pack(&encoder, &sampling, packing, group, wanted);
+        let pack = move |group: &[Selection], wanted: &dyn Fn(RowId) -> bool| {
+            pack(&encoder, &sampling, packing, group, wanted)
+        };
         self.outbox.deliver(group, pack, |parcel| self.send(parcel)).await
     }
 

@@ -71,12 +71,17 @@ mod tests {
     fn the_narrowest_rate_counts() {
         let mut sampling = Sampling::default();
         assert_eq!(sampling.rate("alice", "acme"), 100);
-        sampling.merge(&json!({"sample_rate": 40.9, "user_sample_rate": {"alice": 7}, "company_sample_rate": {"acme": 8}}));
+        sampling
+            .merge(&json!({"sample_rate": 40.9, "user_sample_rate": {"alice": 7}, "company_sample_rate": {"acme": 8}}));
         assert_eq!(sampling.rate("alice", "acme"), 7);
         assert_eq!(sampling.rate("bob", "acme"), 8);
         assert_eq!(sampling.rate("bob", ""), 40);
         sampling.merge(&json!({"sample_rate": "10", "user_sample_rate": 3}));
-        assert_eq!((sampling.rate("bob", ""), sampling.rate("alice", "")), (40, 7), "wrong types are passed over");
+        assert_eq!(
+            (sampling.rate("bob", ""), sampling.rate("alice", "")),
+            (40, 7),
+            "wrong types are passed over"
+        );
     }
 
     #[test]
@@ -85,12 +90,18 @@ mod tests {
         let ours = Sampling::default();
         assert_eq!([0, 1, 40, 100, 200].map(|rate| kept(&ours, rate)), [0, 1, 40, 100, 100]);
         let reference = Sampling::new(true);
-        assert_eq!([0, 1, 40, 99, 200].map(|rate| kept(&reference, rate)), [1, 2, 41, 100, 100]);
+        assert_eq!(
+            [0, 1, 40, 99, 200].map(|rate| kept(&reference, rate)),
+            [1, 2, 41, 100, 100]
+        );
     }
 
     #[test]
     fn weights_are_whole_numbers() {
         let sampling = Sampling::default();
-        assert_eq!([0, 1, 40, 100, 200, -3].map(|rate| sampling.weight(rate)), [1, 100, 2, 1, 0, -33]);
+        assert_eq!(
+            [0, 1, 40, 100, 200, -3].map(|rate| sampling.weight(rate)),
+            [1, 100, 2, 1, 0, -33]
+        );
     }
 }

@@ -50,7 +50,9 @@ impl<'a> HttpText<'a> {
 
     /// Moves the headers behind the last chunk of a chunked body to the others.
     pub(super) fn take_trailers(&mut self, whole_values: bool) {
-        let is_chunked = self.header("transfer-encoding").is_some_and(|value| value.eq_ignore_ascii_case("chunked"));
+        let is_chunked = self
+            .header("transfer-encoding")
+            .is_some_and(|value| value.eq_ignore_ascii_case("chunked"));
         if !is_chunked || self.header("trailer").is_none() {
             return;
         }

@@ -88,7 +88,9 @@ impl Encoder {
             return Err("its raw_request has no request line with a method and a path");
         };
         let text = |field| lossy(&record.text(field));
-        let method = Some(text(Text::Method)).filter(|method| !method.is_empty()).unwrap_or(first);
+        let method = Some(text(Text::Method))
+            .filter(|method| !method.is_empty())
+            .unwrap_or(first);
         let url = url(&text(Text::RawPath), &second);
         let target = target(&url).ok_or("its path is no URL")?;
         let host = Some(text(Text::Host)).filter(|host| !host.is_empty());

@@ -158,7 +158,9 @@ impl Resurface {
         let request = match self.encoder.rules.skip_compression {
             true => request.body(parcel.body),
             // The collector knows zlib under this name.
-            false => request.header("content-encoding", "deflated").body(deflate(&parcel.body)),
+            false => request
+                .header("content-encoding", "deflated")
+                .body(deflate(&parcel.body)),
         };
         self.client.send(request).await?.accepted()?;
         Ok(())
@@ -182,7 +184,11 @@ fn pack(
     let mut parcels = Parcels::default();
     let mut line = Vec::new();
     let mut without_detail = 0;
-    for (row, record) in group.iter().flat_map(Selection::records).filter(|(row, _)| wanted(*row)) {
+    for (row, record) in group
+        .iter()
+        .flat_map(Selection::records)
+        .filter(|(row, _)| wanted(*row))
+    {
         line.clear();
         match encoder.write(&mut line, &record, row_draw(pump, row)) {
             Made::Message if encoder.rules.skip_submission => {}

@@ -124,8 +124,11 @@ impl Rules {
             |verb, value| matches!(verb, Verb::RemoveIf(found) if found.is_match(value)),
         ];
         for drops in order {
-            let dropped =
-                |(key, value): &Pair| self.scoped.iter().any(|(scope, verb)| drops(verb, value) && scope.is_match(key));
+            let dropped = |(key, value): &Pair| {
+                self.scoped
+                    .iter()
+                    .any(|(scope, verb)| drops(verb, value) && scope.is_match(key))
+            };
             pairs.retain(|pair| !dropped(pair));
         }
         for (scope, verb) in &self.scoped {
@@ -182,7 +185,9 @@ fn verb(rest: &mut &str) -> Result<Verb, String> {
     if text.len() == rest.len() {
         return Err("needs a blank behind its scope".to_owned());
     }
-    let end = text.find(|c: char| !c.is_ascii_lowercase() && c != '_').unwrap_or(text.len());
+    let end = text
+        .find(|c: char| !c.is_ascii_lowercase() && c != '_')
+        .unwrap_or(text.len());
     let (name, after) = text.split_at(end);
     *rest = after.trim_start();
     Ok(match name {

@@ -134,12 +134,7 @@ impl Encoder {
         }
     }
 
-    fn write_message(
-        &self,
-        out: &mut Vec<u8>,
-        record: &RecordView<'_>,
-        longest: usize,
-    ) -> Result<(), json::JsonError> {
+    fn write_message(&self, out: &mut Vec<u8>, record: &RecordView<'_>, longest: usize) -> Result<(), json::JsonError> {
         self.write_header(out, record.time(When::TimeStamp));
         let texts = Texts {
             record: *record,

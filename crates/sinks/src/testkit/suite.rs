@@ -1,10 +1,6 @@
 //! What every sink is checked for.
 
-use std::{
-    ops::Range,
-    sync::Arc,
-    time::Duration,
-};
+use std::{ops::Range, sync::Arc, time::Duration};
 
 use analytics::{ClaimId, Selection};
 use futures::{FutureExt, future::BoxFuture};

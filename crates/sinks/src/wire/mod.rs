@@ -77,7 +77,9 @@ impl Wire {
                 let settings = ssl.settings(warn);
                 let shown = settings.server_name.clone().unwrap_or_else(|| address.host.clone());
                 let server = ServerName::try_from(shown.clone()).map_err(|error| {
-                    BuildError::Options(format!("the server name \"{shown}\" is none: {error} – set ssl_server_name"))
+                    BuildError::Options(format!(
+                        "the server name \"{shown}\" is none: {error} – set ssl_server_name"
+                    ))
                 })?;
                 let config = tls::client_config(&settings)
                     .map_err(|error| BuildError::Options(format!("meta.transport is \"tls\": {error}")))?;

@@ -1,13 +1,6 @@
 //! Connections over TCP and TLS that are written to and never read from.
 
-use std::{
-    future::poll_fn,
-    io,
-    pin::Pin,
-    sync::Arc,
-    task::Poll,
-    time::Duration,
-};
+use std::{future::poll_fn, io, pin::Pin, sync::Arc, task::Poll, time::Duration};
 
 use futures::{FutureExt, future::BoxFuture};
 use rustls::ClientConfig;
@@ -183,7 +176,9 @@ async fn dial(address: &Address) -> io::Result<TcpStream> {
 
 /// A certificate that one side refuses stays wrong until somebody changes something; everything else may pass.
 fn cannot_connect(address: &Address, error: &io::Error) -> WriteError {
-    let cause = error.get_ref().and_then(|source| source.downcast_ref::<rustls::Error>());
+    let cause = error
+        .get_ref()
+        .and_then(|source| source.downcast_ref::<rustls::Error>());
     let text = format!("cannot connect to {address}: {error}");
     match cause {
         Some(rustls::Error::InvalidCertificate(_)) => WriteError::Config(

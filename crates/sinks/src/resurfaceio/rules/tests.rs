@@ -27,18 +27,26 @@ fn the_named_sets_do_what_the_reference_documents() {
     for text in ["", "include strict", "include default", " \r\n"] {
         let strict = left(text, MESSAGE).unwrap();
         let keys: Vec<_> = strict.iter().map(|(key, _)| key.as_str()).collect();
-        assert_eq!(keys, ["request_method", "request_url", "request_header:cookie"], "{text:?}");
+        assert_eq!(
+            keys,
+            ["request_method", "request_url", "request_header:cookie"],
+            "{text:?}"
+        );
         assert_eq!(strict[1].1, "http://gw/a", "the URL keeps its beginning");
     }
     let standard = left("include standard", MESSAGE).unwrap();
     assert_eq!(standard[2].1, "mail x@y.com or xyxy");
-    assert_eq!(standard[3].1, "jane.doe@example.com xyxy", "only numbers are masked in parameters");
+    assert_eq!(
+        standard[3].1, "jane.doe@example.com xyxy",
+        "only numbers are masked in parameters"
+    );
     assert!(standard.iter().all(|(key, _)| key != "request_header:cookie"));
 }
 
 #[test]
 fn plain_http_cookies_and_compression_are_switches() {
-    let rules = Rules::parse("allow_http_url # yes\nskip_compression\nskip_submission\ncopy_session_field /a|b.*/").unwrap();
+    let rules =
+        Rules::parse("allow_http_url # yes\nskip_compression\nskip_submission\ncopy_session_field /a|b.*/").unwrap();
     assert!(rules.allow_http_url && rules.skip_compression && rules.skip_submission);
     assert!(rules.copies("a") && rules.copies("abc") && rules.copies("xb") && !rules.copies("c"));
     assert!(!Rules::parse("").unwrap().allow_http_url);
@@ -62,14 +70,21 @@ fn pairs_are_removed_by_key_and_value() {
 
 #[test]
 fn anchors_stand_beside_alternatives() {
-    assert_eq!(left("/b|c|d/ remove", &[("bx", "1"), ("xcx", "1"), ("xd", "1"), ("dx", "1")]), Some(pairs(&[("dx", "1")])));
+    assert_eq!(
+        left("/b|c|d/ remove", &[("bx", "1"), ("xcx", "1"), ("xd", "1"), ("dx", "1")]),
+        Some(pairs(&[("dx", "1")]))
+    );
 }
 
 #[test]
 fn replacements_refer_to_groups() {
     let replaced = |rule: &str| left(rule, &[("k", "hi 12 there")]).unwrap()[0].1.clone();
     assert_eq!(replaced("/k/ replace /(h)(i)/, /$2-${1}/"), "i-h 12 there");
-    assert_eq!(replaced("/k/ replace /(h)i/, /$1x/"), " 12 there", "a group named 1x does not exist");
+    assert_eq!(
+        replaced("/k/ replace /(h)i/, /$1x/"),
+        " 12 there",
+        "a group named 1x does not exist"
+    );
     assert_eq!(replaced("/k/ replace /[0-9]+/,  /a\\/b/"), "hi a/b there");
     assert_eq!(replaced(r"/k/ replace /\d/, /N/"), "hi NN there");
     assert_eq!(left("/k/ replace /.*/, //", &[("k", "x")]), None, "an empty value goes");
@@ -105,7 +120,10 @@ fn a_sample_is_the_same_for_the_same_draw() {
 #[test]
 fn a_rule_that_is_not_understood_is_named() {
     for (rules, expected) in [
-        ("allow_http_url\nremove everything", "the rule \"remove everything\" is not understood"),
+        (
+            "allow_http_url\nremove everything",
+            "the rule \"remove everything\" is not understood",
+        ),
         ("/a/ remove twice", "goes on with \"twice\""),
         ("/a/ delete", "unknown verb \"delete\""),
         ("/a/remove", "needs a blank"),
