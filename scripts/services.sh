@@ -3,13 +3,13 @@
 #   eval "$(scripts/services.sh start [SERVER ...])"   starts those that do not run, and exports PUMP_TEST_<SERVER>
 #   scripts/services.sh install [SERVER ...]           only installs what they need
 #   scripts/services.sh stop
-# SERVER: postgres mariadb mysql56 search rsyslog gelf; all of them by default. Their scripts are in tests/services.
+# SERVER: postgres mariadb mysql56 search rsyslog gelf ferretdb; all of them by default. Their scripts are in tests/services.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 # shellcheck source=scripts/lib.sh
 . scripts/lib.sh
 
-all=(postgres mariadb mysql56 search rsyslog gelf)
+all=(postgres mariadb mysql56 search rsyslog gelf ferretdb)
 folder=${PUMP_TEST_FOLDER:-$PWD/target/services}
 base=${PUMP_TEST_PORTS:-28100}
 
@@ -25,6 +25,7 @@ install() {
     ;;
   esac
   case " $* " in *" gelf "*) packages+=(go golang-go) ;; esac
+  case " $* " in *" ferretdb "*) packages+=(psql postgresql-client unshare util-linux) ;; esac
   [ ${#packages[@]} -eq 0 ] || install_missing "${packages[@]}" >&2
 }
 
@@ -70,6 +71,10 @@ start() {
     gelf) # UDP and TCP; what it got is in out.jsonl of its folder
       start_one gelf $((base + 60)) gelf
       announce GELF "127.0.0.1:$((base + 60)) $(cd "$folder" && pwd)/gelf"
+      ;;
+    ferretdb)
+      start_one ferretdb $((base + 40)) ferretdb tls
+      announce MONGO "mongodb://tyk:secret@127.0.0.1:$((base + 40))/"
       ;;
     *) die "unknown server $server; there are ${all[*]}" ;;
     esac

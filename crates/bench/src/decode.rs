@@ -19,7 +19,7 @@ use crate::{
 
 /// Rows of one window, as the pump decodes them.
 const ROWS: u64 = 5_000;
-const RUNS: usize = 7;
+pub(crate) const RUNS: usize = 7;
 /// CPU seconds.
 const RUN_TIME: f64 = 0.4;
 
@@ -55,11 +55,7 @@ fn measure(window: &Ordinary) -> anyhow::Result<Value> {
             .map(|record| RecordView::new(&window.buffer, record, &Transform::NONE))
     };
     println!("\n{:?}, {:.0} bytes a record", window.wire, window.average_bytes());
-    let mut table = Table {
-        rows: Map::new(),
-        records: window.elements.len(),
-        bytes: window.buffer.len(),
-    };
+    let mut table = Table::new(window);
     table
         .rows
         .insert("average_bytes".to_owned(), window.average_bytes().into());
@@ -133,14 +129,25 @@ fn key(wire: Wire) -> Key {
     }
 }
 
-struct Table {
-    rows: Map<String, Value>,
+/// Rates of passes over the same records.
+pub(crate) struct Table {
+    /// By name.
+    pub(crate) rows: Map<String, Value>,
     records: usize,
     bytes: usize,
 }
 
 impl Table {
-    fn add(&mut self, name: &str, mut pass: impl FnMut()) {
+    pub(crate) fn new(window: &Ordinary) -> Table {
+        Table {
+            rows: Map::new(),
+            records: window.elements.len(),
+            bytes: window.buffer.len(),
+        }
+    }
+
+    /// Measures and prints one pass.
+    pub(crate) fn add(&mut self, name: &str, mut pass: impl FnMut()) {
         pass();
         let rates = (0..RUNS).map(|_| {
             let (started, mut passes, mut used) = (cpu_seconds(), 0_usize, 0.0);

@@ -61,9 +61,15 @@ impl Ordinary {
 
     /// So many records in msgpack.
     pub(crate) fn msgpack(count: u64) -> Ordinary {
-        let (mut ordinary, mut fixture) = (Ordinary::empty(Wire::Msgpack), Fixture::new());
+        let mut fixture = Fixture::new();
+        Ordinary::msgpack_of(count, |serial| fixture.record(serial, None))
+    }
+
+    /// So many records of `make` in msgpack.
+    pub(crate) fn msgpack_of(count: u64, mut make: impl FnMut(u64) -> Builder) -> Ordinary {
+        let mut ordinary = Ordinary::empty(Wire::Msgpack);
         for serial in 0..count {
-            ordinary.add(|out| msgpack::encode(out, &fixture.record(serial, None).view()));
+            ordinary.add(|out| msgpack::encode(out, &make(serial).view()));
         }
         ordinary
     }

@@ -1,5 +1,6 @@
 //! Measures the pump from outside, and the work that it does inside; proves that it loses and doubles nothing.
 
+mod aggregate;
 mod backlog;
 mod decode;
 mod exact;
@@ -14,6 +15,7 @@ mod pump;
 mod redis;
 mod run;
 mod serials;
+mod sink;
 mod spread;
 mod two;
 mod window;
@@ -44,6 +46,12 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Rates of aggregation on one core.
+    Aggregate {
+        /// Writes all figures to this file.
+        #[arg(long)]
+        json: Option<PathBuf>,
+    },
     /// Rates of decoding and rendering on one core.
     Decode {
         /// Elements to decode instead of the built-in records: lines of {"key": list, "b64": element}.
@@ -160,6 +168,7 @@ fn main() -> ExitCode {
 /// Whether every promise was kept.
 fn execute(command: Command, limit: Duration) -> anyhow::Result<bool> {
     match command {
+        Command::Aggregate { json } => aggregate::run(json.as_deref())?,
         Command::Decode { file, json } => decode::run(file.as_deref(), json.as_deref())?,
         Command::Window { records } => window::run(records)?,
         Command::Run {

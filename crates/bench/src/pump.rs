@@ -30,6 +30,17 @@ pub(crate) enum Kind {
     Csv,
     /// JSON lines to /dev/null.
     Stdout,
+    /// Batches for a collector that only counts.
+    Splunk,
+    /// Documents for a node that only counts.
+    Elasticsearch,
+}
+
+impl Kind {
+    /// Whether its back-end is a server of the benchmark.
+    pub(crate) fn is_http(self) -> bool {
+        matches!(self, Kind::Splunk | Kind::Elasticsearch)
+    }
 }
 
 /// A configuration in a folder of its own, and the binary that runs with it.
@@ -43,6 +54,17 @@ pub(crate) struct Setup {
 impl Setup {
     /// Writes the configuration; `delivery` are options that the original pump does not know.
     pub(crate) fn new(bin: &Path, kind: Kind, redis_port: u16, delivery: Map<String, Value>) -> anyhow::Result<Setup> {
+        Self::towards("", bin, kind, redis_port, delivery)
+    }
+
+    /// The same for a kind whose back-end listens at `url`.
+    pub(crate) fn towards(
+        url: &str,
+        bin: &Path,
+        kind: Kind,
+        redis_port: u16,
+        delivery: Map<String, Value>,
+    ) -> anyhow::Result<Setup> {
         let setup = Setup {
             bin: fs::canonicalize(bin).with_context(|| format!("binary {}", bin.display()))?,
             kind,
@@ -53,6 +75,10 @@ impl Setup {
             Kind::Dummy => json!({"type": "dummy"}),
             Kind::Csv => json!({"type": "csv", "meta": {"csv_dir": setup.csv_dir()}}),
             Kind::Stdout => json!({"type": "stdout", "meta": {"format": "json"}}),
+            Kind::Splunk => {
+                json!({"type": "splunk", "meta": {"collector_token": "t", "collector_url": url, "enable_batch": true}})
+            }
+            Kind::Elasticsearch => json!({"type": "elasticsearch", "meta": {"elasticsearch_url": url, "version": "7"}}),
         };
         let mut config = json!({
             "analytics_storage_type": "redis",

@@ -15,6 +15,7 @@ use crate::{
     probe::{Probe, Stalls},
     pump::{Kind, Pump, Setup},
     redis::{self, Redis},
+    sink::HttpSink,
     spread::{Spread, thousands},
     window,
 };
@@ -106,21 +107,24 @@ fn measure(plan: &Plan, contender: &Contender) -> anyhow::Result<Sample> {
     backlog::fill(redis.port, &lists, plan.records)?;
     let bare = match plan.kind {
         Kind::Dummy => Some(window::read(redis.port, &lists[0], plan.records)?.records_per_second),
-        Kind::Csv | Kind::Stdout => None,
+        Kind::Csv | Kind::Stdout | Kind::Splunk | Kind::Elasticsearch => None,
     };
+    let sink = plan.kind.is_http().then(|| HttpSink::start(plan.kind)).transpose()?;
     let mut delivery = Map::new();
     if let Some(mode) = &contender.mode {
         delivery.insert("mode".to_owned(), mode.as_str().into());
     }
-    let setup = Setup::new(&contender.bin, plan.kind, redis.port, delivery)?;
+    let url = sink.as_ref().map(HttpSink::url).unwrap_or_default();
+    let setup = Setup::towards(&url, &contender.bin, plan.kind, redis.port, delivery)?;
     let (mut client, mut growth) = (redis.client()?, Growth::new(vec![setup.csv_dir()]));
 
     let probe = Probe::start(redis.port)?;
     let started = Instant::now();
     let mut pump = setup.start()?;
-    let delivered = |pump: &Pump<'_>| match plan.kind {
-        Kind::Csv => files::count_rows(&setup.csv_dir()).map(Some),
-        Kind::Dummy | Kind::Stdout => pump.delivered(),
+    let delivered = |pump: &Pump<'_>| match (plan.kind, &sink) {
+        (_, Some(sink)) => Ok(Some(sink.records())),
+        (Kind::Csv, _) => files::count_rows(&setup.csv_dir()).map(Some),
+        _ => pump.delivered(),
     };
     let finished = follow::until_done(&mut pump, &mut growth, &mut client, &lists, plan.limit, |pump| {
         Ok(delivered(pump)?.is_none_or(|delivered| delivered == plan.records))

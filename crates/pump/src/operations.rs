@@ -1,4 +1,4 @@
-//! What operators do by hand: `tyk-pump check`, `load`, `claims`, `dlq` and `lane`.
+//! What operators do by hand: `tyk-pump check`, `load`, `claims`, `dlq`, `lane` and `migrate`.
 
 use std::{
     collections::HashMap,
@@ -10,12 +10,12 @@ use std::{
 use analytics::ClaimId;
 use anyhow::{Context, bail};
 use async_trait::async_trait;
-use sinks::{BuildContext, Sink};
+use sinks::{BuildContext, MigrationMode, Sink};
 
 use crate::{
     admin::client,
     app,
-    cli::{ClaimsCommand, Command, DeadLetterCommand, LaneCommand},
+    cli::{ClaimsCommand, Command, DeadLetterCommand, LaneCommand, MigrateOptions},
     config::{self, Request, Settings, Severity},
     delivery::dead_letter::DeadLetters,
     load,
@@ -45,6 +45,7 @@ pub async fn run(command: Command, out: &mut dyn Write) -> anyhow::Result<bool> 
         }
         Command::Claims(command) => claims(command, out).await,
         Command::Dlq(command) => dead_letters(command, out).await,
+        Command::Migrate(options) => migrate(options, out).await,
         Command::Lane(LaneCommand::AcceptRefusals { file, pump }) => {
             let settings = settings(&file.conf)?;
             client::accept_refusals(settings.health_port, &pump).await?;
@@ -108,6 +109,49 @@ async fn claims(command: ClaimsCommand, out: &mut dyn Write) -> anyhow::Result<b
         }
     }
     Ok(true)
+}
+
+/// For every pump with tables: the statements that its start would execute. A pump that cannot be reached does not hide
+/// the others.
+async fn migrate(options: MigrateOptions, out: &mut dyn Write) -> anyhow::Result<bool> {
+    let settings = settings(&options.file.conf)?;
+    let mode = match options.apply {
+        true => MigrationMode::Apply,
+        false => MigrationMode::Plan,
+    };
+    let wanted = |name: &str| options.pump.as_ref().is_none_or(|pump| pump.eq_ignore_ascii_case(name));
+    let (mut pumps, mut failed) = (0, 0);
+    for pump in &settings.pumps {
+        let Some(migrate) = sinks::migration(&pump.kind).filter(|_| wanted(&pump.name)) else {
+            continue;
+        };
+        pumps += 1;
+        let context = BuildContext {
+            pump: pump.name.clone(),
+            meta: pump.meta.clone(),
+            compat: pump.compat,
+            log: settings.log,
+            fleet: Arc::default(),
+        };
+        match migrate(context, mode).await {
+            Ok(statements) if statements.is_empty() => writeln!(out, "-- {}: nothing to change", pump.name)?,
+            Ok(statements) => {
+                let done = if options.apply { ", done" } else { "" };
+                writeln!(out, "-- {}: {} statements{done}", pump.name, statements.len())?;
+                for statement in statements {
+                    writeln!(out, "{statement};")?;
+                }
+            }
+            Err(error) => {
+                failed += 1;
+                writeln!(out, "-- {}: {error}", pump.name)?;
+            }
+        }
+    }
+    if pumps == 0 {
+        writeln!(out, "-- no pump with tables")?;
+    }
+    Ok(failed == 0)
 }
 
 fn print_claim(claim: &ClaimReport, out: &mut dyn Write) -> anyhow::Result<()> {

@@ -6,23 +6,26 @@ mod go_json;
 pub mod http;
 mod http_body;
 mod ledger;
+mod migration;
 pub mod options;
 mod outbox;
 mod row_uuid;
 pub mod sink;
+pub mod sql_uptime;
 mod table;
 #[cfg(feature = "testkit")]
 pub mod testkit;
 pub mod tls;
 pub mod wire;
 
+pub use migration::{Migrate, MigrationMode, migration};
 pub use sink::{
     BoxError, Build, BuildContext, BuildError, Fleet, Gather, Guarantee, Rejected, Sink, SinkSpec, WriteError, Written,
 };
 pub use table::{find, find_uptime, suggest};
 
 /// Declares the sinks' modules and lists them in [`SINKS`]: `acme;` is the module `acme` with its `SPEC`.
-/// `planned` types are known to configurations and not built yet: name, title, log prefix, environment prefix.
+/// `acme::OTHER;` is a further type of the same module. `planned` types are known to configurations and not built yet: name, title, log prefix, environment prefix.
 macro_rules! sinks {
     (@ [$($spec:expr,)*]) => {
         /// Every type that a pump can have, in the order of the documentation.
@@ -30,6 +33,9 @@ macro_rules! sinks {
     };
     (@ [$($spec:expr,)*] planned $name:literal, $title:literal, $prefix:literal, $env:literal; $($rest:tt)*) => {
         sinks!(@ [$($spec,)* SinkSpec::planned($name, $title, $prefix, $env),] $($rest)*);
+    };
+    (@ [$($spec:expr,)*] $module:ident :: $name:ident; $($rest:tt)*) => {
+        sinks!(@ [$($spec,)* $module::$name,] $($rest)*);
     };
     (@ [$($spec:expr,)*] $module:ident; $($rest:tt)*) => {
         pub mod $module;
@@ -44,7 +50,7 @@ sinks! {
     csv;
     planned "dogstatsd", "DogStatsd Pump", "dogstatsd", "TYK_PMP_PUMPS_DOGSTATSD_META";
     dummy;
-    planned "elasticsearch", "Elasticsearch Pump", "elasticsearch-pump", "TYK_PMP_PUMPS_ELASTICSEARCH_META";
+    elasticsearch;
     graylog;
     planned "hybrid", "Hybrid pump", "hybrid-pump", "TYK_PMP_PUMPS_HYBRID_META";
     planned "influx", "InfluxDB Pump", "influx-pump", "TYK_PMP_PUMPS_INFLUX_META";
@@ -53,22 +59,24 @@ sinks! {
     planned "kinesis", "Kinesis Pump", "kinesis-pump", "TYK_PMP_PUMPS_KINESIS_META";
     logzio;
     moesif;
-    planned "mongo", "MongoDB Pump", "mongo-pump", "TYK_PMP_PUMPS_MONGO_META";
+    mongo;
     planned "mongo-graph", "MongoDB Graph Pump", "mongo-graph-pump", "TYK_PMP_PUMPS_MONGOGRAPH_META";
     planned "mongo-mcp", "MongoDB MCP Pump", "mongo-mcp-pump", "TYK_PMP_PUMPS_MONGOMCP_META";
-    planned "mongo-mcp-aggregate", "MongoDB MCP Aggregate Pump", "mongo-mcp-aggregate-pump", "TYK_PMP_PUMPS_MONGOMCPAGGREGATE_META";
-    planned "mongo-pump-aggregate", "MongoDB Aggregate Pump", "mongo-pump-aggregate", "TYK_PMP_PUMPS_MONGOAGGREGATE_META";
-    planned "mongo-pump-selective", "MongoDB Selective Pump", "mongo-pump-selective", "TYK_PMP_PUMPS_MONGOSELECTIVE_META";
+    mongo::GRAPH;
+    mongo::MCP;
+    mongo::MCP_AGGREGATE;
+    mongo::AGGREGATE;
+    mongo::SELECTIVE;
     planned "prometheus", "Prometheus Pump", "prometheus-pump", "TYK_PMP_PUMPS_PROMETHEUS_META";
     resurfaceio;
     segment;
-    planned "splunk", "Splunk Pump", "splunk-pump", "TYK_PMP_PUMPS_SPLUNK_META";
+    splunk;
     sql;
-    planned "sql_aggregate", "SQL Aggregate Pump", "SQL-aggregate-pump", "TYK_PMP_PUMPS_SQLAGGREGATE_META";
+    sql_aggregate;
     sql_graph;
-    planned "sql-graph-aggregate", "Sql Graph Aggregate Pump", "SQL-aggregate-pump", "TYK_PMP_PUMPS_SQLGRAPHAGGREGATE_META";
+    sql_graph_aggregate;
     sql_mcp;
-    planned "sql-mcp-aggregate", "SQL MCP Aggregate Pump", "sql-mcp-aggregate-pump", "TYK_PMP_PUMPS_SQLMCPAGGREGATE_META";
+    sql_mcp_aggregate;
     planned "sqs", "SQS Pump", "sqs-pump", "TYK_PMP_PUMPS_SQS_META";
     planned "statsd", "Statsd Pump", "statsd-pump", "TYK_PMP_PUMPS_STATSD_META";
     stdout;
@@ -77,4 +85,4 @@ sinks! {
 }
 
 /// The types that `uptime_pump_config` can have, in place of the traffic sinks of the same names.
-pub static UPTIME_SINKS: &[SinkSpec] = &[];
+pub static UPTIME_SINKS: &[SinkSpec] = &[mongo::UPTIME, sql_uptime::UPTIME];

@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    BuildContext, BuildError, Guarantee, Sink, SinkSpec,
+    BuildContext, BuildError, Guarantee, MigrationMode, Sink, SinkSpec,
     options::schema,
     sql::{self, Connection, RawLayout, RawPump, RawSetup},
 };
@@ -42,21 +42,29 @@ pub const SPEC: SinkSpec = SinkSpec {
     options: schema::<Options>,
     build: Some(build),
     #[cfg(feature = "testkit")]
-    harness: None,
+    harness: Some(crate::testkit::sql::start_mcp),
 };
 
 fn build(context: BuildContext) -> BoxFuture<'static, Result<Box<dyn Sink>, BuildError>> {
-    async move {
-        let options: Options = sql::decode(&context)?;
-        let setup = RawSetup {
-            spec: &SPEC,
-            connection: options.connection,
-            raw: RawLayout::mcp(),
-            base: sql::or(options.table_name, "tyk_analytics_mcp"),
-            indexed_shards: false,
-            takes: |record| record.flag(Flag::IsMcp),
-        };
-        Ok(Box::new(RawPump::open(&context, setup).await?) as Box<dyn Sink>)
-    }
-    .boxed()
+    async move { RawPump::open(&context, setup(&context)?).await }.boxed()
+}
+
+/// See [`crate::migration`].
+pub(crate) fn migrate(
+    context: BuildContext,
+    mode: MigrationMode,
+) -> BoxFuture<'static, Result<Vec<String>, BuildError>> {
+    async move { RawPump::migrate(&context, setup(&context)?, mode).await }.boxed()
+}
+
+fn setup(context: &BuildContext) -> Result<RawSetup, BuildError> {
+    let options: Options = sql::decode(context)?;
+    Ok(RawSetup {
+        spec: &SPEC,
+        connection: options.connection,
+        raw: RawLayout::mcp(),
+        base: sql::or(options.table_name, "tyk_analytics_mcp"),
+        indexed_shards: false,
+        takes: |record| record.flag(Flag::IsMcp),
+    })
 }

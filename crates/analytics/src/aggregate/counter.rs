@@ -38,8 +38,8 @@ pub struct Counter {
     pub success: i64,
     /// Requests with a code of 400 and above. The others are neither success nor error.
     pub error: i64,
-    /// Sum of request times.
-    pub total_request_time: i64,
+    /// Sum of request times. A float, as in every store: gateways may send any number.
+    pub total_request_time: f64,
     /// Highest latency.
     pub max_latency: i64,
     /// Lowest latency; see [`Counter::has_minimum`].
@@ -151,7 +151,7 @@ impl Counter {
             hits: 0,
             success: 0,
             error: 0,
-            total_request_time: 0,
+            total_request_time: 0.0,
             max_latency: 0,
             min_latency: 0,
             total_latency: 0,
@@ -168,7 +168,7 @@ impl Counter {
         }
     }
 
-    /// Counts a record. Sums wrap, as Go's do. `first_counts`: the first request sets the minima whatever its rank.
+    /// Counts a record. Sums of integers wrap, as Go's do. `first_counts`: the first request sets the minima whatever its rank.
     pub(super) fn add(&mut self, hit: &Hit, rank: Rank, first_counts: bool) {
         if let Some(traffic) = &hit.traffic {
             self.add_traffic(traffic);
@@ -184,7 +184,7 @@ impl Counter {
         if hit.keeps_code {
             self.codes.add(hit.code, 1);
         }
-        self.total_request_time = self.total_request_time.wrapping_add(hit.request_time);
+        self.total_request_time += hit.request_time as f64;
         self.total_latency = self.total_latency.wrapping_add(hit.latency);
         self.total_upstream_latency = self.total_upstream_latency.wrapping_add(hit.upstream_latency);
     }
@@ -241,7 +241,7 @@ impl Counter {
         for (code, count) in later.codes.iter() {
             self.codes.add(code, count);
         }
-        self.total_request_time = self.total_request_time.wrapping_add(later.total_request_time);
+        self.total_request_time += later.total_request_time;
         self.total_latency = self.total_latency.wrapping_add(later.total_latency);
         self.total_upstream_latency = self.total_upstream_latency.wrapping_add(later.total_upstream_latency);
         self.add_traffic(&Traffic {
@@ -259,19 +259,19 @@ impl Counter {
 
     /// Average latency; 0 without hits.
     pub fn latency(&self) -> f64 {
-        self.average(self.total_latency)
+        self.average(self.total_latency as f64)
     }
 
     /// Average upstream latency; 0 without hits.
     pub fn upstream_latency(&self) -> f64 {
-        self.average(self.total_upstream_latency)
+        self.average(self.total_upstream_latency as f64)
     }
 
-    fn average(&self, sum: i64) -> f64 {
+    fn average(&self, sum: f64) -> f64 {
         if self.hits == 0 {
             return 0.0;
         }
-        sum as f64 / self.hits as f64
+        sum / self.hits as f64
     }
 
     /// Whether the minima come from requests that were answered: not every hit is an error, and there are hits. Stores

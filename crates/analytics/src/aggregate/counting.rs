@@ -50,7 +50,10 @@ impl<'r> Counting<'r> {
         if compat {
             slot.counter.pin_minimum();
         }
-        slot.human.set(&record.text(Text::ApiName));
+        // Names of requests count for more.
+        if slot.human == Label::Identifier {
+            slot.human.set(&record.text(Text::ApiName));
+        }
         if let Some(traffic) = traffic {
             let (open, closed) = (0, 0);
             slot.counter.add_traffic(&Traffic {

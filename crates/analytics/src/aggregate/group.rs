@@ -63,7 +63,7 @@ impl Groups {
             }
         }
         for group in &mut groups {
-            result::sort(&mut group.entries);
+            group.entries = result::sorted(std::mem::take(&mut group.entries));
         }
         groups.sort_by(|a, b| (&a.owner, a.bucket.seconds).cmp(&(&b.owner, b.bucket.seconds)));
         groups

@@ -146,7 +146,31 @@ impl Aggregate {
     }
 }
 
-/// Brings entries into their order.
-pub(super) fn sort(entries: &mut [Entry]) {
-    entries.sort_unstable_by(|a, b| a.place().cmp(&b.place()));
+/// The entries in their order. Most comparisons need no more than the beginnings of keys, which lie side by side here:
+/// following two pointers for each comparison costs several times as much.
+pub(super) fn sorted(entries: Vec<Entry>) -> Vec<Entry> {
+    let mut order: Vec<(Dimension, u128, usize)> = Vec::with_capacity(entries.len());
+    for (at, entry) in entries.iter().enumerate() {
+        let first = if entry.outer.is_empty() {
+            &entry.key
+        } else {
+            &entry.outer
+        };
+        order.push((entry.dimension, beginning(first), at));
+    }
+    let place = |at: usize| entries.get(at).map(Entry::place);
+    order.sort_unstable_by(|a, b| (a.0, a.1).cmp(&(b.0, b.1)).then_with(|| place(a.2).cmp(&place(b.2))));
+    let mut entries: Vec<Option<Entry>> = entries.into_iter().map(Some).collect();
+    let taken = order.into_iter().filter_map(|(_, _, at)| entries.get_mut(at)?.take());
+    taken.collect()
+}
+
+/// The first 16 bytes as a number that compares like them.
+fn beginning(text: &[u8]) -> u128 {
+    let mut bytes = [0; 16];
+    let len = text.len().min(16);
+    if let (Some(to), Some(from)) = (bytes.get_mut(..len), text.get(..len)) {
+        to.copy_from_slice(from);
+    }
+    u128::from_be_bytes(bytes)
 }

@@ -1,6 +1,6 @@
 //! Lists and maps as text columns of SQL tables: what is absent is empty, never `null`.
 
-use super::{JsonError, write_list, write_map, write_path_value, write_string};
+use super::{JsonError, write_list, write_map, write_path_value, write_string, write_strings};
 use crate::{RecordView, field::Store, field::graph_error, view::ErrorView, view::Texts};
 
 /// Appends a list or map of the record; any other field appends nothing. On failure `out` is as it was.
@@ -40,7 +40,10 @@ fn write_empty(out: &mut Vec<u8>, empty: &[u8]) -> Result<(), JsonError> {
 fn write_texts(out: &mut Vec<u8>, texts: Option<Texts<'_>>) -> Result<(), JsonError> {
     match texts {
         None => write_empty(out, b"[]"),
-        texts => super::write_texts(out, texts),
+        texts => {
+            write_strings(out, texts);
+            Ok(())
+        }
     }
 }
 

@@ -9,12 +9,12 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 
 pub use self::{column::write_column, string::write_string};
 use crate::{
-    FIELDS, RecordView, Text,
+    FIELDS, Field, RecordView, Text,
     field::{FieldInfo, Store, Width, graph_error},
     flatten::flatten,
     gofloat,
     gotime::{self, YearOutOfRange},
-    view::{ErrorView, PathValue, Texts},
+    view::{ErrorView, PathValue},
 };
 
 /// Why a record has no JSON form.
@@ -103,6 +103,28 @@ fn write<'a>(
     Ok(())
 }
 
+/// Appends the value of one of the record's own fields. On failure `out` may hold a part of it.
+pub fn write_field(out: &mut Vec<u8>, view: &RecordView<'_>, field: Field) -> Result<(), JsonError> {
+    write_store(out, view, field.info().store)
+}
+
+fn write_store(out: &mut Vec<u8>, view: &RecordView<'_>, store: Store) -> Result<(), JsonError> {
+    let Store::Struct(shape) = store else {
+        return write_value(out, view, store);
+    };
+    let mut before = b'{';
+    for info in shape.fields() {
+        let Some(key) = info.json else { continue };
+        out.push(before);
+        before = b',';
+        write_string(out, key.as_bytes());
+        out.push(b':');
+        write_store(out, view, info.store)?;
+    }
+    out.push(b'}');
+    Ok(())
+}
+
 fn write_value(out: &mut Vec<u8>, view: &RecordView<'_>, store: Store) -> Result<(), JsonError> {
     match store {
         Store::Text(text) => write_string(out, &view.text(text)),
@@ -115,13 +137,16 @@ fn write_value(out: &mut Vec<u8>, view: &RecordView<'_>, store: Store) -> Result
             out.push(b'"');
         }
         Store::Flag(flag) => write_bool(out, view.flag(flag)),
-        Store::Tags => write_texts(out, view.tags())?,
-        Store::RootFields => write_texts(out, view.root_fields())?,
+        Store::Tags => write_strings(out, view.tags()),
+        Store::RootFields => write_strings(out, view.root_fields()),
         Store::CityNames => write_map(out, view.city_names(), |out, name| {
             write_string(out, name);
             Ok(())
         })?,
-        Store::Types => write_map(out, view.types(), write_texts)?,
+        Store::Types => write_map(out, view.types(), |out, fields| {
+            write_strings(out, fields);
+            Ok(())
+        })?,
         Store::Errors => write_list(out, view.errors(), write_error)?,
         Store::Nothing | Store::Struct(_) => out.extend_from_slice(b"null"),
     }
@@ -137,7 +162,8 @@ pub fn write_float(out: &mut Vec<u8>, value: f64) -> Result<(), JsonError> {
     }
 }
 
-fn write_int(out: &mut Vec<u8>, value: i64) {
+/// Appends a number.
+pub fn write_int(out: &mut Vec<u8>, value: i64) {
     out.extend_from_slice(itoa::Buffer::new().format(value).as_bytes());
 }
 
@@ -170,11 +196,20 @@ fn write_list<T>(
     Ok(())
 }
 
-fn write_texts(out: &mut Vec<u8>, texts: Option<Texts<'_>>) -> Result<(), JsonError> {
-    write_list(out, texts, |out, text| {
+/// Appends a list of strings; `null` when absent.
+pub fn write_strings<'a>(out: &mut Vec<u8>, texts: Option<impl Iterator<Item = &'a [u8]>>) {
+    let Some(texts) = texts else {
+        out.extend_from_slice(b"null");
+        return;
+    };
+    out.push(b'[');
+    for (position, text) in texts.enumerate() {
+        if position > 0 {
+            out.push(b',');
+        }
         write_string(out, text);
-        Ok(())
-    })
+    }
+    out.push(b']');
 }
 
 /// `null` when absent. The pairs come sorted.

@@ -23,6 +23,10 @@ pub(super) const COMMANDS: &[(&str, &str)] = &[
     ),
     ("dlq", "lists, sends again or drops records that a back-end refused"),
     ("lane", "lets a paused pump go on"),
+    (
+        "migrate",
+        "lists or makes the changes to tables that the start would make",
+    ),
 ];
 
 /// Whether a first argument is one of our subcommands.
@@ -53,6 +57,8 @@ pub enum Command {
     /// lets a paused pump go on
     #[command(subcommand)]
     Lane(LaneCommand),
+    /// lists or makes the changes to tables that the start would make
+    Migrate(MigrateOptions),
 }
 
 /// Which configuration is meant.
@@ -69,6 +75,23 @@ pub struct CheckOptions {
     /// Which configuration.
     #[command(flatten)]
     pub file: ConfOption,
+}
+
+/// `migrate`
+#[derive(Clone, Debug, Args)]
+pub struct MigrateOptions {
+    /// Which configuration.
+    #[command(flatten)]
+    pub file: ConfOption,
+    /// lists the statements and changes nothing (default)
+    #[arg(long, conflicts_with = "apply")]
+    pub plan: bool,
+    /// executes them, and waits for every index
+    #[arg(long)]
+    pub apply: bool,
+    /// for this pump alone
+    #[arg(long, value_name = "PUMP")]
+    pub pump: Option<String>,
 }
 
 /// `claims …`

@@ -7,7 +7,7 @@ mod usage;
 
 use std::{ffi::OsString, path::Path};
 
-pub use commands::{CheckOptions, ClaimsCommand, Command, ConfOption, DeadLetterCommand, LaneCommand};
+pub use commands::{CheckOptions, ClaimsCommand, Command, ConfOption, DeadLetterCommand, LaneCommand, MigrateOptions};
 pub use flags::RunOptions;
 
 /// What the command line asks for.

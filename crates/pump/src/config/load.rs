@@ -80,6 +80,7 @@ pub fn load(request: &Request) -> Loaded {
         override_section(section, &mut config, &mut env, exact, &mut findings);
     }
     take_uptime_type(&mut config, &mut env);
+    take_old_uptime_variables(&mut config, &mut env, exact, &mut findings);
     merge_stores(&mut config, &mut env, &mut findings);
     pumps::discover(&mut config, &mut env, exact, &mut findings);
 
@@ -198,6 +199,31 @@ fn take_uptime_type(config: &mut Config, env: &mut Environment) {
             .uptime
             .set("mongo_db_type", super::values::Data::Int(number), place);
     }
+}
+
+/// `PMP_MONGO_*`, deprecated names of the MongoDB pump: they count for uptime data that have no other destination.
+fn take_old_uptime_variables(config: &mut Config, env: &mut Environment, exact: bool, findings: &mut Findings) {
+    const OLD: &str = "PMP_MONGO_";
+    if config.uptime.text("uptime_type") == "sql" || !config.uptime.text("mongo_url").is_empty() {
+        return;
+    }
+    let Some(name) = env.names(OLD).into_iter().find(|name| name.ends_with("MONGOURL")) else {
+        return;
+    };
+    let overriding = Override {
+        section: &UPTIME,
+        prefix: OLD,
+        exact,
+        severity: Severity::Error,
+        lead: "",
+    };
+    overriding.apply(env, &mut config.uptime, findings);
+    let place = Place::Variable(name);
+    let collection = super::values::Data::Text("tyk_uptime_analytics".to_owned());
+    config.uptime.set("collection_name", collection, place.clone());
+    let text = "uptime data: the PMP_MONGO_* environment variables are deprecated. Use their \
+                TYK_PMP_UPTIMEPUMPCONFIG_* equivalent instead";
+    findings.warn(place, text.to_owned());
 }
 
 fn merge_stores(config: &mut Config, env: &mut Environment, findings: &mut Findings) {

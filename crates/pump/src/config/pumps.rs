@@ -255,18 +255,60 @@ pub fn apply_meta(config: &mut Config, env: &mut Environment, stores: &Stores, e
         if !spec.is_built() {
             env.pass_over(&format!("{prefix}_"));
         }
-        for option in options::env_names(&schema) {
+        let mut variables = Variables {
+            env,
+            stores,
+            exact,
+            schema: &schema,
+        };
+        variables.apply(&prefix, &mut pump.meta, findings);
+        variables.apply_bare(&prefix, &mut pump.meta);
+        if let Some(old) = options::old_env_prefix(&schema) {
+            let used = variables.apply(old, &mut pump.meta, findings);
+            if !used.is_empty() {
+                let pairs: Vec<_> = used
+                    .iter()
+                    .map(|name| format!("{name} -> {}", name.replacen(old, &prefix, 1)))
+                    .collect();
+                let text = format!(
+                    "{}: the {old}_* environment variables are deprecated. Use their {prefix}_* equivalent instead: {}",
+                    spec.title,
+                    pairs.join(", ")
+                );
+                findings.warn(pump.place.clone(), text);
+            }
+        }
+    }
+}
+
+/// The variables of one pump's options.
+struct Variables<'a> {
+    env: &'a mut Environment,
+    stores: &'a Stores,
+    exact: bool,
+    schema: &'a schemars::Schema,
+}
+
+impl Variables<'_> {
+    /// Sets every option that a variable with this prefix sets; returns the variables' names.
+    fn apply(&mut self, prefix: &str, meta: &mut Map<String, Value>, findings: &mut Findings) -> Vec<String> {
+        let mut used = Vec::new();
+        for option in options::env_names(self.schema) {
             let mut suffixes = option.suffixes.clone();
-            if exact {
+            if self.exact {
                 suffixes.truncate(1);
             } else {
                 suffixes.push(option.path.join("_").to_uppercase());
             }
             let names: Vec<String> = suffixes.iter().map(|suffix| format!("{prefix}_{suffix}")).collect();
-            let given: Vec<(&String, String)> = names.iter().filter_map(|name| Some((name, env.take(name)?))).collect();
+            let given: Vec<(&String, String)> = names
+                .iter()
+                .filter_map(|name| Some((name, self.env.take(name)?)))
+                .collect();
             let Some((name, text)) = given.into_iter().next() else {
                 continue;
             };
+            used.push(name.clone());
             let place = Place::Variable(name.clone());
             if text.trim().is_empty() && !matches!(option.shape, options::Shape::Text | options::Shape::List(_)) {
                 findings.warn(
@@ -275,9 +317,9 @@ pub fn apply_meta(config: &mut Config, env: &mut Environment, stores: &Stores, e
                 );
                 continue;
             }
-            let secret = is_secret(&schema, &option.path);
+            let secret = is_secret(self.schema, &option.path);
             env::warn_quotes(name, &text, secret, findings);
-            let resolved = match stores.resolve(&text) {
+            let resolved = match self.stores.resolve(&text) {
                 Ok(resolved) => resolved,
                 Err(problem) => {
                     let text = format!("Failed to resolve config: {name}: {problem}");
@@ -286,7 +328,7 @@ pub fn apply_meta(config: &mut Config, env: &mut Environment, stores: &Stores, e
                 }
             };
             match env::parse_shape(&option.shape, &resolved) {
-                Ok(value) => put(&mut pump.meta, &option.path, value),
+                Ok(value) => put(meta, &option.path, value),
                 Err(remedy) => {
                     let shown = if secret {
                         "not usable".to_owned()
@@ -296,6 +338,22 @@ pub fn apply_meta(config: &mut Config, env: &mut Environment, stores: &Stores, e
                     findings.error(place, format!("{name} is {shown} – {remedy}"));
                 }
             }
+        }
+        used
+    }
+
+    /// `MONGO_DB_TYPE` without a prefix counts for every pump that has this option and no variable of its own for it.
+    fn apply_bare(&self, prefix: &str, meta: &mut Map<String, Value>) {
+        const NAME: &str = "MONGO_DB_TYPE";
+        const KEY: &str = "mongo_db_type";
+        let knows = options::env_names(self.schema)
+            .iter()
+            .any(|option| option.path == [KEY]);
+        if !knows || self.env.get(&format!("{prefix}_{NAME}")).is_some() {
+            return;
+        }
+        if let Some(number) = self.env.get(NAME).and_then(|text| env::parse_int(text).ok()) {
+            put(meta, &[KEY.to_owned()], number.into());
         }
     }
 }

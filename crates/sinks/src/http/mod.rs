@@ -27,6 +27,7 @@
 //! A sink that knows more about a status looks at [`Answer::status`] first. Redirects 307 and 308 are followed, because
 //! they keep method and body. Bodies of answers are read up to a limit, and only a piece of them gets into error texts.
 
+mod alias;
 mod answer;
 mod proxy;
 
@@ -36,10 +37,11 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 use bytes::Bytes;
 pub use reqwest::{Method, StatusCode, Url, header};
 use reqwest::{
-    header::{AUTHORIZATION, CONTENT_ENCODING, HeaderMap, HeaderName, HeaderValue},
+    header::{AUTHORIZATION, CONTENT_ENCODING, HOST, HeaderMap, HeaderName, HeaderValue},
     redirect::Policy,
 };
 
+use self::alias::Alias;
 pub use self::answer::Answer;
 use crate::{
     BuildError, WriteError,
@@ -58,6 +60,8 @@ const MAX_REDIRECTS: usize = 10;
 pub struct HttpSettings {
     /// For `https` addresses.
     pub tls: TlsSettings,
+    /// The only address of a client whose `tls` has a server name, so that the server is asked for that name.
+    pub named: Option<Url>,
     /// For the connection, TLS included.
     pub connect_timeout: Duration,
     /// For a request from its beginning until the last byte of its answer.
@@ -70,6 +74,7 @@ impl Default for HttpSettings {
     fn default() -> Self {
         Self {
             tls: TlsSettings::default(),
+            named: None,
             connect_timeout: Duration::from_secs(10),
             timeout: Duration::from_secs(60),
             secrets: Vec::new(),
@@ -81,6 +86,7 @@ impl Default for HttpSettings {
 #[derive(Clone, Debug)]
 pub struct HttpClient {
     client: reqwest::Client,
+    alias: Option<Alias>,
     secrets: std::sync::Arc<[String]>,
 }
 
@@ -227,15 +233,24 @@ impl HttpClient {
             .connect_timeout(settings.connect_timeout)
             .timeout(settings.timeout)
             .tcp_nodelay(true);
+        let mut alias = None;
         let builder = match proxy::from_environment()? {
+            // A proxy finds the host by itself, and needs its real name.
             Some(proxy) => builder.proxy(proxy),
-            None => builder.no_proxy(),
+            None => {
+                alias = Alias::new(settings.tls.server_name.as_deref(), settings.named.as_ref());
+                match alias.clone() {
+                    Some(alias) => builder.no_proxy().dns_resolver(alias),
+                    None => builder.no_proxy(),
+                }
+            }
         };
         let client = builder
             .build()
             .map_err(|error| BuildError::Options(format!("HTTP client: {}", innermost(&error))))?;
         Ok(HttpClient {
             client,
+            alias,
             secrets: settings
                 .secrets
                 .into_iter()
@@ -250,13 +265,16 @@ impl HttpClient {
     pub async fn send(&self, request: Request) -> Result<Answer, WriteError> {
         let Request {
             method,
-            url,
-            headers,
+            mut url,
+            mut headers,
             body,
         } = request;
         let mut shown = url.clone();
         shown.set_query(None);
         let target = format!("{method} {shown}");
+        if let Some(host) = self.alias.as_ref().and_then(|alias| alias.apply(&mut url)) {
+            headers.insert(HOST, host);
+        }
         let sent = self
             .client
             .request(method, url)

@@ -28,6 +28,20 @@ pub fn schema<T: JsonSchema>() -> Schema {
     SchemaGenerator::new(settings).into_root_schema_for::<T>()
 }
 
+/// Key of a schema that names a deprecated prefix of its variables.
+const OLD_ENV_PREFIX: &str = "x-old-env-prefix";
+
+/// `schema`, whose options can also be set by variables with a deprecated prefix; they win over the others.
+pub fn with_old_env_prefix(mut schema: Schema, prefix: &str) -> Schema {
+    schema.insert(OLD_ENV_PREFIX.to_owned(), prefix.into());
+    schema
+}
+
+/// The deprecated prefix of a schema's variables, if it has one.
+pub fn old_env_prefix(schema: &Schema) -> Option<&str> {
+    schema.get(OLD_ENV_PREFIX).and_then(Value::as_str)
+}
+
 /// The schema of a sink whose options are not known yet: accepts everything.
 pub fn any() -> Schema {
     Schema::default()

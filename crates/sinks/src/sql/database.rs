@@ -28,10 +28,13 @@ pub(crate) trait Database: Send + Sync {
     /// named like `prefix`.
     async fn tables(&self, prefix: &str) -> Result<Vec<String>, DatabaseError>;
 
+    /// The statement that drops a shard. It must not wait for long while others wait behind it.
+    fn drop_table(&self, name: &str) -> Statement;
+
     /// Begins a transaction.
     async fn begin(&self) -> Result<Box<dyn Transaction>, DatabaseError>;
 
-    /// Rows of `claim` that `pump` has applied; empty when there is no entry or no ledger yet.
+    /// Rows of `claim` that `pump` has applied; empty when there is no entry, when it is done, or no ledger yet.
     async fn applied(&self, pump: &str, claim: ClaimId) -> Result<RowRanges, DatabaseError>;
 
     /// Marks the entries of finished claims as done, and removes those of `fleet` that were done and not written to for

@@ -17,15 +17,22 @@
 //!
 //! Shards are tables named after the date of a record ([`shard`]).
 
+pub(crate) mod aggregate;
+#[cfg(test)]
+mod contract;
 mod database;
 mod ledger;
+mod merge;
+mod mysql;
 mod options;
 mod poison;
 mod postgres;
 mod raw;
 mod raw_pump;
-mod setup;
 mod shard;
+mod sqlite;
+mod start;
+mod statement_log;
 mod store;
 mod table;
 
@@ -42,7 +49,7 @@ pub(crate) use self::{
     raw::RawLayout,
     raw_pump::{RawPump, RawSetup},
 };
-use crate::{BuildContext, BuildError, Gather, Guarantee, Sink, SinkSpec, options::schema};
+use crate::{BuildContext, BuildError, Gather, Guarantee, MigrationMode, Sink, SinkSpec, options::schema};
 
 /// Writes every record as a row of `tyk_analytics`, exactly once: rows and the note that they are written (table
 /// `tyk_pump_ledger`) share a transaction. Records of the MCP protocol are left to `sql-mcp`.
@@ -73,7 +80,7 @@ pub const SPEC: SinkSpec = SinkSpec {
     options: schema::<Options>,
     build: Some(build),
     #[cfg(feature = "testkit")]
-    harness: None,
+    harness: Some(crate::testkit::sql::start_raw),
 };
 
 /// One transaction's worth of rows.
@@ -84,19 +91,27 @@ pub(crate) const GATHER: Gather = Gather {
 };
 
 fn build(context: BuildContext) -> BoxFuture<'static, Result<Box<dyn Sink>, BuildError>> {
-    async move {
-        let options: Options = decode(&context)?;
-        let setup = RawSetup {
-            spec: &SPEC,
-            connection: options.connection,
-            raw: RawLayout::plain(),
-            base: "tyk_analytics".to_owned(),
-            indexed_shards: true,
-            takes: |record| !record.flag(Flag::IsMcp),
-        };
-        Ok(Box::new(RawPump::open(&context, setup).await?) as Box<dyn Sink>)
-    }
-    .boxed()
+    async move { RawPump::open(&context, setup(&context)?).await }.boxed()
+}
+
+/// See [`crate::migration`].
+pub(crate) fn migrate(
+    context: BuildContext,
+    mode: MigrationMode,
+) -> BoxFuture<'static, Result<Vec<String>, BuildError>> {
+    async move { RawPump::migrate(&context, setup(&context)?, mode).await }.boxed()
+}
+
+fn setup(context: &BuildContext) -> Result<RawSetup, BuildError> {
+    let options: Options = decode(context)?;
+    Ok(RawSetup {
+        spec: &SPEC,
+        connection: options.connection,
+        raw: RawLayout::plain(),
+        base: "tyk_analytics".to_owned(),
+        indexed_shards: true,
+        takes: |record| !record.flag(Flag::IsMcp),
+    })
 }
 
 /// The options of a pump.
@@ -108,6 +123,8 @@ pub(crate) fn decode<T: serde::de::DeserializeOwned + JsonSchema>(context: &Buil
 pub(crate) fn connect(connection: &Connection, log_prefix: &'static str) -> Result<Arc<dyn Database>, BuildError> {
     match connection.kind.as_str() {
         "postgres" => Ok(Arc::new(postgres::PostgresDatabase::new(connection, log_prefix)?)),
+        "mysql" => Ok(Arc::new(mysql::Mysql::new(connection, log_prefix)?)),
+        "sqlite" => Ok(Arc::new(sqlite::Sqlite::new(connection, log_prefix)?)),
         other => Err(BuildError::Options(format!(
             "Unsupported `config_storage.type` value:{other} – meta.type is postgres, mysql or sqlite"
         ))),

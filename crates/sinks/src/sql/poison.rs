@@ -7,9 +7,6 @@ use super::{
     table::{Rows, Table},
 };
 
-/// More refused rows than this are not looked for at once.
-const MOST: usize = 100;
-
 /// How rows get into a table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Way {
@@ -29,6 +26,7 @@ pub(crate) async fn write_accepted(
     table: &Table,
     rows: &Arc<dyn Rows>,
     way: Way,
+    most: usize,
 ) -> Result<Vec<Refused>, DatabaseError> {
     let mut refused = Vec::new();
     let mut left: Vec<Range<usize>> = vec![0..rows.len()];
@@ -49,7 +47,7 @@ pub(crate) async fn write_accepted(
         transaction.roll_back_to_savepoint().await?;
         if range.len() == 1 {
             refused.push((range.start, reason));
-            if refused.len() == MOST {
+            if refused.len() == most {
                 break;
             }
             continue;

@@ -16,11 +16,16 @@ use async_trait::async_trait;
 use super::{
     database::{DatabaseError, Transaction},
     poison::{self, Way},
+    raw_pump::RawSetup,
     shard,
+    start::Tables,
     store::Job,
     table::{Class, Column, Index, Layout, Rows, Table, Value},
 };
 use crate::Rejected;
+
+/// More refused rows than this are not looked for at once.
+const MOST_REFUSED: usize = 100;
 
 /// Where the value of a column comes from.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -40,21 +45,21 @@ pub(crate) struct RawLayout {
 }
 
 impl RawLayout {
-    fn of(columns: Vec<(Column, Source)>) -> RawLayout {
+    fn of(columns: Vec<(Column, Source)>) -> Arc<RawLayout> {
         let (columns, sources) = columns.into_iter().unzip();
-        RawLayout {
+        Arc::new(RawLayout {
             layout: Arc::new(Layout { columns, key: &[] }),
             sources,
-        }
+        })
     }
 
     /// `tyk_analytics`: 52 columns.
-    pub(crate) fn plain() -> RawLayout {
+    pub(crate) fn plain() -> Arc<RawLayout> {
         Self::of(analytics_columns(""))
     }
 
     /// `tyk_analytics_graph`: 58 columns.
-    pub(crate) fn graph() -> RawLayout {
+    pub(crate) fn graph() -> Arc<RawLayout> {
         let mut columns = vec![field("types", Kept::Types)];
         columns.extend(analytics_columns("analytics_"));
         columns.extend([
@@ -68,7 +73,7 @@ impl RawLayout {
     }
 
     /// `tyk_analytics_mcp`: 55 columns.
-    pub(crate) fn mcp() -> RawLayout {
+    pub(crate) fn mcp() -> Arc<RawLayout> {
         let mut columns = vec![
             field("jsonrpc_method", Kept::Text(Text::McpJsonRpcMethod)),
             field("primitive_type", Kept::Text(Text::McpPrimitiveType)),
@@ -76,11 +81,6 @@ impl RawLayout {
         ];
         columns.extend(analytics_columns("analytics_"));
         Self::of(columns)
-    }
-
-    /// The columns.
-    pub(crate) fn layout(&self) -> &Arc<Layout> {
-        &self.layout
     }
 
     /// Hands every value of a record's row to `out`. `scratch` is for JSON.
@@ -159,7 +159,7 @@ pub(crate) fn shard_indexes(table: &str) -> Vec<Index> {
     let index = |columns: &'static [&'static str]| Index {
         name: format!("{table}_idx_{}", columns.concat()),
         columns,
-        concurrent: false,
+        concurrent: true,
     };
     COLUMNS.into_iter().map(index).collect()
 }
@@ -175,6 +175,23 @@ pub(crate) struct RawJob {
 }
 
 impl RawJob {
+    pub(crate) fn of(setup: &RawSetup) -> RawJob {
+        RawJob {
+            raw: setup.raw.clone(),
+            base: setup.base.clone(),
+            sharded: setup.connection.table_sharding,
+            indexed_shards: setup.indexed_shards,
+        }
+    }
+
+    /// What the start looks at.
+    pub(crate) fn tables_at_start(&self) -> Tables<'_> {
+        Tables {
+            base: &self.base,
+            of: Box::new(|date| self.table(date)),
+        }
+    }
+
     /// The base table, or the shard of a date.
     pub(crate) fn table(&self, date: Option<&str>) -> Table {
         let name = match date {
@@ -231,7 +248,9 @@ impl Job for RawJob {
                 scratch: Mutex::default(),
             });
             let as_rows: Arc<dyn Rows> = rows.clone();
-            for (index, reason) in poison::write_accepted(transaction, &table, &as_rows, Way::Insert).await? {
+            for (index, reason) in
+                poison::write_accepted(transaction, &table, &as_rows, Way::Insert, MOST_REFUSED).await?
+            {
                 if let Some(row) = rows.id(index) {
                     rejected.push(Rejected { row, reason });
                 }

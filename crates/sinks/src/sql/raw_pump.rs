@@ -1,6 +1,6 @@
 //! The pumps `sql`, `sql-graph` and `sql-mcp`.
 
-use std::sync::Arc;
+use std::sync::{Arc, atomic::AtomicI64};
 
 use analytics::{ClaimId, Decoded, RecordView, RowRanges, Selection};
 use async_trait::async_trait;
@@ -8,16 +8,16 @@ use async_trait::async_trait;
 use super::{
     options::Connection,
     raw::{RawJob, RawLayout},
-    setup,
+    start,
     store::Store,
 };
-use crate::{BuildContext, BuildError, Sink, SinkSpec, WriteError, Written};
+use crate::{BuildContext, BuildError, MigrationMode, Sink, SinkSpec, WriteError, Written};
 
 /// What tells the raw pumps apart.
 pub(crate) struct RawSetup {
     pub spec: &'static SinkSpec,
     pub connection: Connection,
-    pub raw: RawLayout,
+    pub raw: Arc<RawLayout>,
     /// The table, or what the names of its shards begin with.
     pub base: String,
     /// Whether shards have the six indexes.
@@ -31,24 +31,35 @@ pub(crate) struct RawPump {
     store: Store,
     job: RawJob,
     takes: fn(&RecordView<'_>) -> bool,
+    connection: Connection,
+    /// Seconds since 1970.
+    retention_looked_at: AtomicI64,
 }
 
 impl RawPump {
     /// Connects and prepares the tables that are known already.
-    pub(crate) async fn open(context: &BuildContext, raw: RawSetup) -> Result<RawPump, BuildError> {
-        let job = RawJob {
-            raw: Arc::new(raw.raw),
-            base: raw.base,
-            sharded: raw.connection.table_sharding,
-            indexed_shards: raw.indexed_shards,
-        };
-        let store = setup::open(context, raw.spec, &raw.connection).await?;
-        setup::prepare(&store, &raw.connection, &job.base, &|date| job.table(date)).await?;
-        Ok(RawPump {
+    pub(crate) async fn open(context: &BuildContext, raw: RawSetup) -> Result<Box<dyn Sink>, BuildError> {
+        let store = start::open(context, raw.spec, &raw.connection).await?;
+        let job = RawJob::of(&raw);
+        start::prepare(&store, &raw.connection, &job.tables_at_start()).await?;
+        Ok(Box::new(RawPump {
             store,
             job,
             takes: raw.takes,
-        })
+            connection: raw.connection,
+            retention_looked_at: AtomicI64::new(0),
+        }))
+    }
+
+    /// See [`crate::migration`].
+    pub(crate) async fn migrate(
+        context: &BuildContext,
+        raw: RawSetup,
+        mode: MigrationMode,
+    ) -> Result<Vec<String>, BuildError> {
+        let store = start::open(context, raw.spec, &raw.connection).await?;
+        let job = RawJob::of(&raw);
+        start::migrate(&store, &raw.connection, &job.tables_at_start(), mode).await
     }
 }
 
@@ -56,7 +67,9 @@ impl RawPump {
 impl Sink for RawPump {
     async fn write(&self, group: &[Selection]) -> Result<Written, WriteError> {
         let group: Vec<Selection> = group.iter().map(|selection| self.taken(selection)).collect();
-        self.store.write(&group, &self.job).await
+        let written = self.store.write(&group, &self.job).await?;
+        start::drop_old_shards(&self.store, &self.connection, &self.job.base, &self.retention_looked_at).await;
+        Ok(written)
     }
 
     async fn forget(&self, claims: &[ClaimId]) {

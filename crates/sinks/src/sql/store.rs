@@ -2,7 +2,7 @@
 
 use std::{
     collections::{BTreeMap, HashSet},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use analytics::{ClaimId, RowRanges, Selection};
@@ -60,10 +60,20 @@ impl Store {
 
     /// Creates or extends a table, once a process and table; after a failed write it is looked at again.
     pub(crate) async fn ensure(&self, table: &Table) -> Result<(), DatabaseError> {
-        let is_ready = |ready: &HashSet<String>| ready.contains(&table.name);
-        if is_ready(&self.ready.lock().unwrap_or_else(PoisonError::into_inner)) {
+        if self.locked().contains(&table.name) {
             return Ok(());
         }
+        self.shape(table).await?;
+        self.locked().insert(table.name.clone());
+        Ok(())
+    }
+
+    fn locked(&self) -> MutexGuard<'_, HashSet<String>> {
+        self.ready.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Creates or extends a table. Indexes on a table that exists are built in the background.
+    pub(crate) async fn shape(&self, table: &Table) -> Result<(), DatabaseError> {
         let mut concurrent = Vec::new();
         for attempt in 1.. {
             let statements = self.database.plan(table).await?;
@@ -79,8 +89,7 @@ impl Store {
                 ));
             }
             for statement in &now {
-                tracing::info!(prefix = self.log_prefix, pump = %self.pump, "{}", statement.sql);
-                self.database.execute(statement).await?;
+                self.execute(statement).await?;
             }
         }
         if !concurrent.is_empty() {
@@ -91,8 +100,6 @@ impl Store {
                 concurrent,
             ));
         }
-        let mut ready = self.ready.lock().unwrap_or_else(PoisonError::into_inner);
-        ready.insert(table.name.clone());
         Ok(())
     }
 
@@ -104,7 +111,7 @@ impl Store {
         let written = self.write_once(group, job).await;
         if written.is_err() {
             // A table may have been dropped or changed.
-            self.ready.lock().unwrap_or_else(PoisonError::into_inner).clear();
+            self.locked().clear();
         }
         written
     }
@@ -145,6 +152,17 @@ impl Store {
         transaction.store_ledger(&self.pump, &entries).await?;
         transaction.commit().await?;
         Ok(Written::default())
+    }
+
+    /// Executes one statement outside of a transaction, with a line in the log.
+    pub(crate) async fn execute(&self, statement: &Statement) -> Result<(), DatabaseError> {
+        tracing::info!(prefix = self.log_prefix, pump = %self.pump, "{}", statement.sql);
+        self.database.execute(statement).await
+    }
+
+    /// Warns of something that keeps no record from being written.
+    pub(crate) fn warn(&self, text: &str) {
+        tracing::warn!(prefix = self.log_prefix, pump = %self.pump, "{text}");
     }
 
     /// See [`crate::Sink::forget`].

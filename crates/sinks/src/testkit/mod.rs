@@ -6,12 +6,17 @@
 pub mod certificates;
 pub mod csv;
 pub mod dummy;
+pub mod elasticsearch;
 mod gate;
 pub mod http;
 mod log;
+pub mod mongo;
+pub mod proxy;
 pub mod rows;
 pub mod saas;
 pub mod server;
+pub mod splunk;
+pub mod sql;
 pub mod stdout;
 pub mod suite;
 pub mod wire;
@@ -57,6 +62,17 @@ pub trait BackEnd: Send + Sync {
 
     /// Makes a sink; more than one after the other must work.
     async fn build(&self, context: BuildContext) -> Result<Box<dyn Sink>, BuildError>;
+
+    /// Whether there is anything to run the suite against; else it is reported as skipped.
+    fn present(&self) -> Result<(), Reason> {
+        Ok(())
+    }
+
+    /// Whether [`BackEnd::rows`] is in the order in which rows were handed over; a back-end that takes several writes at
+    /// once has none.
+    fn keeps_order(&self) -> bool {
+        true
+    }
 
     /// Serial numbers ([`rows::serials`]) of the rows that it holds, in the order in which they came.
     async fn rows(&self) -> Result<Vec<u64>, Reason>;

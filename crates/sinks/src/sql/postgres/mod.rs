@@ -4,12 +4,16 @@
 
 mod catalog;
 mod connect;
+mod encrypted;
 mod failure;
+mod files;
 mod numeric;
+mod settings;
 mod statement;
 mod transaction;
 mod tuple;
 mod upsert;
+mod words;
 
 use std::sync::Arc;
 
@@ -23,14 +27,18 @@ use super::{
     database::{Database, DatabaseError, Statement, Transaction},
     ledger,
     options::Connection,
+    statement_log::StatementLog,
     table::Table,
 };
 use crate::BuildError;
 
+/// How long a statement that changes a table waits for its lock.
+const LOCK_TIMEOUT: &str = "3s";
+
 /// A Postgres database: one connection for rows, and one for tables while it is needed.
 pub(crate) struct PostgresDatabase {
     connector: connect::Connector,
-    log: statement::StatementLog,
+    log: StatementLog,
     /// The connection between two transactions.
     idle: Arc<Mutex<Option<Connected>>>,
     /// Types of the columns of tables that were looked at.
@@ -41,7 +49,7 @@ impl PostgresDatabase {
     pub(crate) fn new(options: &Connection, log_prefix: &'static str) -> Result<PostgresDatabase, BuildError> {
         Ok(PostgresDatabase {
             connector: connect::Connector::new(&options.connection_string)?,
-            log: statement::StatementLog::new(&options.log_level, log_prefix),
+            log: StatementLog::new(&options.log_level, log_prefix),
             idle: Arc::default(),
             shapes: Shapes::default(),
         })
@@ -110,8 +118,15 @@ impl Database for PostgresDatabase {
     async fn execute(&self, statement: &Statement) -> Result<(), DatabaseError> {
         // Its own connection: building an index takes its time.
         let connected = self.connector.connect().await?;
-        let sql = statement.sql.as_str();
-        match self.log.run(sql, connected.client.batch_execute(sql)).await {
+        // Whoever waits for a lock on a table keeps everybody behind it waiting; better to try again later.
+        let sql = match statement.concurrent {
+            true => statement.sql.clone(),
+            false => format!(
+                "BEGIN; SET LOCAL lock_timeout = '{LOCK_TIMEOUT}'; {}; COMMIT",
+                statement.sql
+            ),
+        };
+        match self.log.run(&sql, connected.client.batch_execute(&sql)).await {
             Err(error) if failure::is_already_there(&error) => Ok(()),
             done => done.map_err(failure::classify),
         }
@@ -125,6 +140,13 @@ impl Database for PostgresDatabase {
             None => names.collect(),
             Some(schema) => names.map(|name| format!("{schema}.{name}")).collect(),
         })
+    }
+
+    fn drop_table(&self, name: &str) -> Statement {
+        Statement {
+            sql: format!("DROP TABLE IF EXISTS {}", statement::quote(name)),
+            concurrent: false,
+        }
     }
 
     async fn begin(&self) -> Result<Box<dyn Transaction>, DatabaseError> {
@@ -149,7 +171,7 @@ impl Database for PostgresDatabase {
 
     async fn applied(&self, pump: &str, claim: ClaimId) -> Result<RowRanges, DatabaseError> {
         let sql = format!(
-            "SELECT applied FROM {} WHERE pump = {} AND claim = {}",
+            "SELECT applied FROM {} WHERE pump = {} AND claim = {} AND NOT done",
             ledger::NAME,
             statement::literal(pump),
             statement::literal(&claim.to_string())

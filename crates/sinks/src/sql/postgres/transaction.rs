@@ -13,12 +13,13 @@ use super::{
     super::{
         database::{DatabaseError, Transaction},
         ledger,
+        statement_log::StatementLog,
         table::{Rows, Table, Value},
     },
     catalog::Shapes,
     connect::Connected,
     failure,
-    statement::{StatementLog, literal, quote, quote_part},
+    statement::{literal, quote, quote_part},
     texts, tuple, upsert,
 };
 

@@ -1,0 +1,289 @@
+//! The connection to a server: options, TLS, deadlines.
+
+use std::{
+    future::Future,
+    path::{Path, PathBuf},
+    sync::atomic::{AtomicU64, Ordering::Relaxed},
+    time::Duration,
+};
+
+use mongodb::{
+    Client, Database,
+    bson::{Document, doc},
+    options::{Acknowledgment, ClientOptions, ReadPreference, SelectionCriteria, Tls, TlsOptions, WriteConcern},
+};
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
+
+use super::{failure::Failure, options::ConnectionOptions, url::ConnectionUrl};
+use crate::BuildError;
+
+/// How long one operation may take, unless the URL says so with `timeoutMS`.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// How far it is stretched when operations keep exceeding it.
+const STRETCH: u32 = 10;
+
+/// Where systems keep the authorities that they trust.
+const SYSTEM_ROOTS: &[&str] = &[
+    "/etc/ssl/certs/ca-certificates.crt",
+    "/etc/pki/tls/certs/ca-bundle.crt",
+    "/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem",
+    "/etc/ssl/ca-bundle.pem",
+    "/etc/pki/tls/cacert.pem",
+    "/etc/ssl/cert.pem",
+];
+
+/// What indexes look like on a server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Dialect {
+    MongoDb,
+    DocumentDb,
+    CosmosDb,
+}
+
+/// A pump's connection: a pool to the servers, and the database that the URL names.
+pub(super) struct Connection {
+    pub(super) database: Database,
+    pub(super) dialect: Dialect,
+    pub(super) omit_indexes: bool,
+    write_concern: Option<WriteConcern>,
+    deadline: Deadline,
+}
+
+/// How long an operation may take; longer after each that took too long.
+struct Deadline {
+    base: Duration,
+    now_ms: AtomicU64,
+}
+
+impl Connection {
+    /// Connects and asks the server for a sign of life.
+    pub(super) async fn open(options: &ConnectionOptions, prefix: &str, pump: &str) -> Result<Connection, BuildError> {
+        let url = read_url(options)?;
+        match options.driver.as_str() {
+            "" | "mongo-go" => {}
+            "mgo" => tracing::warn!(
+                prefix,
+                pump,
+                "meta.driver is \"mgo\": there is one driver here, which makes real TTL indexes; remove the option"
+            ),
+            other => {
+                return Err(BuildError::Options(format!(
+                    "meta.driver is \"{other}\" – write \"mongo-go\", or remove it"
+                )));
+            }
+        }
+        let dialect = match options.mongo_db_type {
+            0 => Dialect::MongoDb,
+            1 => Dialect::DocumentDb,
+            2 => Dialect::CosmosDb,
+            other => {
+                return Err(BuildError::Options(format!(
+                    "meta.mongo_db_type is {other} – write 0 (MongoDB), 1 (DocumentDB) or 2 (Cosmos DB)"
+                )));
+            }
+        };
+        for name in &url.ignored {
+            tracing::warn!(
+                prefix,
+                pump,
+                "the option {name} of meta.mongo_url is unknown and has no effect"
+            );
+        }
+        let base = url.timeout_ms.map_or(PATIENCE, Duration::from_millis);
+        let driver = driver_options(&url, options, base, prefix, pump).await?;
+        let write_concern = driver.write_concern.clone();
+        let client = Client::with_options(driver).map_err(|error| unusable(&error))?;
+        let connection = Connection {
+            database: client.database(&url.database),
+            dialect,
+            omit_indexes: options.omit_index_creation,
+            write_concern,
+            deadline: Deadline {
+                base,
+                now_ms: AtomicU64::new(base.as_millis() as u64),
+            },
+        };
+        let to = url.to_log();
+        if let Err(failure) = connection.run(doc! {"ping": 1}).await {
+            return Err(BuildError::Unavailable(
+                format!("cannot connect to {to}: {failure}").into(),
+            ));
+        }
+        tracing::info!(prefix, pump, url = to, "connected to MongoDB");
+        Ok(connection)
+    }
+
+    /// Runs one operation within the deadline.
+    pub(super) async fn within<T>(
+        &self,
+        operation: impl Future<Output = mongodb::error::Result<T>>,
+    ) -> Result<T, Failure> {
+        let deadline = self.deadline.now();
+        match tokio::time::timeout(deadline, operation).await {
+            Err(_) => {
+                self.deadline.stretch();
+                Err(Failure::TimedOut(deadline))
+            }
+            Ok(answer) => {
+                self.deadline.relax();
+                Ok(answer?)
+            }
+        }
+    }
+
+    /// Runs a command as it is.
+    pub(super) async fn run(&self, command: Document) -> Result<Document, Failure> {
+        self.within(self.database.run_command(command).into_future()).await
+    }
+
+    /// Runs a command that writes, with the write concern of the URL.
+    pub(super) async fn run_write(&self, mut command: Document) -> Result<Document, Failure> {
+        if let Some(concern) = &self.write_concern {
+            let concern = mongodb::bson::serialize_to_document(concern).map_err(mongodb::error::Error::from)?;
+            command.insert("writeConcern", concern);
+        }
+        self.run(command).await
+    }
+
+    /// Whether there is a collection of this name.
+    pub(super) async fn has_collection(&self, name: &str) -> Result<bool, Failure> {
+        let answer = self
+            .run(doc! {"listCollections": 1, "filter": {"name": name}, "nameOnly": true, "cursor": {}})
+            .await?;
+        let found = answer
+            .get_document("cursor")
+            .and_then(|cursor| cursor.get_array("firstBatch"));
+        Ok(found.is_ok_and(|found| !found.is_empty()))
+    }
+}
+
+impl Deadline {
+    fn now(&self) -> Duration {
+        Duration::from_millis(self.now_ms.load(Relaxed))
+    }
+
+    fn stretch(&self) {
+        let longer = (self.now() * 2).min(self.base * STRETCH);
+        self.now_ms.store(longer.as_millis() as u64, Relaxed);
+    }
+
+    fn relax(&self) {
+        self.now_ms.store(self.base.as_millis() as u64, Relaxed);
+    }
+}
+
+fn read_url(options: &ConnectionOptions) -> Result<ConnectionUrl, BuildError> {
+    let remedy = "write mongodb://user:password@host:27017/database";
+    let wrong = |what: &str| BuildError::Options(format!("meta.mongo_url {what} – {remedy}"));
+    let mut url = ConnectionUrl::parse(&options.mongo_url).map_err(|what| wrong(&what))?;
+    if url.database.is_empty() {
+        return Err(wrong("names no database"));
+    }
+    if options.mongo_direct_connection {
+        url.set("directconnection", "true");
+    }
+    Ok(url)
+}
+
+async fn driver_options(
+    url: &ConnectionUrl,
+    options: &ConnectionOptions,
+    base: Duration,
+    prefix: &str,
+    pump: &str,
+) -> Result<ClientOptions, BuildError> {
+    let mut driver = ClientOptions::parse(url.to_driver())
+        .await
+        .map_err(|error| unusable(&error))?;
+    if driver.server_selection_timeout.is_none() {
+        driver.server_selection_timeout = Some(base.min(PATIENCE));
+    }
+    if !url.has("readpreference") {
+        driver.selection_criteria = Some(SelectionCriteria::ReadPreference(
+            match options.mongo_session_consistency.as_str() {
+                "eventual" => ReadPreference::Nearest { options: None },
+                "monotonic" => ReadPreference::PrimaryPreferred { options: None },
+                _ => ReadPreference::Primary,
+            },
+        ));
+    }
+    let concern = driver.write_concern.as_mut();
+    if let Some(concern) = concern.filter(|concern| concern.w == Some(Acknowledgment::Nodes(0))) {
+        tracing::warn!(
+            prefix,
+            pump,
+            "w=0 in meta.mongo_url: writes are acknowledged all the same, else records would get lost"
+        );
+        concern.w = Some(Acknowledgment::Nodes(1));
+    }
+    if options.mongo_use_ssl {
+        let url_tls = match driver.tls.take() {
+            Some(Tls::Enabled(tls)) => tls,
+            _ => TlsOptions::default(),
+        };
+        driver.tls = Some(Tls::Enabled(tls_options(url_tls, options)?));
+    }
+    if let Some(Tls::Enabled(tls)) = &mut driver.tls
+        && tls.ca_file_path.is_none()
+    {
+        // Otherwise the driver trusts a list of its own.
+        tls.ca_file_path = system_roots();
+    }
+    Ok(driver)
+}
+
+fn tls_options(mut tls: TlsOptions, options: &ConnectionOptions) -> Result<TlsOptions, BuildError> {
+    if options.mongo_ssl_allow_invalid_hostnames {
+        return Err(BuildError::Options(
+            "meta.mongo_ssl_allow_invalid_hostnames is not supported – use a certificate with the host's name, the name \
+             in the certificate as host, or meta.mongo_ssl_insecure_skip_verify"
+                .to_owned(),
+        ));
+    }
+    if !options.mongo_ssl_ca_file.is_empty() {
+        let path = PathBuf::from(&options.mongo_ssl_ca_file);
+        read_certificates("mongo_ssl_ca_file", &path)?;
+        tls.ca_file_path = Some(path);
+    }
+    if !options.mongo_ssl_pem_keyfile.is_empty() {
+        let path = PathBuf::from(&options.mongo_ssl_pem_keyfile);
+        read_certificates("mongo_ssl_pem_keyfile", &path)?;
+        PrivateKeyDer::from_pem_file(&path)
+            .map_err(|error| unreadable("mongo_ssl_pem_keyfile", &path, "has no usable private key", error))?;
+        tls.cert_key_file_path = Some(path);
+    }
+    if options.mongo_ssl_insecure_skip_verify {
+        tls.allow_invalid_certificates = Some(true);
+    }
+    Ok(tls)
+}
+
+fn read_certificates(key: &str, path: &Path) -> Result<(), BuildError> {
+    let certificates: Result<Vec<_>, _> = CertificateDer::pem_file_iter(path).and_then(Iterator::collect);
+    match certificates {
+        Ok(certificates) if certificates.is_empty() => {
+            Err(unreadable(key, path, "has no certificate", "PEM is expected"))
+        }
+        Ok(_) => Ok(()),
+        Err(error) => Err(unreadable(key, path, "cannot be read", error)),
+    }
+}
+
+fn unreadable(key: &str, path: &Path, what: &str, error: impl std::fmt::Display) -> BuildError {
+    BuildError::Options(format!("meta.{key}: {} {what}: {error}", path.display()))
+}
+
+fn system_roots() -> Option<PathBuf> {
+    let named = std::env::var_os("SSL_CERT_FILE").map(PathBuf::from);
+    let known = SYSTEM_ROOTS.iter().map(PathBuf::from);
+    named.into_iter().chain(known).find(|path| path.is_file())
+}
+
+fn unusable(error: &mongodb::error::Error) -> BuildError {
+    match error.kind.as_ref() {
+        mongodb::error::ErrorKind::DnsResolve { .. } => {
+            BuildError::Unavailable(format!("meta.mongo_url: {}", error.kind).into())
+        }
+        kind => BuildError::Options(format!("meta.mongo_url cannot be used: {kind}")),
+    }
+}

@@ -1,0 +1,198 @@
+//! Types `mongo`, `mongo-pump-selective`, `mongo-graph`, `mongo-mcp`, `mongo-pump-aggregate`, `mongo-mcp-aggregate`, and uptime
+//! data in MongoDB.
+//!
+//! The `_id` of a record's document is derived from its row, so that a row that is written again is found to be there.
+//! Documents of aggregates note which rows they have counted.
+
+mod aggregate;
+mod bson;
+mod client;
+mod document;
+mod failure;
+mod id;
+mod index;
+mod insert;
+mod options;
+mod records;
+mod uptime;
+mod url;
+
+use std::time::Duration;
+
+use analytics::RecordKind;
+use futures::{FutureExt, future::BoxFuture};
+use schemars::JsonSchema;
+use serde::de::DeserializeOwned;
+
+pub use aggregate::{AggregateOptions, CommonOptions, McpAggregateOptions};
+pub use options::{CollectionOptions, ConnectionOptions, SelectiveOptions};
+
+use self::{aggregate::Aggregates, document::Form, records::Records, uptime::Uptime};
+use crate::{BuildContext, BuildError, Gather, Guarantee, Sink, SinkSpec};
+
+/// Large groups become several inserts at once.
+const GATHER: Gather = Gather {
+    rows: 10_000,
+    bytes: 8 << 20,
+    wait: Duration::ZERO,
+};
+
+/// What the types have in common.
+const COMMON: SinkSpec = SinkSpec {
+    name: "mongo",
+    title: "MongoDB Pump",
+    log_prefix: "mongo-pump",
+    env_prefix: "TYK_PMP_PUMPS_MONGO_META",
+    records: RecordKind::Traffic,
+    guarantee: Guarantee::ExactlyOnce,
+    gather: GATHER,
+    decodes_bodies: false,
+    writes_empty: false,
+    purge_line: true,
+    options: options::collection,
+    build: Some(build_mongo),
+    #[cfg(feature = "testkit")]
+    harness: Some(crate::testkit::mongo::start_nothing),
+};
+
+/// The type `mongo`.
+pub const SPEC: SinkSpec = SinkSpec {
+    #[cfg(feature = "testkit")]
+    harness: Some(crate::testkit::mongo::start_records),
+    ..COMMON
+};
+
+/// The type `mongo-graph`.
+pub const GRAPH: SinkSpec = SinkSpec {
+    name: "mongo-graph",
+    title: "MongoDB Graph Pump",
+    log_prefix: "mongo-graph-pump",
+    env_prefix: "TYK_PMP_PUMPS_MONGOGRAPH_META",
+    options: crate::options::schema::<CollectionOptions>,
+    build: Some(build_graph),
+    ..COMMON
+};
+
+/// The type `mongo-mcp`.
+pub const MCP: SinkSpec = SinkSpec {
+    name: "mongo-mcp",
+    title: "MongoDB MCP Pump",
+    log_prefix: "mongo-mcp-pump",
+    env_prefix: "TYK_PMP_PUMPS_MONGOMCP_META",
+    options: crate::options::schema::<CollectionOptions>,
+    build: Some(build_mcp),
+    ..COMMON
+};
+
+/// The type `mongo-pump-selective`.
+pub const SELECTIVE: SinkSpec = SinkSpec {
+    name: "mongo-pump-selective",
+    title: "MongoDB Selective Pump",
+    log_prefix: "mongo-pump-selective",
+    env_prefix: "TYK_PMP_PUMPS_MONGOSELECTIVE_META",
+    options: options::selective,
+    build: Some(build_selective),
+    #[cfg(feature = "testkit")]
+    harness: Some(crate::testkit::mongo::start_selective),
+    ..COMMON
+};
+
+/// Many records make few counters: half a second of traffic at once.
+const AGGREGATE_GATHER: Gather = Gather {
+    rows: 20_000,
+    bytes: 16 << 20,
+    wait: Duration::from_millis(500),
+};
+
+/// The type `mongo-pump-aggregate`.
+pub const AGGREGATE: SinkSpec = SinkSpec {
+    name: "mongo-pump-aggregate",
+    title: "MongoDB Aggregate Pump",
+    log_prefix: "mongo-pump-aggregate",
+    env_prefix: "TYK_PMP_PUMPS_MONGOAGGREGATE_META",
+    gather: AGGREGATE_GATHER,
+    options: options::aggregate,
+    build: Some(build_aggregate),
+    ..COMMON
+};
+
+/// The type `mongo-mcp-aggregate`.
+pub const MCP_AGGREGATE: SinkSpec = SinkSpec {
+    name: "mongo-mcp-aggregate",
+    title: "MongoDB MCP Aggregate Pump",
+    log_prefix: "mongo-mcp-aggregate-pump",
+    env_prefix: "TYK_PMP_PUMPS_MONGOMCPAGGREGATE_META",
+    gather: AGGREGATE_GATHER,
+    options: crate::options::schema::<McpAggregateOptions>,
+    build: Some(build_mcp_aggregate),
+    ..COMMON
+};
+
+/// Uptime data in MongoDB.
+pub const UPTIME: SinkSpec = SinkSpec {
+    env_prefix: "",
+    records: RecordKind::Uptime,
+    build: Some(build_uptime),
+    ..COMMON
+};
+
+type Built = BoxFuture<'static, Result<Box<dyn Sink>, BuildError>>;
+
+fn decode<T: DeserializeOwned + JsonSchema>(context: &BuildContext) -> Result<T, BuildError> {
+    crate::options::decode(&context.meta).map_err(|error| BuildError::Options(error.to_string()))
+}
+
+fn build_records(context: BuildContext, spec: &'static SinkSpec, form: Form) -> Built {
+    async move {
+        let options = decode(&context)?;
+        let sink = Records::one_collection(&context, spec, form, options).await?;
+        Ok(Box::new(sink) as Box<dyn Sink>)
+    }
+    .boxed()
+}
+
+fn build_mongo(context: BuildContext) -> Built {
+    build_records(context, &SPEC, Form::Record)
+}
+
+fn build_graph(context: BuildContext) -> Built {
+    build_records(context, &GRAPH, Form::Graph)
+}
+
+fn build_mcp(context: BuildContext) -> Built {
+    build_records(context, &MCP, Form::Mcp)
+}
+
+fn build_selective(context: BuildContext) -> Built {
+    async move {
+        let sink = Records::selective(&context, &SELECTIVE, decode(&context)?).await?;
+        Ok(Box::new(sink) as Box<dyn Sink>)
+    }
+    .boxed()
+}
+
+fn build_uptime(context: BuildContext) -> Built {
+    async move {
+        let sink = Uptime::open(&context, decode(&context)?).await?;
+        Ok(Box::new(sink) as Box<dyn Sink>)
+    }
+    .boxed()
+}
+
+fn build_aggregate(context: BuildContext) -> Built {
+    async move {
+        let options: AggregateOptions = decode(&context)?;
+        let sink = Aggregates::open(&context, &AGGREGATE, options).await?;
+        Ok(Box::new(sink) as Box<dyn Sink>)
+    }
+    .boxed()
+}
+
+fn build_mcp_aggregate(context: BuildContext) -> Built {
+    async move {
+        let options: McpAggregateOptions = decode(&context)?;
+        let sink = Aggregates::open(&context, &MCP_AGGREGATE, options).await?;
+        Ok(Box::new(sink) as Box<dyn Sink>)
+    }
+    .boxed()
+}

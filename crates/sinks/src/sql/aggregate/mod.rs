@@ -1,0 +1,176 @@
+//! The pumps `sql_aggregate`, `sql-graph-aggregate`, `sql-mcp-aggregate` and the uptime pump: counters by bucket, which
+//! every write adds to. Rows have the keys that upstream gives them, so that both add to the same ones.
+
+mod job;
+mod layout;
+mod rows;
+
+use std::sync::{Arc, atomic::AtomicU64};
+
+use analytics::{
+    ClaimId, RowRanges, Selection,
+    aggregate::{Bucketing, Rules, Window},
+};
+use async_trait::async_trait;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use self::job::AggregateJob;
+pub(crate) use self::{job::Kind, layout::IndexRule, layout::Shape};
+use super::{options::Connection, start, store::Store};
+use crate::{BuildContext, BuildError, Gather, Sink, SinkSpec, WriteError, Written};
+
+/// Many records at once make few rows: half a second of traffic.
+pub(crate) const GATHER: Gather = Gather {
+    rows: 50_000,
+    bytes: 24 << 20,
+    wait: std::time::Duration::from_millis(500),
+};
+
+/// Options of the pumps for traffic records.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct AggregateOptions {
+    #[allow(missing_docs)]
+    #[serde(flatten)]
+    pub connection: Connection,
+    /// Counts endpoints of all records, not only of those whose API tracks them. `sql_aggregate` only.
+    pub track_all_paths: bool,
+    /// Tags that begin with one of these texts are not counted, besides `key-`; an empty text means every tag.
+    /// `sql_aggregate` only.
+    pub ignore_tag_prefix_list: Vec<String>,
+    /// One row a minute instead of one an hour.
+    pub store_analytics_per_minute: bool,
+    /// Does not create the index `<table>_idx_dimension`.
+    pub omit_index_creation: bool,
+    /// Without effect in SQL pumps.
+    pub threshold_len_tag_list: i64,
+    /// Without effect in SQL pumps.
+    #[schemars(extend("x-env" = "IGNOREAGGREGATIONSLIST"))]
+    pub ignore_aggregations: Vec<String>,
+}
+
+impl AggregateOptions {
+    /// What is counted; `uses_all`: the options that only `sql_aggregate` has count.
+    pub(crate) fn rules(&self, compat: bool, uses_all: bool) -> Rules {
+        let prefixes = self.ignore_tag_prefix_list.iter();
+        Rules {
+            track_all_paths: uses_all && self.track_all_paths,
+            ignore_tag_prefixes: match uses_all {
+                true => prefixes.map(|prefix| prefix.clone().into_bytes()).collect(),
+                false => Vec::new(),
+            },
+            window: match self.store_analytics_per_minute {
+                true => Window::MINUTE,
+                false => Window::HOUR,
+            },
+            bucketing: bucketing(compat),
+            compat,
+            ..Rules::default()
+        }
+    }
+
+    /// The index of the tables.
+    pub(crate) fn index(&self) -> IndexRule {
+        match self.omit_index_creation {
+            true => IndexRule::None,
+            false => IndexRule::Dimension,
+        }
+    }
+
+    /// Says which options are given in vain.
+    pub(crate) fn warn(&self, context: &BuildContext, spec: &SinkSpec, uses_all: bool) {
+        let mut idle = Vec::new();
+        idle.extend((!self.ignore_aggregations.is_empty()).then_some("ignore_aggregations"));
+        idle.extend((self.threshold_len_tag_list != 0).then_some("threshold_len_tag_list"));
+        if !uses_all {
+            idle.extend(self.track_all_paths.then_some("track_all_paths"));
+            idle.extend((!self.ignore_tag_prefix_list.is_empty()).then_some("ignore_tag_prefix_list"));
+        }
+        for key in idle {
+            tracing::warn!(
+                prefix = spec.log_prefix,
+                pump = %context.pump,
+                "meta.{key} has no effect in pumps of type {}: remove it",
+                spec.name
+            );
+        }
+    }
+}
+
+/// By default each record goes into its own hour or minute; `compat`: all of a purge into that of the first one.
+pub(crate) fn bucketing(compat: bool) -> Bucketing {
+    match compat {
+        true => Bucketing::FirstRecord,
+        false => Bucketing::OwnTime,
+    }
+}
+
+/// What tells the pumps apart.
+pub(crate) struct AggregateSetup {
+    pub spec: &'static SinkSpec,
+    pub connection: Connection,
+    pub kind: Kind,
+    pub rules: Rules,
+    pub base: &'static str,
+    pub shape: Shape,
+    pub index: IndexRule,
+    /// A conflict leaves the stored average of request times alone.
+    pub keeps_average: bool,
+    /// Whether today's shard is made at the start.
+    pub prepares_today: bool,
+}
+
+/// One pump that writes counters.
+pub(crate) struct AggregatePump {
+    store: Store,
+    job: AggregateJob,
+}
+
+impl AggregatePump {
+    /// Connects and prepares the tables that are known already.
+    pub(crate) async fn open(context: &BuildContext, setup: AggregateSetup) -> Result<AggregatePump, BuildError> {
+        let connection = setup.connection;
+        let job = AggregateJob {
+            kind: setup.kind,
+            rules: Arc::new(setup.rules),
+            base: setup.base,
+            shape: setup.shape,
+            layout: setup.shape.layout(setup.keeps_average),
+            index: setup.index,
+            sharded: connection.table_sharding,
+            log_prefix: setup.spec.log_prefix,
+            pump: context.pump.clone(),
+            left_out: Arc::new(AtomicU64::new(0)),
+        };
+        let store = start::open(context, setup.spec, &connection).await?;
+        if setup.prepares_today || !connection.table_sharding || connection.migrate_sharded_tables {
+            let tables = start::Tables {
+                base: job.base,
+                of: Box::new(|date| job.table(date)),
+            };
+            start::prepare(&store, &connection, &tables).await?;
+        }
+        Ok(AggregatePump { store, job })
+    }
+}
+
+#[async_trait]
+impl Sink for AggregatePump {
+    async fn write(&self, group: &[Selection]) -> Result<Written, WriteError> {
+        self.store.write(group, &self.job).await
+    }
+
+    async fn forget(&self, claims: &[ClaimId]) {
+        self.store.forget(claims).await;
+    }
+
+    async fn applied(&self, claim: ClaimId, former: Option<&str>) -> Result<Option<RowRanges>, WriteError> {
+        self.store.applied(claim, former).await
+    }
+
+    async fn close(&self) -> Result<(), WriteError> {
+        self.store.database().close().await;
+        Ok(())
+    }
+}

@@ -1,0 +1,64 @@
+//! What an upsert assigns, for the dialects that differ only in words.
+
+use super::table::{Column, Layout, Merge};
+
+/// Words of a dialect.
+pub(crate) struct Words<'a> {
+    /// A column of the stored row.
+    pub stored: &'a dyn Fn(&str) -> String,
+    /// A column of the proposed row.
+    pub proposed: &'a dyn Fn(&str) -> String,
+    /// A column's name on the left of an assignment.
+    pub quoted: &'a dyn Fn(&str) -> String,
+    /// Function: the larger of two.
+    pub larger: &'static str,
+    /// Function: the smaller of two.
+    pub smaller: &'static str,
+}
+
+/// `column = value` for every column that a conflict changes. Averages come first, then extremes, then sums: MySQL lets
+/// later assignments see earlier ones, and an average is made of the old sums.
+pub(crate) fn assignments(layout: &Layout, words: &Words<'_>) -> String {
+    let mut columns: Vec<&Column> = layout.columns.iter().filter(|c| c.merge != Merge::Keep).collect();
+    columns.sort_by_key(|column| match column.merge {
+        Merge::Average { .. } => 0,
+        Merge::Max | Merge::Min => 1,
+        Merge::Add | Merge::Replace | Merge::Keep => 2,
+    });
+    let mut sql = String::new();
+    for column in columns {
+        if !sql.is_empty() {
+            sql.push_str(", ");
+        }
+        sql.push_str(&(words.quoted)(&column.name));
+        sql.push_str(" = ");
+        sql.push_str(&value(column, words));
+    }
+    sql
+}
+
+fn value(column: &Column, words: &Words<'_>) -> String {
+    let stored = |name: &str| format!("COALESCE({}, 0)", (words.stored)(name));
+    let sum = |name: &str| format!("{} + {}", stored(name), (words.proposed)(name));
+    match column.merge {
+        Merge::Keep => (words.stored)(&column.name),
+        Merge::Replace => (words.proposed)(&column.name),
+        Merge::Add => sum(&column.name),
+        Merge::Max => format!(
+            "{}({}, {})",
+            words.larger,
+            stored(&column.name),
+            (words.proposed)(&column.name)
+        ),
+        Merge::Min => format!(
+            "{}({}, {})",
+            words.smaller,
+            stored(&column.name),
+            (words.proposed)(&column.name)
+        ),
+        // 0e0 makes the division one of doubles: of integers SQLite would cut the fraction off, and MySQL keep 4 digits.
+        Merge::Average { total, hits } => {
+            format!("COALESCE((0e0 + {}) / NULLIF({}, 0), 0)", sum(total), sum(hits))
+        }
+    }
+}

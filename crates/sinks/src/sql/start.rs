@@ -1,0 +1,143 @@
+//! What a pump does before its first record, and now and then afterwards.
+
+use std::sync::atomic::{AtomicI64, Ordering};
+
+use analytics::{Time, Zone};
+
+use super::{
+    connect,
+    database::{DatabaseError, Statement},
+    ledger,
+    options::Connection,
+    shard,
+    store::Store,
+    table::Table,
+};
+use crate::{BuildContext, BuildError, MigrationMode, SinkSpec, clock};
+
+const DAY: i64 = 86_400;
+/// Seconds between two looks for old shards.
+const RETENTION_INTERVAL: i64 = 3_600;
+
+/// Where a pump's records go: the base table, or one a day.
+pub(crate) struct Tables<'a> {
+    pub base: &'a str,
+    /// The base table (`None`), or the shard of a date.
+    pub of: Box<dyn Fn(Option<&str>) -> Table + Send + Sync + 'a>,
+}
+
+/// The database that the options name, connected.
+pub(crate) async fn open(
+    context: &BuildContext,
+    spec: &SinkSpec,
+    connection: &Connection,
+) -> Result<Store, BuildError> {
+    let database = connect(connection, spec.log_prefix)?;
+    database.ping().await?;
+    Ok(Store::new(
+        database,
+        context.pump.clone(),
+        context.fleet.clone(),
+        spec.log_prefix,
+    ))
+}
+
+/// Creates or extends the table, or the shards that are prepared at the start: today's, or with
+/// `migrate_sharded_tables` those that exist (without indexes, which they get when they are written to). A shard that
+/// cannot be brought up to date is a warning.
+pub(crate) async fn prepare(store: &Store, connection: &Connection, tables: &Tables<'_>) -> Result<(), BuildError> {
+    if !connection.table_sharding {
+        store.ensure(&(tables.of)(None)).await?;
+        return Ok(());
+    }
+    match initial_shards(store, connection, tables).await {
+        Ok(shards) => {
+            for shard in shards {
+                if let Err(error) = store.shape(&shard).await {
+                    store.warn(&format!("shard {} is not brought up to date: {error}", shard.name));
+                }
+            }
+        }
+        Err(error) => store.warn(&format!("shards of {} cannot be listed: {error}", tables.base)),
+    }
+    Ok(())
+}
+
+/// The shards that [`prepare`] looks at.
+async fn initial_shards(
+    store: &Store,
+    connection: &Connection,
+    tables: &Tables<'_>,
+) -> Result<Vec<Table>, DatabaseError> {
+    if !connection.migrate_sharded_tables {
+        return Ok(vec![(tables.of)(Some(&shard::date(clock::local_time())))]);
+    }
+    let names = store.database().tables(&format!("{}_", tables.base)).await?;
+    let dates = names.iter().filter_map(|name| shard::date_of(tables.base, name));
+    let without_indexes = |date| Table {
+        indexes: Vec::new(),
+        ..(tables.of)(Some(date))
+    };
+    Ok(dates.map(without_indexes).collect())
+}
+
+/// Lists or executes what [`prepare`] and the first write would change, the ledger's table and old shards included.
+pub(crate) async fn migrate(
+    store: &Store,
+    connection: &Connection,
+    tables: &Tables<'_>,
+    mode: MigrationMode,
+) -> Result<Vec<String>, BuildError> {
+    let mut wanted = vec![ledger::table()];
+    match connection.table_sharding {
+        false => wanted.push((tables.of)(None)),
+        true => wanted.extend(initial_shards(store, connection, tables).await?),
+    }
+    let mut statements = Vec::new();
+    for table in wanted {
+        statements.extend(store.database().plan(&table).await?);
+    }
+    statements.extend(old_shards(store, connection, tables.base).await?);
+    if mode == MigrationMode::Apply {
+        for statement in &statements {
+            store.execute(statement).await?;
+        }
+    }
+    Ok(statements.into_iter().map(|statement| statement.sql).collect())
+}
+
+/// Drops the shards that `retention_days` no longer wants; looks at most once an hour.
+pub(crate) async fn drop_old_shards(store: &Store, connection: &Connection, base: &str, last_look: &AtomicI64) {
+    let now = clock::local_time().seconds;
+    let is_wanted = connection.table_sharding && connection.retention_days > 0;
+    if !is_wanted || now - last_look.load(Ordering::Relaxed) < RETENTION_INTERVAL {
+        return;
+    }
+    last_look.store(now, Ordering::Relaxed);
+    let dropped = async {
+        for statement in old_shards(store, connection, base).await? {
+            store.execute(&statement).await?;
+        }
+        Ok::<(), DatabaseError>(())
+    };
+    if let Err(error) = dropped.await {
+        store.warn(&format!("old shards of {base} stay for now: {error}"));
+    }
+}
+
+async fn old_shards(store: &Store, connection: &Connection, base: &str) -> Result<Vec<Statement>, DatabaseError> {
+    if !connection.table_sharding || connection.retention_days == 0 {
+        return Ok(Vec::new());
+    }
+    let first_kept = Time {
+        seconds: clock::local_time().seconds - i64::from(connection.retention_days) * DAY,
+        nanos: 0,
+        zone: Zone::LOCAL,
+    };
+    let first_kept = shard::date(first_kept);
+    let names = store.database().tables(&format!("{base}_")).await?;
+    let old = names
+        .iter()
+        .filter(|name| shard::date_of(base, name).is_some_and(|date| date < first_kept.as_str()));
+    Ok(old.map(|name| store.database().drop_table(name)).collect())
+}

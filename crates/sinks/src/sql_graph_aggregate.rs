@@ -1,0 +1,70 @@
+//! Type `sql-graph-aggregate`.
+
+use analytics::{RecordKind, aggregate::Engine};
+use futures::{FutureExt, future::BoxFuture};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    BuildContext, BuildError, Guarantee, Sink, SinkSpec,
+    options::schema,
+    sql::{
+        self,
+        aggregate::{self, AggregateOptions, AggregatePump, AggregateSetup, IndexRule, Kind, Shape},
+    },
+};
+
+/// Counts GraphQL records by API and hour in `tyk_graph_aggregated`: as `sql_aggregate`, and one row for each type, field,
+/// operation and root field.
+///
+/// Each record counts exactly once, for the hour of its own time, also when it comes late: counters and the note that it is
+/// counted (table `tyk_pump_ledger`) share a transaction.
+#[derive(Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+#[schemars(example = &serde_json::json!({
+    "type": "postgres",
+    "connection_string": "host=localhost port=5432 user=tyk password=secret dbname=tyk_analytics sslmode=disable"
+}))]
+pub struct Options {
+    #[allow(missing_docs)]
+    #[serde(flatten)]
+    pub aggregate: AggregateOptions,
+}
+
+/// The type `sql-graph-aggregate`.
+pub const SPEC: SinkSpec = SinkSpec {
+    name: "sql-graph-aggregate",
+    title: "Sql Graph Aggregate Pump",
+    log_prefix: "SQL-aggregate-pump",
+    env_prefix: "TYK_PMP_PUMPS_SQLGRAPHAGGREGATE_META",
+    records: RecordKind::Traffic,
+    guarantee: Guarantee::ExactlyOnce,
+    gather: aggregate::GATHER,
+    decodes_bodies: true,
+    writes_empty: false,
+    purge_line: true,
+    options: schema::<Options>,
+    build: Some(build),
+    #[cfg(feature = "testkit")]
+    harness: None,
+};
+
+fn build(context: BuildContext) -> BoxFuture<'static, Result<Box<dyn Sink>, BuildError>> {
+    async move {
+        let Options { aggregate: options } = sql::decode(&context)?;
+        options.warn(&context, &SPEC, false);
+        let setup = AggregateSetup {
+            spec: &SPEC,
+            kind: Kind::Traffic(Engine::Graph),
+            rules: options.rules(context.compat, false),
+            base: "tyk_graph_aggregated",
+            shape: Shape::Api,
+            index: IndexRule::None,
+            keeps_average: false,
+            prepares_today: false,
+            connection: options.connection,
+        };
+        Ok(Box::new(AggregatePump::open(&context, setup).await?) as Box<dyn Sink>)
+    }
+    .boxed()
+}

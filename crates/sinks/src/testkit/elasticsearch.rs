@@ -1,0 +1,156 @@
+//! The back-end of `elasticsearch`: a server that keeps documents by id and refuses those with the response code 666.
+//! For faults; tests of what a server does with documents run against real ones.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use analytics::Int;
+use async_trait::async_trait;
+use futures::{FutureExt, future::BoxFuture};
+use serde_json::{Value, json};
+
+use super::{
+    BackEnd, Reason,
+    http::{Fault, HttpServer, Received, Reply},
+    rows::{self, Alter},
+};
+use crate::{BuildContext, BuildError, Sink, elasticsearch::SPEC};
+
+/// See [`super::Harness`].
+pub fn start() -> BoxFuture<'static, Box<dyn BackEnd>> {
+    async {
+        let documents = Documents::default();
+        let kept = documents.clone();
+        let server = HttpServer::start(move |request| answer(request, &kept)).await;
+        Box::new(Node { server, documents }) as Box<dyn BackEnd>
+    }
+    .boxed()
+}
+
+/// What a node holds.
+pub type Documents = Arc<Mutex<Held>>;
+
+/// Documents in the order of their arrival, and where each is by index and id.
+#[derive(Default)]
+pub struct Held {
+    /// Index, id, document.
+    pub documents: Vec<(String, String, Value)>,
+    places: HashMap<(String, String), usize>,
+}
+
+/// What a node of Elasticsearch 7.17 answers.
+pub fn answer(request: &Received, documents: &Documents) -> Reply {
+    if !request.path.starts_with("/_bulk") {
+        return Reply::new(200, json!({"version": {"number": "7.17.0"}}).to_string());
+    }
+    let lines: Vec<Value> = request
+        .body
+        .split(|&byte| byte == b'\n')
+        .filter(|line| !line.is_empty())
+        .map(|line| serde_json::from_slice(line).unwrap_or_default())
+        .collect();
+    let items: Vec<Value> = lines
+        .chunks(2)
+        .filter_map(|pair| match pair {
+            [action, document] => Some(store(action, document, documents)),
+            _ => None,
+        })
+        .collect();
+    let errors = items.iter().any(|item| item.to_string().contains("\"error\""));
+    Reply::new(200, json!({"took": 1, "errors": errors, "items": items}).to_string())
+}
+
+fn store(action: &Value, document: &Value, documents: &Documents) -> Value {
+    let operation = if action.get("create").is_some() {
+        "create"
+    } else {
+        "index"
+    };
+    let text = |key: &str| action[operation][key].as_str().unwrap_or_default().to_owned();
+    let (index, id) = (text("_index"), text("_id"));
+    let refuse = |status: u16, kind: &str| {
+        let error =
+            json!({"type": kind, "reason": "said the server", "caused_by": {"type": "cause", "reason": "below"}});
+        json!({operation: {"_index": index, "_id": id, "status": status, "error": error}})
+    };
+    if document["response_code"] == 666 {
+        return refuse(400, "mapper_parsing_exception");
+    }
+    let mut held = documents.lock().unwrap_or_else(PoisonError::into_inner);
+    let Held { documents, places } = &mut *held;
+    let place = places.get(&(index.clone(), id.clone())).copied();
+    match place.and_then(|place| documents.get_mut(place)) {
+        Some(_) if operation == "create" => return refuse(409, "version_conflict_engine_exception"),
+        Some(known) => known.2 = document.clone(),
+        None => {
+            places.insert((index.clone(), id.clone()), documents.len());
+            documents.push((index.clone(), id.clone(), document.clone()));
+        }
+    }
+    json!({operation: {"_index": index, "_id": id, "status": 201}})
+}
+
+struct Node {
+    server: std::io::Result<HttpServer>,
+    documents: Documents,
+}
+
+impl Node {
+    fn set(&self, fault: Option<Fault>) -> Result<(), Reason> {
+        self.server.as_ref().map_err(|_| "no server")?.set_fault(fault);
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl BackEnd for Node {
+    fn options(&self) -> Value {
+        let url = self.server.as_ref().map(HttpServer::url).unwrap_or_default();
+        json!({"elasticsearch_url": url})
+    }
+
+    async fn build(&self, context: BuildContext) -> Result<Box<dyn Sink>, BuildError> {
+        match SPEC.build {
+            Some(build) => build(context).await,
+            None => Err(BuildError::Options("not built".to_owned())),
+        }
+    }
+
+    async fn rows(&self) -> Result<Vec<u64>, Reason> {
+        let held = self.documents.lock().unwrap_or_else(PoisonError::into_inner);
+        let all: Vec<String> = held
+            .documents
+            .iter()
+            .map(|(_, _, document)| document.to_string())
+            .collect();
+        Ok(rows::serials(all.concat().as_bytes()))
+    }
+
+    async fn fail(&self) -> Result<(), Reason> {
+        self.set(Some(Fault::Answers(Reply::new(503, r#"{"error":"unavailable"}"#))))
+    }
+
+    async fn stall(&self) -> Result<(), Reason> {
+        self.set(Some(Fault::Stalls))
+    }
+
+    async fn heal(&self) {
+        let _ = self.set(None);
+    }
+
+    fn refused(&self) -> Result<Alter, Reason> {
+        Ok(|record| record.int[Int::ResponseCode as usize] = 666)
+    }
+
+    fn poison(&self) -> Result<Alter, Reason> {
+        Err("a bulk request takes each document by itself")
+    }
+
+    fn deaths(&self) -> Result<&'static [&'static str], Reason> {
+        Err("nothing is kept on this side")
+    }
+
+    async fn die_at(&self, _: usize) {}
+}

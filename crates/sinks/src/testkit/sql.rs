@@ -1,0 +1,282 @@
+//! The back-end of the raw SQL pumps: a schema of its own on a Postgres server, behind a proxy with faults.
+
+use analytics::{Batch, ClaimId, Decoded, Flag, RowRanges, Selection, Time, When};
+use async_trait::async_trait;
+use futures::{FutureExt, future::BoxFuture};
+use serde_json::{Value, json};
+use tokio_postgres::{Client, NoTls, SimpleQueryMessage};
+
+use super::{
+    BackEnd, Reason,
+    proxy::{Cut, Proxy},
+    rows,
+    rows::Alter,
+    server,
+};
+use crate::{BuildContext, BuildError, Sink, WriteError, Written, find};
+
+/// Begins a transaction.
+pub const BEGIN: &[u8] = b"Q\0\0\0\x0aBEGIN\0";
+/// Ends one.
+pub const COMMIT: &[u8] = b"Q\0\0\0\x0bCOMMIT\0";
+
+/// See [`super::Harness`].
+pub fn start_raw() -> BoxFuture<'static, Box<dyn BackEnd>> {
+    start("sql", "tyk_analytics", "path", None).boxed()
+}
+
+/// See [`super::Harness`].
+pub fn start_graph() -> BoxFuture<'static, Box<dyn BackEnd>> {
+    start(
+        "sql-graph",
+        "tyk_analytics_graph",
+        "analytics_path",
+        Some(Flag::IsGraphQl),
+    )
+    .boxed()
+}
+
+/// See [`super::Harness`].
+pub fn start_mcp() -> BoxFuture<'static, Box<dyn BackEnd>> {
+    start("sql-mcp", "tyk_analytics_mcp", "analytics_path", Some(Flag::IsMcp)).boxed()
+}
+
+async fn start(sink: &'static str, table: &'static str, column: &'static str, flag: Option<Flag>) -> Box<dyn BackEnd> {
+    Box::new(RawTable {
+        place: Place::start().await,
+        sink,
+        table,
+        column,
+        flag,
+    })
+}
+
+/// A schema on the shared server, dropped with its tables at the end.
+pub struct Place {
+    /// In front of the server.
+    pub proxy: Proxy,
+    /// Straight to the server, in the schema.
+    pub client: Client,
+    /// Settings of a connection through the proxy.
+    pub connection_string: String,
+    schema: String,
+}
+
+impl Place {
+    /// `None`: there is no server.
+    pub async fn start() -> Option<Place> {
+        let address = server::address("postgres")?;
+        let config: tokio_postgres::Config = address.parse().ok()?;
+        let (client, connection) = config.connect(NoTls).await.ok()?;
+        tokio::spawn(connection);
+        let schema = format!("s_{}", ulid::Ulid::new().to_string().to_lowercase());
+        let create = format!("CREATE SCHEMA {schema}; SET search_path = {schema}");
+        client.batch_execute(&create).await.ok()?;
+        let (user, server) = address.split_once("://")?.1.split_once('@')?;
+        let (user, password) = user.split_once(':')?;
+        let (server, database) = server.split_once('/')?;
+        let proxy = Proxy::start(server.to_owned()).await.ok()?;
+        let connection_string = format!(
+            "host=127.0.0.1 port={} user={user} password={password} dbname={database} sslmode=disable \
+             search_path={schema}",
+            proxy.address().port()
+        );
+        Some(Place {
+            proxy,
+            client,
+            connection_string,
+            schema,
+        })
+    }
+
+    /// The first column of every row.
+    pub async fn column(&self, query: &str) -> Vec<String> {
+        let messages = self.client.simple_query(query).await.unwrap_or_default();
+        let rows = messages.iter().filter_map(|message| match message {
+            SimpleQueryMessage::Row(row) => Some(row.get(0).unwrap_or("NULL").to_owned()),
+            _ => None,
+        });
+        rows.collect()
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let drop = format!("DROP SCHEMA IF EXISTS {} CASCADE", self.schema);
+        let address = server::address("postgres").and_then(|address| address.parse().ok());
+        let (Some(config), Ok(runtime)) = (address, tokio::runtime::Handle::try_current()) else {
+            return;
+        };
+        let config: tokio_postgres::Config = config;
+        runtime.spawn(async move {
+            if let Ok((client, connection)) = config.connect(NoTls).await {
+                tokio::spawn(connection);
+                let _ = client.batch_execute(&drop).await;
+            }
+        });
+    }
+}
+
+struct RawTable {
+    place: Option<Place>,
+    sink: &'static str,
+    table: &'static str,
+    column: &'static str,
+    /// What a record needs to be taken.
+    flag: Option<Flag>,
+}
+
+/// Moments of a write.
+const DEATHS: &[(&str, Cut)] = &[
+    ("before the transaction", cut(BEGIN, false)),
+    ("after its beginning", cut(BEGIN, true)),
+    ("before the rows", cut(b"COPY ", false)),
+    ("among the rows", cut(b"PGCOPY\n", true)),
+    ("before the commit", cut(COMMIT, false)),
+    ("after the commit", cut(COMMIT, true)),
+];
+
+const NAMES: &[&str] = &[
+    DEATHS[0].0,
+    DEATHS[1].0,
+    DEATHS[2].0,
+    DEATHS[3].0,
+    DEATHS[4].0,
+    DEATHS[5].0,
+];
+
+const fn cut(when: &'static [u8], delivered: bool) -> Cut {
+    Cut { when, delivered }
+}
+
+const NO_SERVER: Reason = "there is no Postgres server";
+
+impl RawTable {
+    fn place(&self) -> Result<&Place, Reason> {
+        self.place.as_ref().ok_or(NO_SERVER)
+    }
+}
+
+#[async_trait]
+impl BackEnd for RawTable {
+    fn options(&self) -> Value {
+        let connection_string = self.place.as_ref().map(|place| place.connection_string.as_str());
+        json!({"type": "postgres", "connection_string": connection_string.unwrap_or_default()})
+    }
+
+    fn present(&self) -> Result<(), Reason> {
+        self.place().map(drop)
+    }
+
+    fn keeps_order(&self) -> bool {
+        // A heap has none.
+        false
+    }
+
+    async fn build(&self, context: BuildContext) -> Result<Box<dyn Sink>, BuildError> {
+        let build = find(self.sink).and_then(|spec| spec.build);
+        let build = build.ok_or_else(|| BuildError::Options(format!("{} is not built", self.sink)))?;
+        let sink = build(context).await?;
+        Ok(match self.flag {
+            Some(flag) => Box::new(Flagged { sink, flag }),
+            None => sink,
+        })
+    }
+
+    async fn rows(&self) -> Result<Vec<u64>, Reason> {
+        let query = format!("SELECT {} FROM {}", self.column, self.table);
+        let paths = self.place()?.column(&query).await;
+        Ok(rows::serials(paths.join("\n").as_bytes()))
+    }
+
+    async fn fail(&self) -> Result<(), Reason> {
+        self.place()?.proxy.shut();
+        Ok(())
+    }
+
+    async fn stall(&self) -> Result<(), Reason> {
+        self.place()?.proxy.stall();
+        Ok(())
+    }
+
+    async fn heal(&self) {
+        if let Some(place) = &self.place {
+            place.proxy.open();
+        }
+    }
+
+    fn refused(&self) -> Result<Alter, Reason> {
+        Err("a group is written as a whole or not at all")
+    }
+
+    fn poison(&self) -> Result<Alter, Reason> {
+        // The year 302000 is beyond what the server can store.
+        Ok(|record| {
+            record.time[When::TimeStamp as usize] = Time {
+                seconds: 9_467_000_000_000,
+                ..Time::ZERO
+            }
+        })
+    }
+
+    fn deaths(&self) -> Result<&'static [&'static str], Reason> {
+        Ok(NAMES)
+    }
+
+    async fn die_at(&self, death: usize) {
+        if let (Some(place), Some((_, cut))) = (&self.place, DEATHS.get(death)) {
+            place.proxy.cut_at(*cut);
+        }
+    }
+}
+
+/// Hands over records with a flag that the suite's do not have.
+struct Flagged {
+    sink: Box<dyn Sink>,
+    flag: Flag,
+}
+
+impl Flagged {
+    fn flagged(&self, selection: &Selection) -> Selection {
+        let batch = selection.batch();
+        let mut rows = batch.rows.clone();
+        for row in &mut rows {
+            if let Decoded::Record(record) = row {
+                record.flag[self.flag as usize] = true;
+            }
+        }
+        let copy = Batch {
+            claim: batch.claim,
+            key: batch.key.clone(),
+            first_row: batch.first_row,
+            buffer: batch.buffer.clone(),
+            elements: batch.elements.clone(),
+            rows,
+        };
+        let chosen: Vec<usize> = selection.indexes().collect();
+        let range = selection.rows();
+        Selection::new(copy.into(), 0..batch.len(), selection.transform().clone())
+            .retain(|index| chosen.contains(&index))
+            .slice(range)
+    }
+}
+
+#[async_trait]
+impl Sink for Flagged {
+    async fn write(&self, group: &[Selection]) -> Result<Written, WriteError> {
+        let group: Vec<Selection> = group.iter().map(|selection| self.flagged(selection)).collect();
+        self.sink.write(&group).await
+    }
+
+    async fn forget(&self, claims: &[ClaimId]) {
+        self.sink.forget(claims).await;
+    }
+
+    async fn applied(&self, claim: ClaimId, former: Option<&str>) -> Result<Option<RowRanges>, WriteError> {
+        self.sink.applied(claim, former).await
+    }
+
+    async fn close(&self) -> Result<(), WriteError> {
+        self.sink.close().await
+    }
+}

@@ -1,0 +1,6 @@
+//! SQL pumps against a real Postgres.
+
+mod delivery;
+mod shapes;
+mod support;
+mod tls;
