@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use analytics::{ClaimId, Key};
+use tokio::time::Instant;
 
 use super::{
     EmbeddedSource, refused,
