@@ -102,9 +102,7 @@ pub async fn run(settings: Settings, demo: Option<DemoOptions>) -> Result<(), Fa
 }
 
 /// Where records come from; with a store of the pump's own, that store and the server that gateways talk to.
-async fn open_source(
-    settings: &Settings,
-) -> Result<(Arc<dyn Source>, Option<(EmbeddedSource, Server)>), Fatal> {
+async fn open_source(settings: &Settings) -> Result<(Arc<dyn Source>, Option<(EmbeddedSource, Server)>), Fatal> {
     let fatal = |error: anyhow::Error| Fatal {
         prefix: "embedded",
         text: format!("{error:#}"),
@@ -223,7 +221,9 @@ async fn refuse_if_nothing_runs(engine: &Engine) -> Result<(), Fatal> {
 /// Anything but claims by script promises less, or costs more, than it could.
 fn report_mode(mode: Mode, reason: &str) {
     match mode {
-        Mode::ClaimsScript | Mode::Memory | Mode::Embedded => tracing::debug!(prefix = "main", reason, "records are claimed"),
+        Mode::ClaimsScript | Mode::Memory | Mode::Embedded => {
+            tracing::debug!(prefix = "main", reason, "records are claimed")
+        }
         Mode::ClaimsWatch => tracing::info!(prefix = "main", reason, "records are claimed without scripts"),
         Mode::Peek => tracing::warn!(
             prefix = "main",

@@ -45,7 +45,8 @@ pub fn settings(
         }
         None => {
             if let Some((key, _)) = config.embedded.iter().next() {
-                let text = format!("embedded_storage.{key} has no effect without \"analytics_storage_type\": \"embedded\"");
+                let text =
+                    format!("embedded_storage.{key} has no effect without \"analytics_storage_type\": \"embedded\"");
                 findings.mistake(config.embedded.place(key), text);
             }
         }

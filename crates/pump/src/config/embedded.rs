@@ -75,7 +75,10 @@ pub fn embedded_settings(values: &Values, findings: &mut Findings) -> EmbeddedSe
         tls: tls(values, findings),
         max_bytes,
         fsync,
-        max_clients: values.int("max_clients").filter(|count| *count > 0).map_or(1000, |count| count as usize),
+        max_clients: values
+            .int("max_clients")
+            .filter(|count| *count > 0)
+            .map_or(1000, |count| count as usize),
         max_command: max_command as usize,
         idle_timeout: idle.unwrap_or(Duration::from_secs(600)),
     }

@@ -35,7 +35,11 @@ pub(super) fn show(database: &Path, out: &mut dyn Write) -> anyhow::Result<()> {
         })
     })?;
     writeln!(out, "{QUERY}\n")?;
-    writeln!(out, "  {:<32}{:>10}{:>10}{:>10}", "API", "requests", "errors", "mean ms")?;
+    writeln!(
+        out,
+        "  {:<32}{:>10}{:>10}{:>10}",
+        "API", "requests", "errors", "mean ms"
+    )?;
     for row in rows {
         let row = row?;
         writeln!(

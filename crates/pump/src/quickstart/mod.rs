@@ -62,7 +62,10 @@ pub async fn run(options: QuickstartOptions, out: &mut dyn Write) -> anyhow::Res
     let mut pump = tokio::spawn(app::run(settings, None));
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, store));
     wait_until_ready(admin, &mut pump).await?;
-    writeln!(out, "A pump with a store of its own listens on {address}, as a Redis would.\n")?;
+    writeln!(
+        out,
+        "A pump with a store of its own listens on {address}, as a Redis would.\n"
+    )?;
     let before = delivered(&client::status(admin).await?);
     let options_of_load = LoadOptions {
         redis: Some(address.to_string()),
@@ -109,7 +112,8 @@ fn document(dir: &Path, store: u16, admin: u16) -> Value {
 
 /// This port when it is free, else any.
 fn free_port(wanted: u16) -> anyhow::Result<u16> {
-    let listener = TcpListener::bind((Ipv4Addr::UNSPECIFIED, wanted)).or_else(|_| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)))?;
+    let listener =
+        TcpListener::bind((Ipv4Addr::UNSPECIFIED, wanted)).or_else(|_| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)))?;
     Ok(listener.local_addr()?.port())
 }
 
@@ -141,12 +145,19 @@ async fn wait_until_ready(admin: u16, pump: &mut JoinHandle<Result<(), Fatal>>) 
         }
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
-    bail!("the pump is not ready after {} s; http://localhost:{admin}/status says why", PATIENCE.as_secs())
+    bail!(
+        "the pump is not ready after {} s; http://localhost:{admin}/status says why",
+        PATIENCE.as_secs()
+    )
 }
 
 /// What each pump has delivered so far.
 fn delivered(status: &Value) -> Vec<u64> {
-    let pumps = status.get("pumps").and_then(Value::as_array).cloned().unwrap_or_default();
+    let pumps = status
+        .get("pumps")
+        .and_then(Value::as_array)
+        .cloned()
+        .unwrap_or_default();
     let rows = |pump: &Value| pump.get("delivered").and_then(Value::as_u64).unwrap_or_default();
     pumps.iter().map(rows).collect()
 }
@@ -170,7 +181,10 @@ async fn wait_until_delivered(
         }
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
-    bail!("not everything is delivered after {} s; http://localhost:{admin}/status says why", PATIENCE.as_secs())
+    bail!(
+        "not everything is delivered after {} s; http://localhost:{admin}/status says why",
+        PATIENCE.as_secs()
+    )
 }
 
 fn gateway_lines(store: u16, admin: u16, out: &mut dyn Write) -> anyhow::Result<()> {

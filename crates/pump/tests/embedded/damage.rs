@@ -52,7 +52,11 @@ async fn claims_cursors_letters_and_notes_survive_a_crash() {
     let folder = TempDir::new().unwrap();
     let source = open(&settings(folder.path())).instance("a", LEASE);
     source.push(KEY, &elements(50_000)).await.unwrap();
-    let claim = source.claim(&source.keys()[0].clone(), &lanes(&["A", "B"])).await.unwrap().unwrap();
+    let claim = source
+        .claim(&source.keys()[0].clone(), &lanes(&["A", "B"]))
+        .await
+        .unwrap()
+        .unwrap();
     source.push(KEY, &elements(10)).await.unwrap();
     let at = claim.reference();
     source.acknowledge_one(&at, "A", 40_000).await.unwrap();
@@ -61,12 +65,18 @@ async fn claims_cursors_letters_and_notes_survive_a_crash() {
     let letter = DeadLetter {
         lane: "A".into(),
         key: KEY.into(),
-        row: analytics::RowId { claim: claim.id, row: 7 },
+        row: analytics::RowId {
+            claim: claim.id,
+            row: 7,
+        },
         cause: "refused".to_owned(),
         at_ms: 1,
         raw: Bytes::from_static(b"\x00\xff"),
     };
-    let limits = DeadLimits { count: 10, bytes: 1 << 20 };
+    let limits = DeadLimits {
+        count: 10,
+        bytes: 1 << 20,
+    };
     source.store_dead(std::slice::from_ref(&letter), limits).await.unwrap();
     let fleet = source.fleet().await.unwrap();
 
@@ -77,10 +87,17 @@ async fn claims_cursors_letters_and_notes_survive_a_crash() {
     assert_eq!(source.list_dead(None, 10).await.unwrap(), [letter]);
     assert_eq!(source.spooled().await.unwrap(), [(claim.id, "B".into())]);
     let again = source.take_over(&lanes(&["A", "B"]), &[]).await.unwrap().pop().unwrap();
-    assert_eq!((again.id, again.len, again.base, again.fence), (claim.id, 50_000, 30_000, 2));
+    assert_eq!(
+        (again.id, again.len, again.base, again.fence),
+        (claim.id, 50_000, 30_000, 2)
+    );
     assert_eq!((again.cursors["A"], again.cursors["B"]), (40_000, 30_000));
     assert_eq!(read_all(&source, &again, 30_000).await, elements(50_000)[30_000..]);
-    let waiting = source.claim(&source.keys()[0].clone(), &lanes(&["A"])).await.unwrap().unwrap();
+    let waiting = source
+        .claim(&source.keys()[0].clone(), &lanes(&["A"]))
+        .await
+        .unwrap()
+        .unwrap();
     assert_eq!(read_all(&source, &waiting, 0).await, elements(10));
 }
 
@@ -95,12 +112,17 @@ async fn a_torn_tail_is_cut_off_and_counted() {
     // The beginning of a frame that looks right, without its rest.
     let mut file = OpenOptions::new().write(true).open(&log).unwrap();
     file.seek(SeekFrom::Start(end)).unwrap();
-    file.write_all(b"TPf1\x00\x01\x00\x00garbage that was on its way").unwrap();
+    file.write_all(b"TPf1\x00\x01\x00\x00garbage that was on its way")
+        .unwrap();
     drop(file);
     let source = open(&settings(copy.path()));
     let (torn, damaged) = source.recovered();
     assert!(torn > 20 && damaged == 0, "{torn} {damaged}");
-    assert!(source.mode_reason().contains("1 torn tails"), "{}", source.mode_reason());
+    assert!(
+        source.mode_reason().contains("1 torn tails"),
+        "{}",
+        source.mode_reason()
+    );
     source.push(KEY, &elements(1)).await.unwrap();
     let copy = copy_of(copy.path());
     let source = open(&settings(copy.path()));
@@ -148,7 +170,11 @@ async fn a_damaged_frame_costs_only_itself_and_is_put_aside() {
     assert_eq!(source.usage().await.unwrap().unclaimed[0].1, 900);
     let aside = std::fs::read_dir(copy.path().join("quarantine")).unwrap().count();
     assert_eq!(aside, 1);
-    let claim = source.claim(&source.keys()[0].clone(), &lanes(&["A"])).await.unwrap().unwrap();
+    let claim = source
+        .claim(&source.keys()[0].clone(), &lanes(&["A"]))
+        .await
+        .unwrap()
+        .unwrap();
     let rows = read_all(&source, &claim, 0).await;
     assert!(!rows.iter().any(|row| row.starts_with(b"4/")));
     assert_eq!(rows.len(), 900);
@@ -183,7 +209,11 @@ async fn damage_in_an_old_segment_is_found_when_it_is_read_and_never_fatal() {
     for part in rows.chunks(100) {
         source.push(KEY, part).await.unwrap();
     }
-    let claim = source.claim(&source.keys()[0].clone(), &lanes(&["A"])).await.unwrap().unwrap();
+    let claim = source
+        .claim(&source.keys()[0].clone(), &lanes(&["A"]))
+        .await
+        .unwrap()
+        .unwrap();
     let logs = segments(folder.path());
     assert!(logs.len() >= 3, "{logs:?}");
     let file = OpenOptions::new().write(true).open(&logs[0]).unwrap();
@@ -210,12 +240,18 @@ async fn damage_in_an_old_segment_is_found_when_it_is_read_and_never_fatal() {
 async fn segments_that_are_delivered_are_deleted() {
     let folder = TempDir::new().unwrap();
     let source = open(&settings(folder.path())).instance("a", LEASE);
-    let rows: Vec<String> = (0..1000).map(|number| format!("{number:08}{}", "x".repeat(100_000))).collect();
+    let rows: Vec<String> = (0..1000)
+        .map(|number| format!("{number:08}{}", "x".repeat(100_000)))
+        .collect();
     for round in 0..4 {
         for part in rows.chunks(50) {
             source.push(KEY, part).await.unwrap();
         }
-        let claim = source.claim(&source.keys()[0].clone(), &lanes(&["A"])).await.unwrap().unwrap();
+        let claim = source
+            .claim(&source.keys()[0].clone(), &lanes(&["A"]))
+            .await
+            .unwrap()
+            .unwrap();
         assert!(!segments(folder.path()).is_empty());
         source.acknowledge_one(&claim.reference(), "A", 1000).await.unwrap();
         super::support::until("old segments go", async || {

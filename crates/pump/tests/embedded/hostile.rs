@@ -46,7 +46,10 @@ async fn visit(served: &Served, kind: usize) -> Option<()> {
         1 => stream.write_all(b"*2\r\n$536870912\r\n").await.ok()?,
         // The same with the password, and sends what it can.
         2 => {
-            stream.write_all(b"*3\r\n$5\r\nRPUSH\r\n$1\r\na\r\n$536870912\r\n").await.ok()?;
+            stream
+                .write_all(b"*3\r\n$5\r\nRPUSH\r\n$1\r\na\r\n$536870912\r\n")
+                .await
+                .ok()?;
             for _ in 0..1000 {
                 stream.write_all(&[b'x'; 65536]).await.ok()?;
             }
@@ -69,7 +72,10 @@ async fn visit(served: &Served, kind: usize) -> Option<()> {
         }
         // Half of a large command, then nothing.
         6 => {
-            stream.write_all(b"*3\r\n$5\r\nRPUSH\r\n$1\r\na\r\n$33554432\r\n").await.ok()?;
+            stream
+                .write_all(b"*3\r\n$5\r\nRPUSH\r\n$1\r\na\r\n$33554432\r\n")
+                .await
+                .ok()?;
             for _ in 0..256 {
                 stream.write_all(&[b'x'; 65536]).await.ok()?;
             }
@@ -77,7 +83,10 @@ async fn visit(served: &Served, kind: usize) -> Option<()> {
         }
         // Asks and never reads.
         _ => {
-            stream.write_all(b"*4\r\n$5\r\nRPUSH\r\n$4\r\nlist\r\n$1\r\nx\r\n$1\r\ny\r\n").await.ok()?;
+            stream
+                .write_all(b"*4\r\n$5\r\nRPUSH\r\n$4\r\nlist\r\n$1\r\nx\r\n$1\r\ny\r\n")
+                .await
+                .ok()?;
             for _ in 0..20_000 {
                 let ask = stream.write_all(b"*4\r\n$6\r\nLRANGE\r\n$4\r\nlist\r\n$1\r\n0\r\n$2\r\n-1\r\n");
                 tokio::time::timeout(Duration::from_secs(1), ask).await.ok()?.ok()?;
@@ -85,7 +94,10 @@ async fn visit(served: &Served, kind: usize) -> Option<()> {
         }
     }
     let mut answer = [0; 512];
-    tokio::time::timeout(Duration::from_secs(1), stream.read(&mut answer)).await.ok()?.ok()?;
+    tokio::time::timeout(Duration::from_secs(1), stream.read(&mut answer))
+        .await
+        .ok()?
+        .ok()?;
     Some(())
 }
 
@@ -98,7 +110,10 @@ fn resident() -> u64 {
 /// `HOSTILE_SECONDS=60` plays longer.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_hostile_client_hurts_only_itself() {
-    let seconds = std::env::var("HOSTILE_SECONDS").ok().and_then(|text| text.parse().ok()).unwrap_or(8);
+    let seconds = std::env::var("HOSTILE_SECONDS")
+        .ok()
+        .and_then(|text| text.parse().ok())
+        .unwrap_or(8);
     let served = Arc::new(Served::start(|settings| settings.password = Secret::new(PASSWORD.to_owned())).await);
     let done = Arc::new(AtomicBool::new(false));
     let mut hostile = Vec::new();
@@ -134,7 +149,10 @@ async fn a_hostile_client_hurts_only_itself() {
     for task in &hostile {
         task.abort();
     }
-    println!("{pushed} records of the good client, the slowest in {slowest:?}; resident {} MB at most", most >> 20);
+    println!(
+        "{pushed} records of the good client, the slowest in {slowest:?}; resident {} MB at most",
+        most >> 20
+    );
     assert!(pushed > seconds * 10, "{pushed}");
     assert!(slowest < Duration::from_secs(10), "{slowest:?}");
     assert!(most < 600 << 20, "{most} bytes");

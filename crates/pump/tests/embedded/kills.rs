@@ -16,30 +16,35 @@ use analytics::{Text, Time, Zone, msgpack, record::Builder};
 use rand::{Rng, SeedableRng, rngs::StdRng};
 use serde_json::json;
 
-use super::support::{
-    daemon::Site,
-    free_ports,
-    oracle::csv_serials,
-};
+use super::support::{daemon::Site, free_ports, oracle::csv_serials};
 
 const CLIENTS: u64 = 4;
 const PIPELINE: u64 = 100;
 
 fn number(name: &str, default: u64) -> u64 {
-    std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
+    std::env::var(name)
+        .ok()
+        .and_then(|text| text.parse().ok())
+        .unwrap_or(default)
 }
 
 /// A record with `/serial/000000000000` as its path, and where the digits stand.
 fn template() -> (Vec<u8>, Vec<usize>) {
     let mut record = Builder::new();
-    record.text(Text::Method, "GET").text(Text::Path, "/serial/000000000000").recorded_at(Time {
-        seconds: 1_790_000_000,
-        nanos: 0,
-        zone: Zone::UTC,
-    });
+    record
+        .text(Text::Method, "GET")
+        .text(Text::Path, "/serial/000000000000")
+        .recorded_at(Time {
+            seconds: 1_790_000_000,
+            nanos: 0,
+            zone: Zone::UTC,
+        });
     let mut element = Vec::new();
     msgpack::encode(&mut element, &record.view());
-    let places = element.windows(8).enumerate().filter(|(_, window)| window == b"/serial/");
+    let places = element
+        .windows(8)
+        .enumerate()
+        .filter(|(_, window)| window == b"/serial/");
     let places = places.map(|(at, _)| at + 8).collect();
     (element, places)
 }
@@ -70,7 +75,14 @@ fn push_until_broken(pushing: &Pushing, element: &mut [u8], places: &[usize]) ->
                 element[*at..at + 12].copy_from_slice(digits.as_bytes());
             }
             let list = format!("analytics-tyk-system-analytics_{}", first / PIPELINE % 10);
-            bytes.extend(format!("*3\r\n$5\r\nrpush\r\n${}\r\n{list}\r\n${}\r\n", list.len(), element.len()).bytes());
+            bytes.extend(
+                format!(
+                    "*3\r\n$5\r\nrpush\r\n${}\r\n{list}\r\n${}\r\n",
+                    list.len(),
+                    element.len()
+                )
+                .bytes(),
+            );
             bytes.extend(&*element);
             bytes.extend(b"\r\n");
         }
@@ -82,9 +94,17 @@ fn push_until_broken(pushing: &Pushing, element: &mut [u8], places: &[usize]) ->
             if len == 0 {
                 return Err(std::io::ErrorKind::UnexpectedEof.into());
             }
-            assert!(!answers[..len].contains(&b'-'), "{}", String::from_utf8_lossy(&answers[..len]));
+            assert!(
+                !answers[..len].contains(&b'-'),
+                "{}",
+                String::from_utf8_lossy(&answers[..len])
+            );
             let lines = answers[..len].iter().filter(|byte| **byte == b'\n').count() as u64;
-            pushing.acknowledged.lock().unwrap().extend(left.start..left.start + lines);
+            pushing
+                .acknowledged
+                .lock()
+                .unwrap()
+                .extend(left.start..left.start + lines);
             left.start += lines;
         }
     }
@@ -101,7 +121,10 @@ fn push(pushing: &Pushing) {
 }
 
 fn kills_cost_nothing(fsync: &str, records: u64, kills: u64) {
-    let site = Site::embedded(json!({"fsync": fsync}), json!({"csv": {"type": "csv", "meta": {"csv_dir": "@/csv"}}}));
+    let site = Site::embedded(
+        json!({"fsync": fsync}),
+        json!({"csv": {"type": "csv", "meta": {"csv_dir": "@/csv"}}}),
+    );
     let pushing = Arc::new(Pushing {
         port: site.store_port(),
         records,
@@ -134,15 +157,22 @@ fn kills_cost_nothing(fsync: &str, records: u64, kills: u64) {
     site.wait("everything delivered", 300, || {
         let (status, pump) = site.status("CSV")?;
         let idle = status["source"]["claims"] == 0
-            && status["source"]["unclaimed"].as_object().is_some_and(|lists| lists.values().all(|rows| rows == 0))
+            && status["source"]["unclaimed"]
+                .as_object()
+                .is_some_and(|lists| lists.values().all(|rows| rows == 0))
             && pump["backlog_rows"] == 0;
         idle.then_some(())
     });
     assert!(last.stop().success());
     let mut times: HashMap<u64, u64> = HashMap::new();
-    csv_serials(&site.path("csv")).into_iter().for_each(|serial| *times.entry(serial).or_default() += 1);
+    csv_serials(&site.path("csv"))
+        .into_iter()
+        .for_each(|serial| *times.entry(serial).or_default() += 1);
     let acknowledged = pushing.acknowledged.lock().unwrap();
-    let lost: Vec<_> = acknowledged.iter().filter(|serial| !times.contains_key(serial)).collect();
+    let lost: Vec<_> = acknowledged
+        .iter()
+        .filter(|serial| !times.contains_key(serial))
+        .collect();
     let doubled: Vec<_> = times.iter().filter(|(_, times)| **times > 1).collect();
     let torn = site.log().matches("were not written completely").count();
     println!(

@@ -72,7 +72,11 @@ impl Served {
 
     async fn client(&self) -> redis::aio::MultiplexedConnection {
         let url = format!("redis://{}", self.address);
-        redis::Client::open(url).unwrap().get_multiplexed_async_connection().await.unwrap()
+        redis::Client::open(url)
+            .unwrap()
+            .get_multiplexed_async_connection()
+            .await
+            .unwrap()
     }
 
     async fn stop(self) -> TempDir {

@@ -31,7 +31,9 @@ fn folder() -> PathBuf {
 fn lines(path: &Path) -> Vec<Value> {
     let file = std::fs::File::open(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
     let lines = BufReader::new(file).lines();
-    lines.map(|line| serde_json::from_str(&line.unwrap()).unwrap()).collect()
+    lines
+        .map(|line| serde_json::from_str(&line.unwrap()).unwrap())
+        .collect()
 }
 
 /// A record of this serializer, for values that are cut in the capture.
@@ -63,12 +65,17 @@ impl Peer {
     async fn ask(&mut self, bytes: &[u8]) -> Vec<u8> {
         const MARK: &[u8] = b"$18\r\nthat-is-the-answer\r\n";
         self.0.write_all(bytes).await.unwrap();
-        self.0.write_all(b"*2\r\n$4\r\nECHO\r\n$18\r\nthat-is-the-answer\r\n").await.unwrap();
+        self.0
+            .write_all(b"*2\r\n$4\r\nECHO\r\n$18\r\nthat-is-the-answer\r\n")
+            .await
+            .unwrap();
         let mut answer = Vec::new();
         while !answer.ends_with(MARK) {
             let mut part = vec![0; 64 << 10];
             let read = timeout(Duration::from_secs(10), self.0.read(&mut part)).await;
-            let len = read.unwrap_or_else(|_| panic!("no answer behind {:?}", String::from_utf8_lossy(&answer))).unwrap();
+            let len = read
+                .unwrap_or_else(|_| panic!("no answer behind {:?}", String::from_utf8_lossy(&answer)))
+                .unwrap();
             if len == 0 {
                 break;
             }
@@ -93,7 +100,13 @@ fn comparable(answer: &[u8], words: &[Vec<u8>]) -> String {
             text.push_str(rest.splitn(3, "\r\n").last().unwrap_or_default());
         }
     }
-    if name == "ttl" && text.trim_start_matches(':').trim().parse::<i64>().is_ok_and(|left| left > 0) {
+    if name == "ttl"
+        && text
+            .trim_start_matches(':')
+            .trim()
+            .parse::<i64>()
+            .is_ok_and(|left| left > 0)
+    {
         text = ":some\r\n".to_owned();
     }
     text
@@ -135,8 +148,15 @@ async fn replay(capture: &str, msgpack: &[u8], protobuf: &[u8], redis: &str, our
             }
             let bytes = command(&words);
             let (theirs, own) = (theirs.ask(&bytes).await, own.ask(&bytes).await);
-            let shown = words.iter().map(|word| String::from_utf8_lossy(&word[..word.len().min(40)])).collect::<Vec<_>>();
-            assert_eq!(comparable(&own, &words), comparable(&theirs, &words), "{capture}: {shown:?}");
+            let shown = words
+                .iter()
+                .map(|word| String::from_utf8_lossy(&word[..word.len().min(40)]))
+                .collect::<Vec<_>>();
+            assert_eq!(
+                comparable(&own, &words),
+                comparable(&theirs, &words),
+                "{capture}: {shown:?}"
+            );
         }
     }
     pushed
@@ -306,7 +326,9 @@ const BY_HAND: &[&str] = &[
 
 fn words(line: &str) -> Vec<Vec<u8>> {
     let line = line.replace("'a b'", "a\u{1}b");
-    line.split(' ').map(|word| word.replace('\u{1}', " ").into_bytes()).collect()
+    line.split(' ')
+        .map(|word| word.replace('\u{1}', " ").into_bytes())
+        .collect()
 }
 
 #[tokio::test(flavor = "multi_thread")]

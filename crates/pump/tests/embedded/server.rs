@@ -40,7 +40,11 @@ async fn what_is_pushed_is_claimed_in_order() {
     }
     assert_eq!(ask::<u64>(&mut client, &["LLEN", KEY]).await, 30_000);
     let source = &served.source;
-    let claim = source.claim(&source.keys()[0].clone(), &lanes(&["A"])).await.unwrap().unwrap();
+    let claim = source
+        .claim(&source.keys()[0].clone(), &lanes(&["A"]))
+        .await
+        .unwrap()
+        .unwrap();
     assert_eq!(read_all(source, &claim, 0).await, rows);
     assert_eq!(ask::<u64>(&mut client, &["EXISTS", KEY]).await, 0);
 }
@@ -63,7 +67,10 @@ async fn a_time_to_live_never_deletes_records() {
     })
     .await;
     assert_eq!(ask::<i64>(&mut client, &["EXPIRE", KEY, "-1"]).await, 1);
-    assert_eq!(ask::<Vec<String>>(&mut client, &["LRANGE", KEY, "0", "-1"]).await, ["record"]);
+    assert_eq!(
+        ask::<Vec<String>>(&mut client, &["LRANGE", KEY, "0", "-1"]).await,
+        ["record"]
+    );
     assert_eq!(ask::<Vec<String>>(&mut client, &["KEYS", "*"]).await, [KEY]);
 }
 
@@ -81,7 +88,10 @@ async fn a_full_store_says_oom_keeps_what_it_has_and_takes_more_once_it_is_deliv
         }
     };
     assert!(taken > 25, "{taken}");
-    assert!(refused.contains("OOM") && refused.contains("embedded_storage.max_bytes"), "{refused}");
+    assert!(
+        refused.contains("OOM") && refused.contains("embedded_storage.max_bytes"),
+        "{refused}"
+    );
     assert_eq!(ask::<u64>(&mut client, &["LLEN", KEY]).await, taken);
     assert_eq!(ask::<String>(&mut client, &["PING"]).await, "PONG");
 }
@@ -132,7 +142,10 @@ async fn what_it_does_not_know_changes_nothing() {
         let text = error(&mut client, words).await;
         assert!(!text.is_empty(), "{words:?}");
     }
-    assert_eq!(ask::<Vec<String>>(&mut client, &["LRANGE", KEY, "0", "-1"]).await, ["record"]);
+    assert_eq!(
+        ask::<Vec<String>>(&mut client, &["LRANGE", KEY, "0", "-1"]).await,
+        ["record"]
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -170,7 +183,17 @@ async fn tls_is_spoken_and_clear_text_is_not() {
     let files = tempfile::TempDir::new().unwrap();
     let (cert, key) = (files.path().join("cert.pem"), files.path().join("key.pem"));
     let made = std::process::Command::new("openssl")
-        .args(["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost"])
+        .args([
+            "req",
+            "-x509",
+            "-newkey",
+            "rsa:2048",
+            "-nodes",
+            "-days",
+            "2",
+            "-subj",
+            "/CN=localhost",
+        ])
         .args(["-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1", "-keyout"])
         .arg(&key)
         .arg("-out")

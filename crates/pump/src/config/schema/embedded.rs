@@ -9,7 +9,7 @@ use super::{
 #[rustfmt::skip]
 pub const EMBEDDED: Section = Section {
     key: "embedded_storage",
-    prefixes: &["TYK_PMP_EMBEDDED_STORAGE_"],
+    prefixes: &["TYK_PMP_EMBEDDEDSTORAGE_"],
     ours: true,
     objects: &["tls"],
     settings: &[

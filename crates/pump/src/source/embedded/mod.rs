@@ -3,6 +3,8 @@
 //! [`EmbeddedSource`] is the source over that store, [`server`] what gateways talk to. The folder belongs to one
 //! process, so that owners and leases live in memory; claims, cursors, dead letters and notes are in the log.
 
+mod claims;
+mod operate;
 pub mod remote;
 pub mod server;
 pub(crate) mod store;
@@ -16,7 +18,7 @@ use std::{
 
 use analytics::{ClaimId, Key};
 use async_trait::async_trait;
-use store::{Change, ClaimState, Locked, ReadError, Refusal, Store, Ticket, letters::Letters, now_ms};
+use store::{Change, ClaimState, Locked, Refusal, Store, Ticket, letters::Letters};
 use tokio::time::Instant;
 
 use super::{
@@ -25,8 +27,6 @@ use super::{
 };
 use crate::config::EmbeddedSettings;
 
-/// Bytes of one window, unless a single stretch has more.
-const WINDOW_BYTES: usize = 4 << 20;
 /// Where Tyk Dashboard looks for the version of the pump.
 const VERSION_KEY: &str = "version-check-pump";
 
@@ -142,7 +142,9 @@ impl EmbeddedSource {
         if self.shared.store.durable(ticket).await {
             return Ok(());
         }
-        Err(SourceError::Unavailable(anyhow::anyhow!("the embedded store is closed")))
+        Err(SourceError::Unavailable(anyhow::anyhow!(
+            "the embedded store is closed"
+        )))
     }
 
     /// Makes changes if the claim is ours, and says what `work` says.
@@ -153,9 +155,16 @@ impl EmbeddedSource {
     ) -> Result<(T, Ticket), SourceError> {
         let id = claim.id.to_string();
         let leases = self.leases();
-        let ours = leases.by_claim.get(&id).is_some_and(|lease| *lease.owner == *self.owner);
+        let ours = leases
+            .by_claim
+            .get(&id)
+            .is_some_and(|lease| *lease.owner == *self.owner);
         let (result, ticket) = self.shared.store.with(|locked| {
-            let state = locked.state().claims.get(&id).filter(|state| ours && state.fence == claim.fence);
+            let state = locked
+                .state()
+                .claims
+                .get(&id)
+                .filter(|state| ours && state.fence == claim.fence);
             let state = state.cloned().ok_or(SourceError::LeaseLost(claim.id))?;
             work(locked, &state)
         });
@@ -222,21 +231,7 @@ impl Source for EmbeddedSource {
     }
 
     fn mode_reason(&self) -> String {
-        let store = &self.shared.store;
-        let (reason, _) = store.with(|locked| {
-            let state = locked.state();
-            let trouble = locked.trouble().map(|trouble| format!("; it cannot be written: {trouble}"));
-            format!(
-                "gateways push to the pump itself: {} bytes in {} segments in {}, {} damaged parts put aside, {} torn tails cut off{}",
-                locked.used(),
-                locked.segments(),
-                store.folder().display(),
-                state.damaged,
-                state.torn,
-                trouble.unwrap_or_default()
-            )
-        });
-        reason
+        self.condition()
     }
 
     async fn fleet(&self) -> Result<Arc<str>, SourceError> {
@@ -249,54 +244,11 @@ impl Source for EmbeddedSource {
     }
 
     async fn pending(&self) -> Result<Vec<(usize, Result<u64, SourceError>)>, SourceError> {
-        let (pending, _) = self.shared.store.with(|locked| {
-            let state = locked.state();
-            let mut pending = Vec::new();
-            for (index, key) in self.keys.iter().enumerate() {
-                match state.len(&key.name) {
-                    0 if state.strings.contains_key(&*key.name) => {
-                        let (key, found) = (key.name.clone(), "string".to_owned());
-                        pending.push((index, Err(SourceError::NotAList { key, found })));
-                    }
-                    0 => {}
-                    len => pending.push((index, Ok(len))),
-                }
-            }
-            pending
-        });
-        Ok(pending)
+        self.lengths().await
     }
 
     async fn claim(&self, key: &Arc<Key>, lanes: &[Arc<str>]) -> Result<Option<Claim>, SourceError> {
-        let (claim, ticket) = {
-            let mut leases = self.leases();
-            leases.lanes.extend(lanes.iter().cloned());
-            let id = leases.ids.generate().unwrap_or_else(|_| ulid::Ulid::new()).to_string();
-            let (made, ticket) = self.shared.store.with(|locked| {
-                let state = locked.state();
-                let Some(list) = state.lists.get(&*key.name) else {
-                    return Ok(None);
-                };
-                let now = now_ms();
-                let change = Change::Claim {
-                    id: id.clone(),
-                    list: key.name.to_string(),
-                    lanes: lanes.to_vec(),
-                    ttl_ms: list.ttl_ms(now),
-                    at_ms: now,
-                };
-                locked.change(change)?;
-                let state = locked.state().claims.get(&id);
-                Ok(state.and_then(|state| self.known(&id, state)))
-            });
-            let claim = made.map_err(refused)?;
-            if claim.is_some() {
-                self.hold(&mut leases, &id);
-            }
-            (claim, ticket)
-        };
-        self.durable(ticket).await?;
-        Ok(claim)
+        self.claim_list(key, lanes).await
     }
 
     async fn renew(&self, claims: &[ClaimRef], lanes: &[Arc<str>]) -> Result<Vec<ClaimId>, SourceError> {
@@ -312,97 +264,15 @@ impl Source for EmbeddedSource {
     }
 
     async fn take_over(&self, lanes: &[Arc<str>], held: &[ClaimId]) -> Result<Vec<Claim>, SourceError> {
-        let (taken, ticket) = {
-            let mut leases = self.leases();
-            let now = Instant::now();
-            let (taken, ticket) = self.shared.store.with(|locked| {
-                let mut wanted: Vec<(String, u64)> = Vec::new();
-                for (id, state) in &locked.state().claims {
-                    let lease = leases.by_claim.get(id);
-                    let over = lease.is_none_or(|lease| lease.until.is_none_or(|until| until < now));
-                    let skipped = held.iter().any(|held| held.to_string() == *id);
-                    if over && !skipped && lanes.iter().any(|lane| state.waiting(lane) > 0) {
-                        wanted.push((id.clone(), state.fence + 1));
-                    }
-                }
-                let mut taken = Vec::new();
-                for (id, fence) in wanted {
-                    locked.change(Change::Fence { id: id.clone(), fence })?;
-                    let state = locked.state().claims.get(&id);
-                    taken.extend(state.and_then(|state| self.known(&id, state)));
-                }
-                Ok(taken)
-            });
-            let taken = taken.map_err(refused)?;
-            for claim in &taken {
-                self.hold(&mut leases, &claim.id.to_string());
-            }
-            (taken, ticket)
-        };
-        self.durable(ticket).await?;
-        Ok(taken)
+        self.take_free(lanes, held).await
     }
 
     async fn read(&self, claim: &ClaimRef, first_row: u64, max_rows: usize) -> Result<Window, SourceError> {
-        let ((mut slice, len), _) = self.owned(claim, |locked, state| {
-            if first_row < state.base || first_row > state.len {
-                let gone = anyhow::anyhow!("claim {}: row {first_row} is not there", claim.id);
-                return Err(SourceError::Refused(gone));
-            }
-            let end = state.len.min(first_row.saturating_add(max_rows.max(1) as u64));
-            Ok((locked.claim_rows(state, first_row, end), state.len))
-        })?;
-        let lost = |rows| SourceError::Evicted { claim: claim.id, rows };
-        match slice.first() {
-            None if first_row < len => return Err(lost(first_row..len.min(first_row.saturating_add(max_rows as u64)))),
-            Some(first) if first > first_row => return Err(lost(first_row..first)),
-            None | Some(_) => {}
-        }
-        let store = self.shared.store.clone();
-        let read = tokio::task::spawn_blocking(move || {
-            let gathered = slice.next(WINDOW_BYTES);
-            if matches!(gathered, Err(ReadError::Damaged(_))) {
-                store.lose(&slice);
-            }
-            gathered.map_err(|error| (error, slice.first_stretch_end()))
-        });
-        let gathered = match read.await {
-            Ok(Ok(gathered)) => gathered,
-            Ok(Err((ReadError::Damaged(_), end))) => return Err(lost(first_row..end)),
-            Ok(Err((error, _))) => return Err(SourceError::Unavailable(error.into())),
-            Err(error) => return Err(SourceError::Unavailable(error.into())),
-        };
-        Ok(Window {
-            first_row,
-            buffer: gathered.buffer,
-            elements: gathered.spans,
-        })
+        self.read_rows(claim, first_row, max_rows).await
     }
 
     async fn acknowledge(&self, claim: &ClaimRef, cursors: &[(Arc<str>, u64)]) -> Result<Acknowledged, SourceError> {
-        let id = claim.id.to_string();
-        let (acknowledged, ticket) = self.owned(claim, |locked, state| {
-            for (lane, _) in cursors {
-                if !state.cursors.contains_key(lane) {
-                    let unknown = anyhow::anyhow!("claim {} has no rows for the pump {lane}", claim.id);
-                    return Err(SourceError::Refused(unknown));
-                }
-            }
-            let change = Change::Cursors {
-                id: id.clone(),
-                cursors: cursors.to_vec(),
-            };
-            locked.change(change).map_err(refused)?;
-            Ok(match locked.state().claims.get(&id) {
-                Some(state) => Acknowledged::Open { base: state.base },
-                None => Acknowledged::Finished,
-            })
-        })?;
-        if acknowledged == Acknowledged::Finished {
-            self.leases().by_claim.remove(&id);
-        }
-        self.durable(ticket).await?;
-        Ok(acknowledged)
+        self.move_cursors(claim, cursors).await
     }
 
     async fn release(&self, claims: &[ClaimRef]) -> Result<(), SourceError> {
@@ -417,57 +287,11 @@ impl Source for EmbeddedSource {
     }
 
     async fn usage(&self) -> Result<Usage, SourceError> {
-        let lanes = self.leases().lanes.clone();
-        let (usage, _) = self.shared.store.with(|locked| {
-            let state = locked.state();
-            let mut usage = Usage::default();
-            for key in self.keys.iter() {
-                match state.len(&key.name) {
-                    0 => {}
-                    len => usage.unclaimed.push((key.clone(), len)),
-                }
-            }
-            let mut orphans: HashMap<Arc<str>, u64> = HashMap::new();
-            for claim in state.claims.values() {
-                usage.claims += 1;
-                usage.claimed_rows += claim.len - claim.base;
-                for lane in claim.cursors.keys().filter(|lane| !lanes.contains(*lane)) {
-                    if claim.waiting(lane) > 0 {
-                        *orphans.entry(lane.clone()).or_default() += claim.waiting(lane);
-                    }
-                }
-            }
-            usage.orphans = orphans.into_iter().collect();
-            usage.orphans.sort();
-            usage
-        });
-        Ok(usage)
+        self.figures().await
     }
 
     async fn list(&self) -> Result<Vec<ClaimReport>, SourceError> {
-        let leases = self.leases();
-        let now = Instant::now();
-        let (reports, _) = self.shared.store.with(|locked| {
-            let report = |(id, state): (&String, &ClaimState)| {
-                let lease = leases.by_claim.get(id);
-                let until = lease.and_then(|lease| lease.until);
-                ClaimReport {
-                    id: id.clone(),
-                    key: state.list.clone(),
-                    owner: lease.map_or_else(|| "nobody".to_owned(), |lease| lease.owner.to_string()),
-                    fence: state.fence,
-                    len: state.len,
-                    cursors: state.cursors.iter().map(|(lane, row)| (lane.to_string(), *row)).collect(),
-                    lease_ms: until.map_or(0, |until| {
-                        let left = until.saturating_duration_since(now).as_millis() as i64;
-                        left - now.saturating_duration_since(until).as_millis() as i64
-                    }),
-                    age_ms: now_ms().saturating_sub(state.at_ms),
-                }
-            };
-            locked.state().claims.iter().map(report).collect()
-        });
-        Ok(reports)
+        self.reports().await
     }
 
     async fn store_dead(&self, letters: &[DeadLetter], limits: DeadLimits) -> Result<DeadStored, SourceError> {
@@ -511,75 +335,15 @@ impl Source for EmbeddedSource {
         ledgers: &dyn Ledgers,
         accept_duplicates: bool,
     ) -> Result<Restored, SourceError> {
-        let id = claim.to_string();
-        let (seen, _) = self.shared.store.with(|locked| locked.state().claims.get(&id).cloned());
-        let seen = seen.ok_or(SourceError::LeaseLost(claim))?;
-        let mut cursors = seen.cursors.clone();
-        for (lane, cursor) in &mut cursors {
-            let known = seen.adopted.get(lane).unwrap_or(lane);
-            match ledgers.first_missing(known, claim).await {
-                Ok(applied) => *cursor = (*cursor).max(applied).min(seen.len),
-                Err(_) if accept_duplicates => {}
-                Err(error) => {
-                    return Err(SourceError::Refused(anyhow::anyhow!(
-                        "claim {claim}: the ledger of the pump {lane} cannot be read ({error}); --accept-duplicates goes on without it"
-                    )));
-                }
-            }
-        }
-        let low = cursors.values().copied().fold(seen.len, u64::min);
-        if !accept_duplicates && cursors.values().any(|&cursor| cursor != low) {
-            return Err(SourceError::Refused(anyhow::anyhow!(
-                "claim {claim}: its pumps have got differently far {cursors:?}; the ones ahead would get rows twice (--accept-duplicates)"
-            )));
-        }
-        let (put_back, ticket) = self.shared.store.with(|locked| {
-            let same = |state: &&ClaimState| state.fence == seen.fence;
-            if locked.state().claims.get(&id).filter(same).is_none() {
-                return Err(SourceError::LeaseLost(claim));
-            }
-            locked.change(Change::PutBack { id: id.clone(), low }).map_err(refused)
-        });
-        put_back?;
-        self.leases().by_claim.remove(&id);
-        self.durable(ticket).await?;
-        Ok(Restored {
-            moved: seen.len - low,
-            finished: low,
-        })
+        self.put_back(claim, ledgers, accept_duplicates).await
     }
 
     async fn drop_lane(&self, lane: &str) -> Result<u64, SourceError> {
-        let (dropped, ticket) = self.shared.store.with(|locked| {
-            let claims = locked.state().claims.values();
-            let waiting: u64 = claims.map(|claim| claim.waiting(lane)).sum();
-            locked.change(Change::DropLane { lane: lane.to_owned() }).map(|()| waiting)
-        });
-        let dropped = dropped.map_err(refused)?;
-        self.durable(ticket).await?;
-        Ok(dropped)
+        self.drop_rows(lane).await
     }
 
     async fn adopt_lane(&self, old: &str, new: &str) -> Result<u64, SourceError> {
-        let mut adopted = Vec::new();
-        let (rows, ticket) = self.shared.store.with(|locked| {
-            let mut rows = 0;
-            for (id, claim) in &locked.state().claims {
-                if claim.cursors.contains_key(old) && !claim.cursors.contains_key(new) {
-                    rows += claim.waiting(old);
-                    adopted.push(id.clone());
-                }
-            }
-            let change = Change::AdoptLane {
-                old: old.to_owned(),
-                new: new.into(),
-            };
-            locked.change(change).map(|()| rows)
-        });
-        let rows = rows.map_err(refused)?;
-        self.let_go(&adopted);
-        self.durable(ticket).await?;
-        Ok(rows)
+        self.rename_lane(old, new).await
     }
 
     async fn announce_version(&self, version: &str) -> Result<(), SourceError> {

@@ -341,7 +341,9 @@ impl Source for RedisSource {
         match self.mode()? {
             Mode::Peek => self.read_peek(claim, first_row, max_rows).await,
             Mode::Legacy => self.read_popped(claim, first_row, max_rows),
-            Mode::ClaimsScript | Mode::ClaimsWatch | Mode::Memory | Mode::Embedded => self.read_claim(claim, first_row, max_rows).await,
+            Mode::ClaimsScript | Mode::ClaimsWatch | Mode::Memory | Mode::Embedded => {
+                self.read_claim(claim, first_row, max_rows).await
+            }
         }
     }
 

@@ -98,7 +98,9 @@ pub(super) const COMMANDS: &[Spec] = &[
 
 /// The first argument in capital letters.
 pub(super) fn upper(argument: Option<&Bytes>) -> String {
-    argument.map(|name| String::from_utf8_lossy(name).to_uppercase()).unwrap_or_default()
+    argument
+        .map(|name| String::from_utf8_lossy(name).to_uppercase())
+        .unwrap_or_default()
 }
 
 /// The command of this name, if the number of arguments is right.
@@ -107,7 +109,11 @@ pub(super) fn find(name: &str, arguments: &[Bytes]) -> Result<&'static Spec, Str
         return Err(unknown(arguments));
     };
     let count = arguments.len() as i64;
-    let fits = if spec.arity < 0 { count >= -spec.arity } else { count == spec.arity };
+    let fits = if spec.arity < 0 {
+        count >= -spec.arity
+    } else {
+        count == spec.arity
+    };
     match fits {
         true => Ok(spec),
         false => Err(format!("ERR wrong number of arguments for '{}' command", spec.name)),
@@ -169,7 +175,11 @@ pub(super) fn change(locked: &mut Locked<'_>, change: Change, replies: &mut Repl
 
 /// Whether a string that has not expired stands under this name.
 pub(super) fn is_string(locked: &Locked<'_>, key: &str) -> bool {
-    locked.state().strings.get(key).is_some_and(|text| text.counts(now_ms()))
+    locked
+        .state()
+        .strings
+        .get(key)
+        .is_some_and(|text| text.counts(now_ms()))
 }
 
 fn is_there(locked: &Locked<'_>, key: &str) -> bool {
@@ -204,7 +214,9 @@ fn select(_: &mut Session, _: &mut Locked<'_>, arguments: &[Bytes], replies: &mu
 }
 
 fn kind(_: &mut Session, locked: &mut Locked<'_>, arguments: &[Bytes], replies: &mut Replies) {
-    let Some(key) = key(arguments.get(1), replies) else { return };
+    let Some(key) = key(arguments.get(1), replies) else {
+        return;
+    };
     replies.simple(if locked.state().lists.contains_key(key) {
         "list"
     } else if is_string(locked, key) {
@@ -217,7 +229,9 @@ fn kind(_: &mut Session, locked: &mut Locked<'_>, arguments: &[Bytes], replies: 
 fn exists(_: &mut Session, locked: &mut Locked<'_>, arguments: &[Bytes], replies: &mut Replies) {
     let mut found = 0;
     for argument in arguments.iter().skip(1) {
-        let Some(key) = key(Some(argument), replies) else { return };
+        let Some(key) = key(Some(argument), replies) else {
+            return;
+        };
         found += i64::from(is_there(locked, key));
     }
     replies.integer(found);
@@ -226,7 +240,9 @@ fn exists(_: &mut Session, locked: &mut Locked<'_>, arguments: &[Bytes], replies
 fn remove(_: &mut Session, locked: &mut Locked<'_>, arguments: &[Bytes], replies: &mut Replies) {
     let mut removed = 0;
     for argument in arguments.iter().skip(1) {
-        let Some(key) = key(Some(argument), replies) else { return };
+        let Some(key) = key(Some(argument), replies) else {
+            return;
+        };
         if is_there(locked, key) {
             if !change(locked, Change::Remove { key: key.to_owned() }, replies) {
                 return;
@@ -239,7 +255,9 @@ fn remove(_: &mut Session, locked: &mut Locked<'_>, arguments: &[Bytes], replies
 
 /// RPUSH inside a transaction; others are collected before.
 fn push(_: &mut Session, locked: &mut Locked<'_>, arguments: &[Bytes], replies: &mut Replies) {
-    let Some(key) = list(locked, arguments.get(1), replies) else { return };
+    let Some(key) = list(locked, arguments.get(1), replies) else {
+        return;
+    };
     let elements = arguments.get(2..).unwrap_or_default();
     let mut frame = ElementsFrame::new(key, elements.iter().map(|element| element.len() + 4).sum());
     elements.iter().for_each(|element| frame.push(element));
@@ -271,14 +289,18 @@ fn range(_: &mut Session, locked: &mut Locked<'_>, arguments: &[Bytes], replies:
     let (Some(first), Some(last)) = (integer(arguments.get(2), replies), integer_again(arguments, replies)) else {
         return;
     };
-    let Some(key) = list(locked, arguments.get(1), replies) else { return };
+    let Some(key) = list(locked, arguments.get(1), replies) else {
+        return;
+    };
     let (from, to) = bounds(first, last, locked.state().len(key));
     replies.rows(locked.rows(key, from, to));
 }
 
 /// The second index; only one error is answered when both are wrong.
 fn integer_again(arguments: &[Bytes], replies: &mut Replies) -> Option<i64> {
-    let first = arguments.get(2).and_then(|text| std::str::from_utf8(text).ok()?.parse::<i64>().ok());
+    let first = arguments
+        .get(2)
+        .and_then(|text| std::str::from_utf8(text).ok()?.parse::<i64>().ok());
     first.and_then(|_| integer(arguments.get(3), replies))
 }
 
@@ -286,7 +308,9 @@ fn trim(_: &mut Session, locked: &mut Locked<'_>, arguments: &[Bytes], replies: 
     let (Some(first), Some(last)) = (integer(arguments.get(2), replies), integer_again(arguments, replies)) else {
         return;
     };
-    let Some(key) = list(locked, arguments.get(1), replies) else { return };
+    let Some(key) = list(locked, arguments.get(1), replies) else {
+        return;
+    };
     let len = locked.state().len(key);
     let (from, to) = bounds(first, last, len);
     if (from, to) != (0, len) {
@@ -305,12 +329,17 @@ fn pop(_: &mut Session, locked: &mut Locked<'_>, arguments: &[Bytes], replies: &
     }
     let wanted = match arguments.get(2) {
         None => None,
-        Some(count) => match std::str::from_utf8(count).ok().and_then(|text| text.parse::<u64>().ok()) {
+        Some(count) => match std::str::from_utf8(count)
+            .ok()
+            .and_then(|text| text.parse::<u64>().ok())
+        {
             Some(count) => Some(count),
             None => return replies.error("ERR value is out of range, must be positive"),
         },
     };
-    let Some(key) = list(locked, arguments.get(1), replies) else { return };
+    let Some(key) = list(locked, arguments.get(1), replies) else {
+        return;
+    };
     let len = locked.state().len(key);
     if len == 0 {
         return match wanted {

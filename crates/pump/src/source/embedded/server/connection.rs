@@ -250,7 +250,10 @@ impl<R: AsyncRead + Unpin> Reader<R> {
         let patience = if idle { settings.idle_timeout } else { PATIENCE };
         // Memory follows what has come, never what was announced.
         self.buffer.reserve(READ);
-        let read = timeout(patience.saturating_sub(self.since.elapsed()), self.stream.read_buf(&mut self.buffer));
+        let read = timeout(
+            patience.saturating_sub(self.since.elapsed()),
+            self.stream.read_buf(&mut self.buffer),
+        );
         match read.await {
             Ok(Ok(1..)) => {}
             Ok(_) | Err(_) => return Err(End::Gone),
@@ -262,20 +265,29 @@ impl<R: AsyncRead + Unpin> Reader<R> {
 
 /// Adds an RPUSH to the group. `false`: it is something else, or not as it should be.
 fn collect(whole: &[u8], spans: &[(usize, usize)], group: &mut Vec<Work>) -> bool {
-    let [name, list, elements @ ..] = spans else { return false };
+    let [name, list, elements @ ..] = spans else {
+        return false;
+    };
     let part = |(from, to): &(usize, usize)| whole.get(*from..*to).unwrap_or_default();
     if !part(name).eq_ignore_ascii_case(b"rpush") || elements.is_empty() {
         return false;
     }
-    let Some(list) = std::str::from_utf8(part(list)).ok().filter(|list| list.len() <= MOST_NAME) else {
+    let Some(list) = std::str::from_utf8(part(list))
+        .ok()
+        .filter(|list| list.len() <= MOST_NAME)
+    else {
         return false;
     };
     let joins = matches!(group.last(), Some(Work::Push(frame, _)) if frame.list() == list && frame.len() + whole.len() <= FRAME_BYTES);
     if !joins {
-        let room = whole.len().max(if group.is_empty() { 4 << 10 } else { FRAME_BYTES / 2 });
+        let room = whole
+            .len()
+            .max(if group.is_empty() { 4 << 10 } else { FRAME_BYTES / 2 });
         group.push(Work::Push(ElementsFrame::new(list, room), Vec::new()));
     }
-    let Some(Work::Push(frame, counts)) = group.last_mut() else { return false };
+    let Some(Work::Push(frame, counts)) = group.last_mut() else {
+        return false;
+    };
     elements.iter().for_each(|element| frame.push(part(element)));
     counts.push(elements.len() as u32);
     true
@@ -341,7 +353,10 @@ async fn write<W: AsyncWrite + Unpin>(stream: &mut W, parts: Vec<Part>, store: &
                     let (rest, gathered) = read.await.ok()?;
                     rows = rest;
                     let gathered = gathered.ok()?;
-                    gathered.spans.iter().for_each(|span| put_bulk(&mut bytes, span.of(&gathered.buffer)));
+                    gathered
+                        .spans
+                        .iter()
+                        .for_each(|span| put_bulk(&mut bytes, span.of(&gathered.buffer)));
                     send(stream, &mut bytes).await?;
                 }
             }

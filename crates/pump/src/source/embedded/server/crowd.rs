@@ -70,7 +70,9 @@ impl Seat {
     pub(super) fn holds(&self, bytes: usize) {
         let bytes = bytes.saturating_sub(FREE);
         let mut members = self.crowd.members();
-        let Some(own) = members.by_id.get_mut(&self.id) else { return };
+        let Some(own) = members.by_id.get_mut(&self.id) else {
+            return;
+        };
         let before = std::mem::replace(&mut own.bytes, bytes);
         members.total = members.total - before + bytes;
         if members.total > MOST

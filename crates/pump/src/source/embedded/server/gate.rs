@@ -83,7 +83,9 @@ impl Gate {
             if stranger && len > STRANGERS_BYTES {
                 return violation("unauthenticated bulk length");
             }
-            let end = usize::try_from(len).ok().and_then(|len| next.checked_add(len)?.checked_add(2));
+            let end = usize::try_from(len)
+                .ok()
+                .and_then(|len| next.checked_add(len)?.checked_add(2));
             let Some(end) = end.filter(|end| *end <= max_command) else {
                 return violation("invalid bulk length");
             };
@@ -237,7 +239,10 @@ mod tests {
             }
         }
         assert!(matches!(look(&[b'1'; 70_000]), Step::Violation(_)));
-        assert!(matches!(look(&[&b"*"[..], &[b'1'; 70_000]].concat()), Step::Violation(_)));
+        assert!(matches!(
+            look(&[&b"*"[..], &[b'1'; 70_000]].concat()),
+            Step::Violation(_)
+        ));
     }
 
     #[test]

@@ -91,7 +91,11 @@ mod tests {
             ("*b", "aab", true),
             ("*b", "aba", false),
         ] {
-            assert_eq!(matches(pattern.as_bytes(), text.as_bytes()), expected, "{pattern} {text}");
+            assert_eq!(
+                matches(pattern.as_bytes(), text.as_bytes()),
+                expected,
+                "{pattern} {text}"
+            );
         }
         let pattern = "*a".repeat(500);
         assert!(!matches(pattern.as_bytes(), "a".repeat(400).as_bytes()));

@@ -18,9 +18,15 @@ fn matching(locked: &Locked<'_>, pattern: &[u8], kind: &str) -> Vec<String> {
     let state = locked.state();
     let now = now_ms();
     let lists = state.lists.keys().filter(|_| matches!(kind, "" | "list"));
-    let strings = state.strings.iter().filter(|(_, text)| matches!(kind, "" | "string") && text.counts(now));
+    let strings = state
+        .strings
+        .iter()
+        .filter(|(_, text)| matches!(kind, "" | "string") && text.counts(now));
     let names = lists.chain(strings.map(|(name, _)| name));
-    names.filter(|name| glob::matches(pattern, name.as_bytes())).cloned().collect()
+    names
+        .filter(|name| glob::matches(pattern, name.as_bytes()))
+        .cloned()
+        .collect()
 }
 
 fn names(names: &[String], replies: &mut Replies) {
@@ -35,7 +41,9 @@ pub(super) fn keys(_: &mut Session, locked: &mut Locked<'_>, arguments: &[Bytes]
 
 /// Gives everything at once, which Redis' rules for it allow.
 pub(super) fn scan(_: &mut Session, locked: &mut Locked<'_>, arguments: &[Bytes], replies: &mut Replies) {
-    let cursor = arguments.get(1).and_then(|text| std::str::from_utf8(text).ok()?.parse::<u64>().ok());
+    let cursor = arguments
+        .get(1)
+        .and_then(|text| std::str::from_utf8(text).ok()?.parse::<u64>().ok());
     let Some(cursor) = cursor else {
         return replies.error("ERR invalid cursor");
     };
@@ -53,7 +61,11 @@ pub(super) fn scan(_: &mut Session, locked: &mut Locked<'_>, arguments: &[Bytes]
             _ => return replies.error(SYNTAX),
         }
     }
-    let found = if cursor == 0 { matching(locked, &pattern, &kind) } else { Vec::new() };
+    let found = if cursor == 0 {
+        matching(locked, &pattern, &kind)
+    } else {
+        Vec::new()
+    };
     replies.array(2);
     replies.bulk(b"0");
     names(&found, replies);
@@ -85,7 +97,10 @@ pub(super) fn command(_: &mut Session, _: &mut Locked<'_>, arguments: &[Bytes], 
 }
 
 fn subcommand(name: &str, arguments: &[Bytes], replies: &mut Replies) {
-    let given = arguments.get(1).map(|given| String::from_utf8_lossy(given).into_owned()).unwrap_or_default();
+    let given = arguments
+        .get(1)
+        .map(|given| String::from_utf8_lossy(given).into_owned())
+        .unwrap_or_default();
     replies.error(&format!("ERR unknown subcommand '{given}'. Try {name} HELP."));
 }
 
@@ -205,8 +220,14 @@ pub(super) fn info(session: &mut Session, locked: &mut Locked<'_>, arguments: &[
             },
         ),
     ];
-    let wanted: Vec<String> = arguments.iter().skip(1).map(|name| String::from_utf8_lossy(name).to_lowercase()).collect();
-    let everything = wanted.iter().any(|name| matches!(name.as_str(), "all" | "default" | "everything"));
+    let wanted: Vec<String> = arguments
+        .iter()
+        .skip(1)
+        .map(|name| String::from_utf8_lossy(name).to_lowercase())
+        .collect();
+    let everything = wanted
+        .iter()
+        .any(|name| matches!(name.as_str(), "all" | "default" | "everything"));
     let mut text = String::new();
     for (name, lines) in sections {
         if wanted.is_empty() || everything || wanted.iter().any(|wanted| wanted == name) {

@@ -96,7 +96,10 @@ impl Session {
                     );
                     return Login::Done;
                 }
-                (Bytes::copy_from_slice(self.settings.username.as_bytes()), password.clone())
+                (
+                    Bytes::copy_from_slice(self.settings.username.as_bytes()),
+                    password.clone(),
+                )
             }
             [_, user, password] => (user.clone(), password.clone()),
             [_] => {
@@ -125,7 +128,10 @@ impl Session {
     fn hello(&mut self, arguments: &[Bytes], replies: &mut Replies) -> Login {
         let mut wanted = self.resp3;
         if let Some(version) = arguments.get(1) {
-            wanted = match std::str::from_utf8(version).ok().and_then(|text| text.parse::<i64>().ok()) {
+            wanted = match std::str::from_utf8(version)
+                .ok()
+                .and_then(|text| text.parse::<i64>().ok())
+            {
                 Some(2) => false,
                 Some(3) => true,
                 Some(_) => {

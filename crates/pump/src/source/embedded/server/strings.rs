@@ -20,7 +20,9 @@ fn value(locked: &Locked<'_>, key: &str) -> Option<Vec<u8>> {
 }
 
 pub(super) fn get(_: &mut Session, locked: &mut Locked<'_>, arguments: &[Bytes], replies: &mut Replies) {
-    let Some(key) = key(arguments.get(1), replies) else { return };
+    let Some(key) = key(arguments.get(1), replies) else {
+        return;
+    };
     if locked.state().lists.contains_key(key) {
         replies.error(WRONGTYPE);
         return;
@@ -54,10 +56,16 @@ fn options(arguments: &[Bytes]) -> Result<Options, &'static str> {
             "KEEPTTL" if options.until_ms.is_none() => options.keep = true,
             "EX" | "PX" | "EXAT" | "PXAT" if options.until_ms.is_none() && !options.keep => {
                 let given = rest.get(1).ok_or(SYNTAX)?;
-                let given: i64 = std::str::from_utf8(given).ok().and_then(|text| text.parse().ok()).ok_or(NO_INTEGER)?;
+                let given: i64 = std::str::from_utf8(given)
+                    .ok()
+                    .and_then(|text| text.parse().ok())
+                    .ok_or(NO_INTEGER)?;
                 let unit = if name.starts_with('E') { 1000 } else { 1 };
                 let from = if name.ends_with("AT") { 0 } else { now_ms() };
-                let span = u64::try_from(given).ok().filter(|given| *given > 0).and_then(|given| given.checked_mul(unit));
+                let span = u64::try_from(given)
+                    .ok()
+                    .filter(|given| *given > 0)
+                    .and_then(|given| given.checked_mul(unit));
                 options.until_ms = Some(span.and_then(|span| from.checked_add(span)).ok_or(EXPIRE)?);
                 used = 2;
             }
@@ -73,7 +81,9 @@ pub(super) fn set(_: &mut Session, locked: &mut Locked<'_>, arguments: &[Bytes],
         Ok(options) => options,
         Err(text) => return replies.error(text),
     };
-    let Some(key) = key(arguments.get(1), replies) else { return };
+    let Some(key) = key(arguments.get(1), replies) else {
+        return;
+    };
     let fresh = arguments.get(2).map_or(&[][..], |value| value);
     if fresh.len() > MOST_BYTES {
         return replies.error("ERR the embedded store takes strings of at most 64 KiB");
@@ -105,7 +115,9 @@ pub(super) fn set(_: &mut Session, locked: &mut Locked<'_>, arguments: &[Bytes],
 
 /// TTL and PTTL. When the time of a list is over it has none any more.
 pub(super) fn ttl(_: &mut Session, locked: &mut Locked<'_>, arguments: &[Bytes], replies: &mut Replies) {
-    let Some(key) = key(arguments.get(1), replies) else { return };
+    let Some(key) = key(arguments.get(1), replies) else {
+        return;
+    };
     let now = now_ms();
     let state = locked.state();
     let left = match (state.lists.get(key), state.strings.get(key)) {
@@ -127,11 +139,17 @@ pub(super) fn expire(_: &mut Session, locked: &mut Locked<'_>, arguments: &[Byte
         let option = String::from_utf8_lossy(option);
         return replies.error(&format!("ERR Unsupported option {option}"));
     }
-    let Some(key) = key(arguments.get(1), replies) else { return };
-    let Some(given) = integer(arguments.get(2), replies) else { return };
+    let Some(key) = key(arguments.get(1), replies) else {
+        return;
+    };
+    let Some(given) = integer(arguments.get(2), replies) else {
+        return;
+    };
     let name = upper(arguments.first());
     let unit = if name == "EXPIRE" { 1000 } else { 1 };
-    let span = given.checked_mul(unit).and_then(|span| span.checked_add(now_ms() as i64));
+    let span = given
+        .checked_mul(unit)
+        .and_then(|span| span.checked_add(now_ms() as i64));
     let Some(until) = span else {
         return replies.error(&format!("ERR invalid expire time in '{}' command", name.to_lowercase()));
     };
@@ -154,11 +172,16 @@ pub(super) fn expire(_: &mut Session, locked: &mut Locked<'_>, arguments: &[Byte
 }
 
 pub(super) fn persist(_: &mut Session, locked: &mut Locked<'_>, arguments: &[Bytes], replies: &mut Replies) {
-    let Some(key) = key(arguments.get(1), replies) else { return };
+    let Some(key) = key(arguments.get(1), replies) else {
+        return;
+    };
     let now = now_ms();
     let state = locked.state();
     let list = state.lists.get(key).is_some_and(|list| list.ttl_ms(now).is_some());
-    let text = state.strings.get(key).is_some_and(|text| text.until_ms.is_some_and(|until| until > now));
+    let text = state
+        .strings
+        .get(key)
+        .is_some_and(|text| text.until_ms.is_some_and(|until| until > now));
     if !list && !text {
         return replies.integer(0);
     }

@@ -27,8 +27,8 @@ pub(super) fn acceptor(settings: &ServerTls) -> anyhow::Result<TlsAcceptor> {
         }
     };
     let (cert, key) = (&settings.cert, &settings.key);
-    let private =
-        PrivateKeyDer::from_pem_file(key).map_err(|error| anyhow!("embedded_storage.tls.key_file {}: {error}", key.display()))?;
+    let private = PrivateKeyDer::from_pem_file(key)
+        .map_err(|error| anyhow!("embedded_storage.tls.key_file {}: {error}", key.display()))?;
     let config = builder
         .with_single_cert(certificates(cert)?, private)
         .with_context(|| format!("certificate {} with key {}", cert.display(), key.display()))?;
@@ -38,6 +38,10 @@ pub(super) fn acceptor(settings: &ServerTls) -> anyhow::Result<TlsAcceptor> {
 fn certificates(path: &Path) -> anyhow::Result<Vec<CertificateDer<'static>>> {
     let certificates: Result<Vec<_>, _> = CertificateDer::pem_file_iter(path).and_then(Iterator::collect);
     let certificates = certificates.map_err(|error| anyhow!("embedded_storage.tls: {}: {error}", path.display()))?;
-    ensure!(!certificates.is_empty(), "embedded_storage.tls: {}: no certificate in it (PEM is expected)", path.display());
+    ensure!(
+        !certificates.is_empty(),
+        "embedded_storage.tls: {}: no certificate in it (PEM is expected)",
+        path.display()
+    );
     Ok(certificates)
 }

@@ -140,8 +140,12 @@ impl Letters {
     }
 
     fn forget(&mut self, lane: &str, row: RowId) -> bool {
-        let Some(known) = self.lanes.get_mut(lane) else { return false };
-        let Some(spot) = known.letters.remove(&row) else { return false };
+        let Some(known) = self.lanes.get_mut(lane) else {
+            return false;
+        };
+        let Some(spot) = known.letters.remove(&row) else {
+            return false;
+        };
         known.by_time.remove(&(spot.at_ms, row));
         known.bytes -= u64::from(spot.len);
         self.garbage += u64::from(spot.len);
@@ -156,8 +160,15 @@ impl Letters {
         let mut batch = Batch::at(self.end);
         let mut fresh: Vec<(Arc<str>, RowId, Spot)> = Vec::new();
         for letter in letters {
-            let known = self.lanes.get(&letter.lane).is_some_and(|lane| lane.letters.contains_key(&letter.row));
-            if known || fresh.iter().any(|(lane, row, _)| *lane == letter.lane && *row == letter.row) {
+            let known = self
+                .lanes
+                .get(&letter.lane)
+                .is_some_and(|lane| lane.letters.contains_key(&letter.row));
+            if known
+                || fresh
+                    .iter()
+                    .any(|(lane, row, _)| *lane == letter.lane && *row == letter.row)
+            {
                 continue;
             }
             let (start, len) = batch.add(&Entry::Letter(Stored {
@@ -220,7 +231,10 @@ impl Letters {
 
     /// Letters of a lane, or of all, oldest first.
     pub(crate) fn list(&self, lane: Option<&str>, limit: usize) -> io::Result<Vec<DeadLetter>> {
-        let lanes = self.lanes.iter().filter(|(name, _)| lane.is_none_or(|lane| lane == &***name));
+        let lanes = self
+            .lanes
+            .iter()
+            .filter(|(name, _)| lane.is_none_or(|lane| lane == &***name));
         let mut spots: Vec<(u64, RowId, Spot)> = Vec::new();
         for (_, known) in lanes {
             let oldest = known.by_time.iter().take(limit);

@@ -109,7 +109,9 @@ pub(crate) struct Store {
 
 impl std::fmt::Debug for Store {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Store").field("folder", &self.folder).finish_non_exhaustive()
+        f.debug_struct("Store")
+            .field("folder", &self.folder)
+            .finish_non_exhaustive()
     }
 }
 
@@ -187,7 +189,10 @@ impl Store {
     /// Waits until everything up to `ticket` is as durable as `fsync` promises; `false`: the store has been closed.
     pub(crate) async fn durable(&self, ticket: Ticket) -> bool {
         let mut durable = self.durable.subscribe();
-        durable.wait_for(|done| *done >= ticket.0).await.is_ok_and(|done| *done != u64::MAX || ticket.0 == 0)
+        durable
+            .wait_for(|done| *done >= ticket.0)
+            .await
+            .is_ok_and(|done| *done != u64::MAX || ticket.0 == 0)
     }
 
     /// Waits while the disk is too far behind.
@@ -205,7 +210,10 @@ impl Store {
         let Some((run, _)) = slice.runs.first() else { return };
         let (segment, start, end) = (run.segment, run.start, run.end);
         let aside = recovery::quarantine(&self.folder, segment, start, end);
-        let what = aside.map_or_else(|error| format!("it could not be copied: {error}"), |path| path.display().to_string());
+        let what = aside.map_or_else(
+            |error| format!("it could not be copied: {error}"),
+            |path| path.display().to_string(),
+        );
         tracing::error!(
             prefix = "embedded",
             "segment {segment} is damaged at {start}..{end}, {} records of {} are lost; put aside: {what}",
@@ -237,7 +245,10 @@ fn lock(folder: &Path) -> anyhow::Result<File> {
     match file.try_lock() {
         Ok(()) => Ok(file),
         Err(std::fs::TryLockError::WouldBlock) => {
-            anyhow::bail!("embedded_storage.dir {} is open in another process: each pump needs a folder of its own", folder.display())
+            anyhow::bail!(
+                "embedded_storage.dir {} is open in another process: each pump needs a folder of its own",
+                folder.display()
+            )
         }
         Err(std::fs::TryLockError::Error(error)) => Err(error).with_context(|| path.display().to_string()),
     }

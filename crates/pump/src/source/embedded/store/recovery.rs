@@ -151,7 +151,11 @@ impl Replay<'_> {
             }
         }
         let end = at as u32;
-        let torn = contents.iter().skip(at).rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
+        let torn = contents
+            .iter()
+            .skip(at)
+            .rposition(|byte| *byte != 0)
+            .map_or(0, |last| last + 1);
         if torn > 0 && !last {
             self.put_aside(segment.number, end, (at + torn) as u32);
         } else if torn > 0 {
@@ -191,7 +195,10 @@ impl Replay<'_> {
         self.state.damaged += 1;
         self.state.break_series();
         let aside = quarantine(self.folder, segment, start, end);
-        let what = aside.map_or_else(|error| format!("it could not be copied: {error}"), |path| path.display().to_string());
+        let what = aside.map_or_else(
+            |error| format!("it could not be copied: {error}"),
+            |path| path.display().to_string(),
+        );
         tracing::error!(
             prefix = "embedded",
             "segment {segment} is damaged at {start}..{end}, the rest of it counts; put aside: {what}"
@@ -202,7 +209,10 @@ impl Replay<'_> {
     fn forget_missing(&mut self, segments: &BTreeMap<u32, Arc<Segment>>) {
         let live: Vec<u32> = self.state.live.keys().copied().collect();
         for segment in live.into_iter().filter(|number| !segments.contains_key(number)) {
-            tracing::error!(prefix = "embedded", "segment {segment} is missing: its records are lost");
+            tracing::error!(
+                prefix = "embedded",
+                "segment {segment} is missing: its records are lost"
+            );
             self.recovered.damaged += 1;
             self.state.apply(Change::Lost {
                 segment,
@@ -216,7 +226,11 @@ impl Replay<'_> {
 /// Where the next good frame begins, from `from` on.
 fn next_frame(contents: &[u8], from: usize) -> Option<usize> {
     let mut at = from;
-    while let Some(found) = contents.get(at..)?.windows(frame::MAGIC.len()).position(|four| four == frame::MAGIC) {
+    while let Some(found) = contents
+        .get(at..)?
+        .windows(frame::MAGIC.len())
+        .position(|four| four == frame::MAGIC)
+    {
         at += found;
         if matches!(frame::look(contents.get(at..)?), Found::Frame(_)) {
             return Some(at);

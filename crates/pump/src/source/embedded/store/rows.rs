@@ -318,7 +318,15 @@ mod tests {
         for number in 0..1_000_000u32 {
             let (segment, at) = (number / 3000, number % 3000);
             let start = at * 21_000;
-            rows.append(Place { segment, start, end: start + 1000 }, 1, &mut |_, _| {});
+            rows.append(
+                Place {
+                    segment,
+                    start,
+                    end: start + 1000,
+                },
+                1,
+                &mut |_, _| {},
+            );
         }
         assert_eq!(rows.len(), 1_000_000);
         assert!(rows.runs.len() <= MOST, "{}", rows.runs.len());

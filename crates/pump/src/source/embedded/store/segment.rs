@@ -12,8 +12,8 @@ use std::{
     },
 };
 
-use bytes::BytesMut;
 use analytics::Span;
+use bytes::BytesMut;
 
 use super::{
     frame::{self, Gathered, HEADER, Payload},
@@ -89,7 +89,9 @@ impl Segment {
         let mut segments = BTreeMap::new();
         for entry in std::fs::read_dir(folder)? {
             let path = entry?.path();
-            let number = path.file_name().and_then(|name| name.to_str()?.strip_suffix(".log")?.parse().ok());
+            let number = path
+                .file_name()
+                .and_then(|name| name.to_str()?.strip_suffix(".log")?.parse().ok());
             let Some(number) = number.filter(|number| Self::path(folder, *number) == path) else {
                 continue;
             };
@@ -126,7 +128,12 @@ impl Segment {
     pub(super) fn cut(&self, end: u32) -> io::Result<()> {
         self.file.set_len(u64::from(end))?;
         // As in `create`: it only saves time.
-        let _ = rustix::fs::fallocate(&self.file, rustix::fs::FallocateFlags::empty(), 0, u64::from(SIZE.max(end)));
+        let _ = rustix::fs::fallocate(
+            &self.file,
+            rustix::fs::FallocateFlags::empty(),
+            0,
+            u64::from(SIZE.max(end)),
+        );
         self.file.sync_all()
     }
 
@@ -175,10 +182,16 @@ impl Segment {
                 } else {
                     let body = at + HEADER + len - elements.body.len();
                     let before = spans.len();
-                    spans.extend(elements.spans().skip(skip as usize).take(left as usize).map(|(start, len)| Span {
-                        start: (body + start) as u32,
-                        len: len as u32,
-                    }));
+                    spans.extend(
+                        elements
+                            .spans()
+                            .skip(skip as usize)
+                            .take(left as usize)
+                            .map(|(start, len)| Span {
+                                start: (body + start) as u32,
+                                len: len as u32,
+                            }),
+                    );
                     left -= (spans.len() - before) as u32;
                     skip = 0;
                 }
@@ -223,7 +236,11 @@ impl Slice {
         let mut taken = 0;
         for (run, segment) in &self.runs {
             let next = (run.end - run.start) as usize;
-            let follows = taken == 0 || self.runs.get(taken - 1).is_some_and(|(last, _)| last.end_row() == run.first);
+            let follows = taken == 0
+                || self
+                    .runs
+                    .get(taken - 1)
+                    .is_some_and(|(last, _)| last.end_row() == run.first);
             if taken > 0 && (buffer.len() + next > bytes || !follows) {
                 break;
             }

@@ -63,7 +63,9 @@ pub(crate) struct List {
 impl List {
     /// What is left of its time to live.
     pub(crate) fn ttl_ms(&self, now_ms: u64) -> Option<u64> {
-        self.until_ms.filter(|until| *until > now_ms).map(|until| until - now_ms)
+        self.until_ms
+            .filter(|until| *until > now_ms)
+            .map(|until| until - now_ms)
     }
 }
 
@@ -156,7 +158,9 @@ impl State {
             };
             self.lists.insert(list.to_owned(), fresh);
         }
-        let Some(known) = self.lists.get_mut(list) else { return 0 };
+        let Some(known) = self.lists.get_mut(list) else {
+            return 0;
+        };
         known.rows.append(place, count, &mut tally(&mut self.live));
         known.rows.len()
     }
@@ -277,7 +281,9 @@ impl State {
     }
 
     fn put_back(&mut self, id: &str, low: u64) {
-        let Some(mut claim) = self.claims.remove(id) else { return };
+        let Some(mut claim) = self.claims.remove(id) else {
+            return;
+        };
         claim.rows.drop_below(low, &mut tally(&mut self.live));
         if claim.rows.len() == 0 {
             return;

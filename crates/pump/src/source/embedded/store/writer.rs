@@ -2,7 +2,10 @@
 
 use std::{io, sync::PoisonError, time::Duration};
 
-use super::{Chunk, Inner, Store, segment::{SIZE, Segment}};
+use super::{
+    Chunk, Inner, Store,
+    segment::{SIZE, Segment},
+};
 use crate::config::Fsync;
 
 /// Between two attempts when the disk refuses.
@@ -16,7 +19,11 @@ impl Store {
             while let Err(error) = self.write(&chunks) {
                 let mut inner = self.inner();
                 if !said {
-                    tracing::error!(prefix = "embedded", "cannot write to {}: {error}; trying again", self.folder.display());
+                    tracing::error!(
+                        prefix = "embedded",
+                        "cannot write to {}: {error}; trying again",
+                        self.folder.display()
+                    );
                     said = true;
                 }
                 inner.trouble = Some(error.to_string());
@@ -83,7 +90,11 @@ impl Store {
         self.durable.send_replace(number);
         for (_, segment) in gone {
             if let Err(error) = std::fs::remove_file(&segment.path) {
-                tracing::warn!(prefix = "embedded", "{} is not needed any more, but stays: {error}", segment.path.display());
+                tracing::warn!(
+                    prefix = "embedded",
+                    "{} is not needed any more, but stays: {error}",
+                    segment.path.display()
+                );
             }
         }
         // When there is no space for it yet, the append that needs it says so.
