@@ -62,6 +62,8 @@ start() {
     ferretdb)
       start_one ferretdb $((base + 40)) ferretdb tls
       announce MONGO "mongodb://tyk:secret@127.0.0.1:$((base + 40))/"
+      announce MONGO_TLS "mongodb://tyk:secret@localhost:$((base + 42))/"
+      announce MONGO_CERTS "$folder/ferretdb/certs"
       ;;
     rsyslog) ;; # its tests start their own
     *) die "unknown server $server; there are ${all[*]}" ;;
