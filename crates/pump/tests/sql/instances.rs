@@ -2,6 +2,7 @@
 
 use std::{thread, time::Duration};
 
+use rustix::process::Signal;
 use serde_json::json;
 
 use crate::{
@@ -81,6 +82,42 @@ fn three_instances_count_into_the_same_rows_of_mariadb() {
 #[ignore = "full size: 3 minutes"]
 fn three_instances_count_for_minutes() {
     share("postgres", Deck::ordinary(1_000_000), Duration::from_secs(180));
+}
+
+/// An instance that is frozen within a transaction keeps the locks of rows to which everybody adds, until the server ends
+/// it.
+#[test]
+#[ignore = "the server waits for a minute"]
+fn a_frozen_instance_does_not_hold_up_the_others_for_long() {
+    let (Some(redis), Some(mut database)) = (support::redis("plain", &[]), Database::create("postgres")) else {
+        return;
+    };
+    let sites = [(); 2].map(|()| {
+        let site = site(&redis, &database);
+        site.configure("/delivery/lease", json!("3s"))
+    });
+    let deck = Deck::ordinary(100_000);
+    deck.push(&redis, 10);
+    let frozen = sites[0].start_ready();
+    let is_within = "SELECT count(*) FROM pg_stat_activity \
+                     WHERE datname = current_database() AND state = 'idle in transaction'";
+    sites[0].wait("a moment within a transaction", 60, || {
+        frozen.signal(Signal::STOP);
+        // What it has sent is answered by then.
+        thread::sleep(Duration::from_millis(200));
+        let within = database.number(is_within) > 0;
+        if !within {
+            frozen.signal(Signal::CONT);
+        }
+        within.then_some(())
+    });
+    let other = sites[1].start();
+    sites[1].wait_until_drained(&redis, 180);
+    frozen.signal(Signal::CONT);
+    sites[0].wait_until_ready();
+    assert!(frozen.stop().success() && other.stop().success());
+    assert_rows(&mut database, &["tyk_analytics".to_owned()], deck.records);
+    assert_aggregates(&mut database, &["tyk_aggregated".to_owned()], &deck.expected(|_| 0));
 }
 
 /// Three instances find the tables of an old version at the same moment, with records already there.
