@@ -71,7 +71,6 @@ fn setup(context: &BuildContext) -> Result<AggregateSetup, BuildError> {
         base: "tyk_aggregated",
         shape: Shape::Organisation,
         index: options.index(),
-        keeps_average: false,
         prepares_today: true,
         connection: options.connection,
     })

@@ -71,7 +71,6 @@ fn setup(context: &BuildContext) -> Result<AggregateSetup, BuildError> {
         base: "tyk_graph_aggregated",
         shape: Shape::Api,
         index: IndexRule::None,
-        keeps_average: false,
         prepares_today: false,
         connection: options.connection,
     })

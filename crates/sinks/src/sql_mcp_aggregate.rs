@@ -71,7 +71,6 @@ fn setup(context: &BuildContext) -> Result<AggregateSetup, BuildError> {
         base: "tyk_mcp_aggregated",
         shape: Shape::Api,
         index: options.index(),
-        keeps_average: false,
         prepares_today: true,
         connection: options.connection,
     })

@@ -60,7 +60,6 @@ fn build(context: BuildContext) -> BoxFuture<'static, Result<Box<dyn Sink>, Buil
             base: "tyk_uptime_analytics",
             shape: Shape::Organisation,
             index: IndexRule::Uptime,
-            keeps_average: context.compat,
             prepares_today: true,
             connection: options.connection,
         };

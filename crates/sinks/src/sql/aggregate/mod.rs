@@ -115,8 +115,6 @@ pub(crate) struct AggregateSetup {
     pub base: &'static str,
     pub shape: Shape,
     pub index: IndexRule,
-    /// A conflict leaves the stored average of request times alone.
-    pub keeps_average: bool,
     /// Whether today's shard is made at the start.
     pub prepares_today: bool,
 }
