@@ -76,6 +76,8 @@ start() {
     ferretdb)
       start_one ferretdb $((base + 40)) ferretdb tls
       announce MONGO "mongodb://tyk:secret@127.0.0.1:$((base + 40))/"
+      announce MONGO_TLS "mongodb://tyk:secret@localhost:$((base + 42))/"
+      announce MONGO_CERTS "$folder/ferretdb/certs"
       ;;
     rsyslog) # UDP and TCP, TLS one port higher; what it got is in files of its folder
       start_one rsyslog $((base + 60)) rsyslog

@@ -103,7 +103,7 @@ pub(super) async fn pump(place: &Place, name: &str, more: serde_json::Value) -> 
 fn table() -> Table {
     Table {
         name: "tyk_analytics".to_owned(),
-        layout: RawLayout::plain().layout().clone(),
+        layout: RawLayout::plain().layout.clone(),
         indexes: Vec::new(),
     }
 }
