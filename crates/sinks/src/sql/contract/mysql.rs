@@ -321,7 +321,7 @@ async fn texts_that_make_a_row_too_large_need_somebody() {
             ..options::Mysql::default()
         };
         let wide = Table {
-            layout: crate::sql::raw::RawLayout::plain().layout().clone(),
+            layout: crate::sql::raw::RawLayout::plain().layout.clone(),
             ..log_table()
         };
         let error = make(with(&place, "", options).as_ref(), &wide).await.unwrap_err();
