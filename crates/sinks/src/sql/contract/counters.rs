@@ -48,7 +48,7 @@ async fn every_database_holds_the_same_counters() {
             pump.close().await.unwrap();
             let table = Table {
                 name: table.to_owned(),
-                layout: shape.layout(false),
+                layout: shape.layout(),
                 indexes: Vec::new(),
             };
             let counters = counters(&place, &table).await;
