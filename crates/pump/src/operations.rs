@@ -121,8 +121,13 @@ async fn migrate(options: MigrateOptions, out: &mut dyn Write) -> anyhow::Result
     };
     let wanted = |name: &str| options.pump.as_ref().is_none_or(|pump| pump.eq_ignore_ascii_case(name));
     let (mut pumps, mut failed) = (0, 0);
-    for pump in &settings.pumps {
-        let Some(migrate) = sinks::migration(&pump.kind).filter(|_| wanted(&pump.name)) else {
+    let traffic = settings.pumps.iter().map(|pump| (pump, sinks::migration(&pump.kind)));
+    let uptime = settings
+        .uptime
+        .iter()
+        .map(|pump| (pump, sinks::uptime_migration(&pump.kind)));
+    for (pump, migrate) in traffic.chain(uptime) {
+        let Some(migrate) = migrate.filter(|_| wanted(&pump.name)) else {
             continue;
         };
         pumps += 1;

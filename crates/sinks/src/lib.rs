@@ -18,7 +18,7 @@ pub mod testkit;
 pub mod tls;
 pub mod wire;
 
-pub use migration::{Migrate, MigrationMode, migration};
+pub use migration::{Migrate, MigrationMode, migration, uptime_migration};
 pub use sink::{
     BoxError, Build, BuildContext, BuildError, Fleet, Gather, Guarantee, Rejected, Sink, SinkSpec, WriteError, Written,
 };

@@ -2,7 +2,10 @@
 
 use futures::future::BoxFuture;
 
-use crate::{BuildContext, BuildError, sql, sql_graph, sql_mcp};
+use crate::{
+    BuildContext, BuildError, sql, sql_aggregate, sql_graph, sql_graph_aggregate, sql_mcp, sql_mcp_aggregate,
+    sql_uptime,
+};
 
 /// Whether changes are only listed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,10 +24,21 @@ const MIGRATIONS: &[(&str, Migrate)] = &[
     (sql::SPEC.name, sql::migrate),
     (sql_graph::SPEC.name, sql_graph::migrate),
     (sql_mcp::SPEC.name, sql_mcp::migrate),
+    (sql_aggregate::SPEC.name, sql_aggregate::migrate),
+    (sql_graph_aggregate::SPEC.name, sql_graph_aggregate::migrate),
+    (sql_mcp_aggregate::SPEC.name, sql_mcp_aggregate::migrate),
 ];
 
 /// How a pump of this type is migrated; `None`: it has no tables.
 pub fn migration(kind: &str) -> Option<Migrate> {
     let found = MIGRATIONS.iter().find(|(name, _)| name.eq_ignore_ascii_case(kind));
     found.map(|(_, migrate)| *migrate)
+}
+
+/// How an uptime pump of this type is migrated; `None`: it has no tables.
+pub fn uptime_migration(kind: &str) -> Option<Migrate> {
+    sql_uptime::UPTIME
+        .name
+        .eq_ignore_ascii_case(kind)
+        .then_some(sql_uptime::migrate)
 }

@@ -60,7 +60,10 @@ mod tests {
 
     #[test]
     fn ids_are_uuids_that_never_change() {
-        assert_eq!(row_uuid("SEGMENT", row(1, 2), "event"), row_uuid("SEGMENT", row(1, 2), "event"));
+        assert_eq!(
+            row_uuid("SEGMENT", row(1, 2), "event"),
+            row_uuid("SEGMENT", row(1, 2), "event")
+        );
         let uuid = row_uuid("SEGMENT", row(1, 2), "event");
         assert_eq!((uuid.len(), &uuid[14..15]), (36, "4"));
         assert!("89ab".contains(&uuid[19..20]), "{uuid}");

@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    BuildContext, BuildError, Guarantee, Sink, SinkSpec,
+    BuildContext, BuildError, Guarantee, MigrationMode, Sink, SinkSpec,
     options::schema,
     sql::{
         self, Connection,
@@ -49,22 +49,34 @@ pub const UPTIME: SinkSpec = SinkSpec {
 
 fn build(context: BuildContext) -> BoxFuture<'static, Result<Box<dyn Sink>, BuildError>> {
     async move {
-        let options: Options = sql::decode(&context)?;
-        let setup = AggregateSetup {
-            spec: &UPTIME,
-            kind: Kind::Uptime,
-            rules: Rules {
-                compat: context.compat,
-                ..Rules::default()
-            },
-            base: "tyk_uptime_analytics",
-            shape: Shape::Organisation,
-            index: IndexRule::Uptime,
-            keeps_average: context.compat,
-            prepares_today: true,
-            connection: options.connection,
-        };
-        Ok(Box::new(AggregatePump::open(&context, setup).await?) as Box<dyn Sink>)
+        let pump = AggregatePump::open(&context, setup(&context)?).await?;
+        Ok(Box::new(pump) as Box<dyn Sink>)
     }
     .boxed()
+}
+
+/// See [`crate::migration`].
+pub(crate) fn migrate(
+    context: BuildContext,
+    mode: MigrationMode,
+) -> BoxFuture<'static, Result<Vec<String>, BuildError>> {
+    async move { AggregatePump::migrate(&context, setup(&context)?, mode).await }.boxed()
+}
+
+fn setup(context: &BuildContext) -> Result<AggregateSetup, BuildError> {
+    let options: Options = sql::decode(context)?;
+    Ok(AggregateSetup {
+        spec: &UPTIME,
+        kind: Kind::Uptime,
+        rules: Rules {
+            compat: context.compat,
+            ..Rules::default()
+        },
+        base: "tyk_uptime_analytics",
+        shape: Shape::Organisation,
+        index: IndexRule::Uptime,
+        keeps_average: context.compat,
+        prepares_today: true,
+        connection: options.connection,
+    })
 }

@@ -32,9 +32,7 @@ pub fn logzio() -> BoxFuture<'static, Box<dyn BackEnd>> {
 pub fn moesif() -> BoxFuture<'static, Box<dyn BackEnd>> {
     start(Service {
         spec: &crate::moesif::SPEC,
-        options: |url| {
-            json!({"application_id": "application", "enable_bulk": true, "bulk_config": {"api_endpoint": url}})
-        },
+        options: |url| json!({"application_id": "application", "enable_bulk": true, "bulk_config": {"api_endpoint": url}}),
         // The path of a record counts only where its request has none.
         serials: seconds,
         refused: |record| record.time[0].seconds = 1_000_000_000_000,
@@ -148,7 +146,9 @@ impl BackEnd for Saas {
     }
 
     async fn rows(&self) -> Result<Vec<u64>, Reason> {
-        Ok((self.service.serials)(&self.held.lock().unwrap_or_else(PoisonError::into_inner)))
+        Ok((self.service.serials)(
+            &self.held.lock().unwrap_or_else(PoisonError::into_inner),
+        ))
     }
 
     async fn fail(&self) -> Result<(), Reason> {

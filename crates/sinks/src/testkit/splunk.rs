@@ -71,7 +71,10 @@ impl BackEnd for Collector {
     }
 
     async fn fail(&self) -> Result<(), Reason> {
-        self.set(Some(Fault::Answers(Reply::new(503, r#"{"text":"Server is busy","code":9}"#))))
+        self.set(Some(Fault::Answers(Reply::new(
+            503,
+            r#"{"text":"Server is busy","code":9}"#,
+        ))))
     }
 
     async fn stall(&self) -> Result<(), Reason> {
