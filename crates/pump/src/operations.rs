@@ -10,13 +10,13 @@ use std::{
 use analytics::ClaimId;
 use anyhow::{Context, bail};
 use async_trait::async_trait;
-use sinks::{BuildContext, MigrationMode, Sink};
+use sinks::{BuildContext, MigrationMode, Sink, SinkSpec};
 
 use crate::{
     admin::client,
     app,
     cli::{ClaimsCommand, Command, DeadLetterCommand, LaneCommand, MigrateOptions},
-    config::{self, Request, Settings, Severity},
+    config::{self, PumpSettings, Request, Settings, Severity},
     delivery::dead_letter::DeadLetters,
     load, quickstart,
     source::{ClaimReport, DeadLetter, DeadLetterId, DeadLimits, Ledgers, Source, embedded::remote::RemoteStore},
@@ -122,6 +122,17 @@ async fn claims(command: ClaimsCommand, out: &mut dyn Write) -> anyhow::Result<b
     Ok(true)
 }
 
+/// The pumps of known types, that of uptime data last.
+fn known_pumps(settings: &Settings) -> impl Iterator<Item = (&PumpSettings, &'static SinkSpec)> {
+    let traffic = settings.pumps.iter().map(|pump| (pump, sinks::find(&pump.kind)));
+    let uptime = settings
+        .uptime
+        .iter()
+        .map(|pump| (pump, sinks::find_uptime(&pump.kind)));
+    let known = |(pump, spec): (_, Option<&'static SinkSpec>)| Some((pump, spec?));
+    traffic.chain(uptime).filter_map(known)
+}
+
 /// For every pump with tables: the statements that its start would execute. A pump that cannot be reached does not hide
 /// the others.
 async fn migrate(options: MigrateOptions, out: &mut dyn Write) -> anyhow::Result<bool> {
@@ -132,8 +143,8 @@ async fn migrate(options: MigrateOptions, out: &mut dyn Write) -> anyhow::Result
     };
     let wanted = |name: &str| options.pump.as_ref().is_none_or(|pump| pump.eq_ignore_ascii_case(name));
     let (mut pumps, mut failed) = (0, 0);
-    for pump in &settings.pumps {
-        let Some(migrate) = sinks::migration(&pump.kind).filter(|_| wanted(&pump.name)) else {
+    for (pump, spec) in known_pumps(&settings) {
+        let Some(migrate) = spec.migrate.filter(|_| wanted(&pump.name)) else {
             continue;
         };
         pumps += 1;

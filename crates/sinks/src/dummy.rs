@@ -27,6 +27,7 @@ pub const SPEC: SinkSpec = SinkSpec {
     purge_line: false,
     options: options::schema::<Options>,
     build: Some(build),
+    migrate: None,
     #[cfg(feature = "testkit")]
     harness: Some(crate::testkit::dummy::start),
 };

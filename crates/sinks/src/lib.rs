@@ -6,7 +6,6 @@ mod go_json;
 pub mod http;
 mod http_body;
 mod ledger;
-mod migration;
 pub mod options;
 mod outbox;
 mod row_uuid;
@@ -18,9 +17,9 @@ pub mod testkit;
 pub mod tls;
 pub mod wire;
 
-pub use migration::{Migrate, MigrationMode, migration};
 pub use sink::{
-    BoxError, Build, BuildContext, BuildError, Fleet, Gather, Guarantee, Rejected, Sink, SinkSpec, WriteError, Written,
+    BoxError, Build, BuildContext, BuildError, Fleet, Gather, Guarantee, Migrate, MigrationMode, Rejected, Sink,
+    SinkSpec, WriteError, Written,
 };
 pub use table::{find, find_uptime, suggest};
 

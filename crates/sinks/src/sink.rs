@@ -158,6 +158,8 @@ pub struct SinkSpec {
     pub options: fn() -> schemars::Schema,
     /// Makes the sink, or `None`: known, but not built yet.
     pub build: Option<Build>,
+    /// Lists or makes the changes to tables that the start would make, for back-ends that have tables.
+    pub migrate: Option<Migrate>,
     /// How the conformance suite fakes this back-end.
     #[cfg(feature = "testkit")]
     pub harness: Option<crate::testkit::Harness>,
@@ -184,6 +186,7 @@ impl SinkSpec {
             purge_line: true,
             options: crate::options::any,
             build: None,
+            migrate: None,
             #[cfg(feature = "testkit")]
             harness: None,
         }
@@ -197,6 +200,18 @@ impl SinkSpec {
 
 /// Constructor of a sink. An error keeps this pump from starting, never the others; it is tried again in the background.
 pub type Build = fn(BuildContext) -> BoxFuture<'static, Result<Box<dyn Sink>, BuildError>>;
+
+/// Lists or executes what the start of a pump would change; the statements in order.
+pub type Migrate = fn(BuildContext, MigrationMode) -> BoxFuture<'static, Result<Vec<String>, BuildError>>;
+
+/// Whether changes are only listed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MigrationMode {
+    /// Say what the start would do.
+    Plan,
+    /// Do it, and wait for indexes that the start builds in the background.
+    Apply,
+}
 
 /// Why a sink cannot be made.
 #[derive(Debug, thiserror::Error)]

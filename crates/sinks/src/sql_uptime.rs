@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    BuildContext, BuildError, Guarantee, Sink, SinkSpec,
+    BuildContext, BuildError, Guarantee, MigrationMode, Sink, SinkSpec,
     options::schema,
     sql::{
         self, Connection,
@@ -43,27 +43,32 @@ pub const UPTIME: SinkSpec = SinkSpec {
     purge_line: false,
     options: schema::<Options>,
     build: Some(build),
+    migrate: Some(migrate),
     #[cfg(feature = "testkit")]
     harness: None,
 };
 
 fn build(context: BuildContext) -> BoxFuture<'static, Result<Box<dyn Sink>, BuildError>> {
-    async move {
-        let options: Options = sql::decode(&context)?;
-        let setup = AggregateSetup {
-            spec: &UPTIME,
-            kind: Kind::Uptime,
-            rules: Rules {
-                compat: context.compat,
-                ..Rules::default()
-            },
-            base: "tyk_uptime_analytics",
-            shape: Shape::Organisation,
-            index: IndexRule::Uptime,
-            prepares_today: true,
-            connection: options.connection,
-        };
-        AggregatePump::open(&context, setup).await
-    }
-    .boxed()
+    async move { AggregatePump::open(&context, setup(&context)?).await }.boxed()
+}
+
+fn migrate(context: BuildContext, mode: MigrationMode) -> BoxFuture<'static, Result<Vec<String>, BuildError>> {
+    async move { AggregatePump::migrate(&context, setup(&context)?, mode).await }.boxed()
+}
+
+fn setup(context: &BuildContext) -> Result<AggregateSetup, BuildError> {
+    let options: Options = sql::decode(context)?;
+    Ok(AggregateSetup {
+        spec: &UPTIME,
+        kind: Kind::Uptime,
+        rules: Rules {
+            compat: context.compat,
+            ..Rules::default()
+        },
+        base: "tyk_uptime_analytics",
+        shape: Shape::Organisation,
+        index: IndexRule::Uptime,
+        prepares_today: true,
+        connection: options.connection,
+    })
 }

@@ -44,6 +44,7 @@ pub const SPEC: SinkSpec = SinkSpec {
     purge_line: true,
     options: crate::options::schema::<Options>,
     build: Some(build),
+    migrate: None,
     #[cfg(feature = "testkit")]
     harness: Some(crate::testkit::elasticsearch::start),
 };

@@ -86,6 +86,7 @@ pub const SPEC: SinkSpec = SinkSpec {
     purge_line: true,
     options: options::schema::<Options>,
     build: Some(build),
+    migrate: None,
     #[cfg(feature = "testkit")]
     harness: Some(crate::testkit::wire::graylog),
 };

@@ -53,6 +53,7 @@ const COMMON: SinkSpec = SinkSpec {
     purge_line: true,
     options: options::collection,
     build: Some(build_mongo),
+    migrate: None,
     #[cfg(feature = "testkit")]
     harness: Some(crate::testkit::mongo::start_nothing),
 };
@@ -72,6 +73,7 @@ pub const GRAPH: SinkSpec = SinkSpec {
     env_prefix: "TYK_PMP_PUMPS_MONGOGRAPH_META",
     options: crate::options::schema::<CollectionOptions>,
     build: Some(build_graph),
+    migrate: None,
     ..COMMON
 };
 
@@ -83,6 +85,7 @@ pub const MCP: SinkSpec = SinkSpec {
     env_prefix: "TYK_PMP_PUMPS_MONGOMCP_META",
     options: crate::options::schema::<CollectionOptions>,
     build: Some(build_mcp),
+    migrate: None,
     ..COMMON
 };
 
@@ -94,6 +97,7 @@ pub const SELECTIVE: SinkSpec = SinkSpec {
     env_prefix: "TYK_PMP_PUMPS_MONGOSELECTIVE_META",
     options: options::selective,
     build: Some(build_selective),
+    migrate: None,
     #[cfg(feature = "testkit")]
     harness: Some(crate::testkit::mongo::start_selective),
     ..COMMON
@@ -115,6 +119,7 @@ pub const AGGREGATE: SinkSpec = SinkSpec {
     gather: AGGREGATE_GATHER,
     options: options::aggregate,
     build: Some(build_aggregate),
+    migrate: None,
     #[cfg(feature = "testkit")]
     harness: Some(crate::testkit::mongo::start_aggregate),
     ..COMMON
@@ -129,6 +134,7 @@ pub const MCP_AGGREGATE: SinkSpec = SinkSpec {
     gather: AGGREGATE_GATHER,
     options: crate::options::schema::<McpAggregateOptions>,
     build: Some(build_mcp_aggregate),
+    migrate: None,
     ..COMMON
 };
 
@@ -137,6 +143,7 @@ pub const UPTIME: SinkSpec = SinkSpec {
     env_prefix: "",
     records: RecordKind::Uptime,
     build: Some(build_uptime),
+    migrate: None,
     ..COMMON
 };
 

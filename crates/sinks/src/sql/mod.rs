@@ -79,6 +79,7 @@ pub const SPEC: SinkSpec = SinkSpec {
     purge_line: true,
     options: schema::<Options>,
     build: Some(build),
+    migrate: Some(migrate),
     #[cfg(feature = "testkit")]
     harness: Some(crate::testkit::sql::start_raw),
 };
@@ -94,11 +95,7 @@ fn build(context: BuildContext) -> BoxFuture<'static, Result<Box<dyn Sink>, Buil
     async move { RawPump::open(&context, setup(&context)?).await }.boxed()
 }
 
-/// See [`crate::migration`].
-pub(crate) fn migrate(
-    context: BuildContext,
-    mode: MigrationMode,
-) -> BoxFuture<'static, Result<Vec<String>, BuildError>> {
+fn migrate(context: BuildContext, mode: MigrationMode) -> BoxFuture<'static, Result<Vec<String>, BuildError>> {
     async move { RawPump::migrate(&context, setup(&context)?, mode).await }.boxed()
 }
 

@@ -51,7 +51,7 @@ impl RawPump {
         }))
     }
 
-    /// See [`crate::migration`].
+    /// See [`crate::SinkSpec::migrate`].
     pub(crate) async fn migrate(
         context: &BuildContext,
         raw: RawSetup,

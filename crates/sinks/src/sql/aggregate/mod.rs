@@ -145,7 +145,7 @@ impl AggregatePump {
         }))
     }
 
-    /// See [`crate::migration`].
+    /// See [`crate::SinkSpec::migrate`].
     pub(crate) async fn migrate(
         context: &BuildContext,
         setup: AggregateSetup,
