@@ -39,10 +39,10 @@ async fn every_database_holds_the_same_counters() {
     let mut first: Option<(&'static str, Vec<Counters>)> = None;
     for place in Place::all().await {
         let mut held = Vec::new();
-        for (name, table, shape) in tables {
+        for (number, (name, table, shape)) in (0..).zip(tables) {
             let pump = pump(&place, name, json!({"track_all_paths": true, "batch_size": 7})).await;
-            // The second claim adds to the rows of the first; the third has been there.
-            for claim in [1, 2, 1] {
+            // The second claim adds to the rows of the first; the third has been there. The pumps share a ledger and a name.
+            for claim in [1, 2, 1].map(|claim| claim + 10 * number) {
                 pump.write(&group(ClaimId(ulid::Ulid(claim)), &records)).await.unwrap();
             }
             pump.close().await.unwrap();

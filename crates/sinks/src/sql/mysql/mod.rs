@@ -195,7 +195,7 @@ impl Database for Mysql {
             self.shared.give_back(connection);
             return Ok(RowRanges::default());
         }
-        let mut applied = transaction::read_ledger(&mut connection, pump, &[claim]).await?;
+        let mut applied = transaction::read_ledger(&mut connection, pump, &[claim], " AND `done` = 0").await?;
         self.shared.give_back(connection);
         Ok(applied.remove(&claim).unwrap_or_default())
     }

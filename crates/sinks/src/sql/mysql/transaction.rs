@@ -144,7 +144,7 @@ impl Transaction for MysqlTransaction {
         // The view of the data begins with this query, when all locks are there, so that it shows what their last owners
         // have committed.
         for claims in claims.chunks(MAX_CLAIMS) {
-            applied.extend(read_ledger(&mut self.connection, pump, claims).await?);
+            applied.extend(read_ledger(&mut self.connection, pump, claims, "").await?);
         }
         Ok(claims
             .iter()
@@ -183,17 +183,18 @@ impl Transaction for MysqlTransaction {
     }
 }
 
-/// What the ledger has of `claims`; claims without an entry are missing.
+/// What the ledger has of `claims`; claims without an entry that meets the condition are missing.
 pub(super) async fn read_ledger(
     connection: &mut Connection,
     pump: &str,
     claims: &[ClaimId],
+    condition: &'static str,
 ) -> Result<HashMap<ClaimId, RowRanges>, DatabaseError> {
     let by_name: HashMap<String, ClaimId> = claims.iter().map(|claim| (claim.to_string(), *claim)).collect();
     let mut parameters = vec![Value::from(pump)];
     parameters.extend(claims.iter().map(|claim| Value::from(claim.to_string())));
     let rows: Vec<(String, String)> = connection
-        .select(&statement::read_ledger(claims.len()), parameters)
+        .select(&(statement::read_ledger(claims.len()) + condition), parameters)
         .await?;
     let mut found = HashMap::new();
     for (name, applied) in rows {

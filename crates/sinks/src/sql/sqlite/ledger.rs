@@ -23,14 +23,19 @@ pub(super) fn read_or_make(
         insert
             .execute(params![pump, claim.to_string(), fleet])
             .map_err(classify)?;
-        applied.push(read(connection, pump, *claim)?);
+        applied.push(read(connection, pump, *claim, "")?);
     }
     Ok(applied)
 }
 
-/// What `pump` has applied of `claim`; nothing without an entry.
-pub(super) fn read(connection: &Connection, pump: &str, claim: ClaimId) -> Result<RowRanges, DatabaseError> {
-    let sql = format!("SELECT applied FROM {NAME} WHERE pump = ?1 AND claim = ?2");
+/// What `pump` has applied of `claim`; nothing without an entry that meets the condition.
+pub(super) fn read(
+    connection: &Connection,
+    pump: &str,
+    claim: ClaimId,
+    condition: &'static str,
+) -> Result<RowRanges, DatabaseError> {
+    let sql = format!("SELECT applied FROM {NAME} WHERE pump = ?1 AND claim = ?2 {condition}");
     let text: Option<String> = connection
         .query_row(&sql, params![pump, claim.to_string()], |row| row.get(0))
         .optional()

@@ -135,7 +135,7 @@ impl Database for Sqlite {
             .iter()
             .any(|name| name == NAME)
         {
-            true => ledger::read(connection, &pump, claim),
+            true => ledger::read(connection, &pump, claim, "AND done = 0"),
             false => Ok(RowRanges::default()),
         };
         self.worker.run(work).await
