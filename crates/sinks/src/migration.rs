@@ -2,7 +2,7 @@
 
 use futures::future::BoxFuture;
 
-use crate::{BuildContext, BuildError, sql, sql_graph, sql_mcp};
+use crate::{BuildContext, BuildError, sql, sql_aggregate, sql_graph, sql_graph_aggregate, sql_mcp, sql_mcp_aggregate};
 
 /// Whether changes are only listed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,6 +21,9 @@ const MIGRATIONS: &[(&str, Migrate)] = &[
     (sql::SPEC.name, sql::migrate),
     (sql_graph::SPEC.name, sql_graph::migrate),
     (sql_mcp::SPEC.name, sql_mcp::migrate),
+    (sql_aggregate::SPEC.name, sql_aggregate::migrate),
+    (sql_graph_aggregate::SPEC.name, sql_graph_aggregate::migrate),
+    (sql_mcp_aggregate::SPEC.name, sql_mcp_aggregate::migrate),
 ];
 
 /// How a pump of this type is migrated; `None`: it has no tables.

@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    BuildContext, BuildError, Guarantee, Sink, SinkSpec,
+    BuildContext, BuildError, Guarantee, MigrationMode, Sink, SinkSpec,
     options::schema,
     sql::{
         self,
@@ -46,25 +46,32 @@ pub const SPEC: SinkSpec = SinkSpec {
     options: schema::<Options>,
     build: Some(build),
     #[cfg(feature = "testkit")]
-    harness: None,
+    harness: Some(crate::testkit::sql::start_graph_aggregate),
 };
 
 fn build(context: BuildContext) -> BoxFuture<'static, Result<Box<dyn Sink>, BuildError>> {
-    async move {
-        let Options { aggregate: options } = sql::decode(&context)?;
-        options.warn(&context, &SPEC, false);
-        let setup = AggregateSetup {
-            spec: &SPEC,
-            kind: Kind::Traffic(Engine::Graph),
-            rules: options.rules(context.compat, false),
-            base: "tyk_graph_aggregated",
-            shape: Shape::Api,
-            index: IndexRule::None,
-            keeps_average: false,
-            prepares_today: false,
-            connection: options.connection,
-        };
-        Ok(Box::new(AggregatePump::open(&context, setup).await?) as Box<dyn Sink>)
-    }
-    .boxed()
+    async move { AggregatePump::open(&context, setup(&context)?).await }.boxed()
+}
+
+/// See [`crate::migration`].
+pub(crate) fn migrate(
+    context: BuildContext,
+    mode: MigrationMode,
+) -> BoxFuture<'static, Result<Vec<String>, BuildError>> {
+    async move { AggregatePump::migrate(&context, setup(&context)?, mode).await }.boxed()
+}
+
+fn setup(context: &BuildContext) -> Result<AggregateSetup, BuildError> {
+    let Options { aggregate: options } = sql::decode(context)?;
+    options.warn(context, &SPEC, false);
+    Ok(AggregateSetup {
+        spec: &SPEC,
+        kind: Kind::Traffic(Engine::Graph),
+        rules: options.rules(context.compat, false),
+        base: "tyk_graph_aggregated",
+        shape: Shape::Api,
+        index: IndexRule::None,
+        prepares_today: false,
+        connection: options.connection,
+    })
 }

@@ -40,7 +40,7 @@ pub const UPTIME: SinkSpec = SinkSpec {
     gather: aggregate::GATHER,
     decodes_bodies: false,
     writes_empty: false,
-    purge_line: true,
+    purge_line: false,
     options: schema::<Options>,
     build: Some(build),
     #[cfg(feature = "testkit")]
@@ -60,11 +60,10 @@ fn build(context: BuildContext) -> BoxFuture<'static, Result<Box<dyn Sink>, Buil
             base: "tyk_uptime_analytics",
             shape: Shape::Organisation,
             index: IndexRule::Uptime,
-            keeps_average: context.compat,
             prepares_today: true,
             connection: options.connection,
         };
-        Ok(Box::new(AggregatePump::open(&context, setup).await?) as Box<dyn Sink>)
+        AggregatePump::open(&context, setup).await
     }
     .boxed()
 }

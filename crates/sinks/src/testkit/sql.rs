@@ -1,4 +1,4 @@
-//! The back-end of the raw SQL pumps: a schema of its own on a Postgres server, behind a proxy with faults.
+//! The back-end of the SQL pumps: a schema of its own on a Postgres server, behind a proxy with faults.
 
 use analytics::{Batch, ClaimId, Decoded, Flag, RowRanges, Selection, Time, When};
 use async_trait::async_trait;
@@ -16,38 +16,67 @@ use super::{
 use crate::{BuildContext, BuildError, Sink, WriteError, Written, find};
 
 /// Begins a transaction.
-pub const BEGIN: &[u8] = b"Q\0\0\0\x0aBEGIN\0";
+pub const BEGIN: &[u8] = b"BEGIN; SET LOCAL idle_in_transaction_session_timeout";
 /// Ends one.
 pub const COMMIT: &[u8] = b"Q\0\0\0\x0bCOMMIT\0";
 
 /// See [`super::Harness`].
 pub fn start_raw() -> BoxFuture<'static, Box<dyn BackEnd>> {
-    start("sql", "tyk_analytics", "path", None).boxed()
+    start("sql", "SELECT path FROM tyk_analytics", &[], RAW_DEATHS).boxed()
 }
 
 /// See [`super::Harness`].
 pub fn start_graph() -> BoxFuture<'static, Box<dyn BackEnd>> {
-    start(
-        "sql-graph",
-        "tyk_analytics_graph",
-        "analytics_path",
-        Some(Flag::IsGraphQl),
-    )
-    .boxed()
+    let query = "SELECT analytics_path FROM tyk_analytics_graph";
+    start("sql-graph", query, &[Flag::IsGraphQl], RAW_DEATHS).boxed()
 }
 
 /// See [`super::Harness`].
 pub fn start_mcp() -> BoxFuture<'static, Box<dyn BackEnd>> {
-    start("sql-mcp", "tyk_analytics_mcp", "analytics_path", Some(Flag::IsMcp)).boxed()
+    let query = "SELECT analytics_path FROM tyk_analytics_mcp";
+    start("sql-mcp", query, &[Flag::IsMcp], RAW_DEATHS).boxed()
 }
 
-async fn start(sink: &'static str, table: &'static str, column: &'static str, flag: Option<Flag>) -> Box<dyn BackEnd> {
-    Box::new(RawTable {
+/// See [`super::Harness`]. A record is found by its path, as often as that is counted.
+pub fn start_aggregate() -> BoxFuture<'static, Box<dyn BackEnd>> {
+    let query = "SELECT dimension_value FROM tyk_aggregated, generate_series(1, counter_hits) \
+                 WHERE dimension = 'endpoints'";
+    start("sql_aggregate", query, &[Flag::TrackPath], COUNTER_DEATHS).boxed()
+}
+
+/// See [`super::Harness`].
+pub fn start_graph_aggregate() -> BoxFuture<'static, Box<dyn BackEnd>> {
+    let query = "SELECT dimension_value FROM tyk_graph_aggregated, generate_series(1, counter_hits) \
+                 WHERE dimension = 'endpoints'";
+    let flags = &[Flag::IsGraphQl, Flag::TrackPath];
+    start("sql-graph-aggregate", query, flags, COUNTER_DEATHS).boxed()
+}
+
+/// See [`super::Harness`].
+pub fn start_mcp_aggregate() -> BoxFuture<'static, Box<dyn BackEnd>> {
+    let query = "SELECT dimension_value FROM tyk_mcp_aggregated, generate_series(1, counter_hits) \
+                 WHERE dimension = 'endpoints'";
+    start(
+        "sql-mcp-aggregate",
+        query,
+        &[Flag::IsMcp, Flag::TrackPath],
+        COUNTER_DEATHS,
+    )
+    .boxed()
+}
+
+async fn start(
+    sink: &'static str,
+    query: &'static str,
+    flags: &'static [Flag],
+    deaths: &'static [Cut],
+) -> Box<dyn BackEnd> {
+    Box::new(Tables {
         place: Place::start().await,
         sink,
-        table,
-        column,
-        flag,
+        query,
+        flags,
+        deaths,
     })
 }
 
@@ -117,32 +146,44 @@ impl Drop for Place {
     }
 }
 
-struct RawTable {
+struct Tables {
     place: Option<Place>,
     sink: &'static str,
-    table: &'static str,
-    column: &'static str,
-    /// What a record needs to be taken.
-    flag: Option<Flag>,
+    /// The path of every record that is stored.
+    query: &'static str,
+    /// What records need to be taken.
+    flags: &'static [Flag],
+    deaths: &'static [Cut],
 }
 
 /// Moments of a write.
-const DEATHS: &[(&str, Cut)] = &[
-    ("before the transaction", cut(BEGIN, false)),
-    ("after its beginning", cut(BEGIN, true)),
-    ("before the rows", cut(b"COPY ", false)),
-    ("among the rows", cut(b"PGCOPY\n", true)),
-    ("before the commit", cut(COMMIT, false)),
-    ("after the commit", cut(COMMIT, true)),
+const MOMENTS: &[&str] = &[
+    "before the transaction",
+    "after its beginning",
+    "before the rows",
+    "among the rows",
+    "before the commit",
+    "after the commit",
 ];
 
-const NAMES: &[&str] = &[
-    DEATHS[0].0,
-    DEATHS[1].0,
-    DEATHS[2].0,
-    DEATHS[3].0,
-    DEATHS[4].0,
-    DEATHS[5].0,
+/// Rows that are appended, by [`MOMENTS`].
+const RAW_DEATHS: &[Cut] = &[
+    cut(BEGIN, false),
+    cut(BEGIN, true),
+    cut(b"COPY ", false),
+    cut(b"PGCOPY\n", true),
+    cut(COMMIT, false),
+    cut(COMMIT, true),
+];
+
+/// Rows that are merged, by [`MOMENTS`].
+const COUNTER_DEATHS: &[Cut] = &[
+    cut(BEGIN, false),
+    cut(BEGIN, true),
+    cut(b"unnest(", false),
+    cut(b"unnest(", true),
+    cut(COMMIT, false),
+    cut(COMMIT, true),
 ];
 
 const fn cut(when: &'static [u8], delivered: bool) -> Cut {
@@ -151,14 +192,14 @@ const fn cut(when: &'static [u8], delivered: bool) -> Cut {
 
 const NO_SERVER: Reason = "there is no Postgres server";
 
-impl RawTable {
+impl Tables {
     fn place(&self) -> Result<&Place, Reason> {
         self.place.as_ref().ok_or(NO_SERVER)
     }
 }
 
 #[async_trait]
-impl BackEnd for RawTable {
+impl BackEnd for Tables {
     fn options(&self) -> Value {
         let connection_string = self.place.as_ref().map(|place| place.connection_string.as_str());
         json!({"type": "postgres", "connection_string": connection_string.unwrap_or_default()})
@@ -177,15 +218,14 @@ impl BackEnd for RawTable {
         let build = find(self.sink).and_then(|spec| spec.build);
         let build = build.ok_or_else(|| BuildError::Options(format!("{} is not built", self.sink)))?;
         let sink = build(context).await?;
-        Ok(match self.flag {
-            Some(flag) => Box::new(Flagged { sink, flag }),
-            None => sink,
+        Ok(match self.flags {
+            [] => sink,
+            flags => Box::new(Flagged { sink, flags }),
         })
     }
 
     async fn rows(&self) -> Result<Vec<u64>, Reason> {
-        let query = format!("SELECT {} FROM {}", self.column, self.table);
-        let paths = self.place()?.column(&query).await;
+        let paths = self.place()?.column(self.query).await;
         Ok(rows::serials(paths.join("\n").as_bytes()))
     }
 
@@ -210,6 +250,9 @@ impl BackEnd for RawTable {
     }
 
     fn poison(&self) -> Result<Alter, Reason> {
+        if self.deaths == COUNTER_DEATHS {
+            return Err("a row of counters is no record");
+        }
         // The year 302000 is beyond what the server can store.
         Ok(|record| {
             record.time[When::TimeStamp as usize] = Time {
@@ -220,20 +263,20 @@ impl BackEnd for RawTable {
     }
 
     fn deaths(&self) -> Result<&'static [&'static str], Reason> {
-        Ok(NAMES)
+        Ok(MOMENTS)
     }
 
     async fn die_at(&self, death: usize) {
-        if let (Some(place), Some((_, cut))) = (&self.place, DEATHS.get(death)) {
+        if let (Some(place), Some(cut)) = (&self.place, self.deaths.get(death)) {
             place.proxy.cut_at(*cut);
         }
     }
 }
 
-/// Hands over records with a flag that the suite's do not have.
+/// Hands over records with flags that the suite's do not have.
 struct Flagged {
     sink: Box<dyn Sink>,
-    flag: Flag,
+    flags: &'static [Flag],
 }
 
 impl Flagged {
@@ -242,7 +285,9 @@ impl Flagged {
         let mut rows = batch.rows.clone();
         for row in &mut rows {
             if let Decoded::Record(record) = row {
-                record.flag[self.flag as usize] = true;
+                for &flag in self.flags {
+                    record.flag[flag as usize] = true;
+                }
             }
         }
         let copy = Batch {

@@ -1,5 +1,6 @@
 //! SQL pumps against a real Postgres.
 
+mod aggregates;
 mod delivery;
 mod shapes;
 mod support;

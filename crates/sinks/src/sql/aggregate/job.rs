@@ -10,7 +10,7 @@ use std::{
 
 use analytics::{
     ClaimId, Selection, Time, When,
-    aggregate::{Aggregate, Aggregator, Engine, Rules, UptimeAggregator},
+    aggregate::{Aggregator, Engine, Rules, UptimeAggregator},
     gotime::Civil,
 };
 use async_trait::async_trait;
@@ -20,13 +20,15 @@ use super::{
         database::{DatabaseError, Transaction},
         poison::{self, Way},
         shard,
+        start::Tables,
         store::Job,
         table::{Layout, Rows, Table, split_name},
     },
+    AggregateSetup,
     layout::{IndexRule, Shape},
     rows::AggregateRows,
 };
-use crate::Rejected;
+use crate::{BuildContext, Rejected};
 
 /// Bytes of a key that every database can index. Rows with longer ones may be refused, and are written last.
 const SAFE_KEY: usize = 2600;
@@ -57,14 +59,38 @@ pub(crate) struct AggregateJob {
     pub left_out: Arc<AtomicU64>,
 }
 
-/// Aggregates for one table.
+/// Rows for one table.
 struct Part {
     /// `None` when not sharded.
     date: Option<String>,
-    aggregates: Vec<Aggregate>,
+    /// To be written one after the other.
+    lists: Vec<AggregateRows>,
 }
 
 impl AggregateJob {
+    pub(crate) fn of(setup: &AggregateSetup, context: &BuildContext) -> AggregateJob {
+        AggregateJob {
+            kind: setup.kind,
+            rules: Arc::new(setup.rules.clone()),
+            base: setup.base,
+            shape: setup.shape,
+            layout: setup.shape.layout(),
+            index: setup.index,
+            sharded: setup.connection.table_sharding,
+            log_prefix: setup.spec.log_prefix,
+            pump: context.pump.clone(),
+            left_out: Arc::new(AtomicU64::new(0)),
+        }
+    }
+
+    /// The tables that are looked at before the first record.
+    pub(crate) fn tables_at_start(&self) -> Tables<'_> {
+        Tables {
+            base: self.base,
+            of: Box::new(|date| self.table(date)),
+        }
+    }
+
     /// The base table, or the shard of a date.
     pub(crate) fn table(&self, date: Option<&str>) -> Table {
         let name = match date {
@@ -79,7 +105,7 @@ impl AggregateJob {
         }
     }
 
-    /// Aggregates of a group by table, in order.
+    /// Rows of a group by table, in order.
     fn aggregate(&self, group: &[Selection]) -> Vec<Part> {
         let mut runs = Runs {
             job: self,
@@ -165,7 +191,7 @@ impl Job for AggregateJob {
         let (mut written, mut first, mut refused) = (0, None, 0);
         for part in parts.map_err(DatabaseError::retry)? {
             let table = self.table(part.date.as_deref());
-            for rows in AggregateRows::lists(self.shape, part.aggregates, SAFE_KEY) {
+            for rows in part.lists {
                 written += rows.len();
                 if let Some(some) = self.upsert(transaction, &table, rows).await? {
                     refused += some.count;
@@ -255,14 +281,17 @@ impl<'r> Runs<'r> {
     }
 
     fn finish(self) -> Vec<Part> {
-        let parts = self.parts.into_iter().map(|run| Part {
-            date: run.date,
-            aggregates: match run.counting {
+        let mut parts = Vec::with_capacity(self.parts.len());
+        for run in self.parts {
+            let aggregates = match run.counting {
                 Counting::Traffic(aggregator) => aggregator.finish(),
                 Counting::Uptime(aggregator) => aggregator.finish(),
-            },
-        });
-        let mut parts: Vec<Part> = parts.filter(|part| !part.aggregates.is_empty()).collect();
+            };
+            parts.push(Part {
+                date: run.date,
+                lists: AggregateRows::lists(self.job.shape, aggregates, SAFE_KEY),
+            });
+        }
         if !self.job.rules.compat {
             // The same order of tables in every process: no deadlocks.
             parts.sort_by(|a, b| a.date.cmp(&b.date));

@@ -31,20 +31,20 @@ pub(crate) enum Shape {
 }
 
 impl Shape {
-    /// Columns and key. `keeps_average`: a conflict leaves the stored average of request times alone.
-    pub(crate) fn layout(self, keeps_average: bool) -> Arc<Layout> {
+    /// Columns and key.
+    pub(crate) fn layout(self) -> Arc<Layout> {
         let text = |name: &'static str| Column::new(name, Class::Text);
         let start = Column::new("timestamp", Class::Int);
         let mut columns = vec![text("id")];
         match self {
             Shape::Organisation => {
-                columns.extend(counters(keeps_average));
+                columns.extend(counters());
                 columns.extend([start, text("org_id"), text("dimension"), text("dimension_value")]);
                 columns.extend(codes());
             }
             Shape::Api => {
                 columns.extend(["org_id", "dimension", "dimension_value", "api_id"].map(text));
-                columns.extend(counters(keeps_average));
+                columns.extend(counters());
                 columns.extend(codes());
                 columns.push(start);
             }
@@ -53,7 +53,7 @@ impl Shape {
     }
 }
 
-fn counters(keeps_average: bool) -> [Column; 22] {
+fn counters() -> [Column; 22] {
     let sum = |name: &'static str| Column::new(name, Class::Int).merged(Merge::Add);
     let average = |name: &'static str, total| {
         let hits = "counter_hits";
@@ -61,16 +61,11 @@ fn counters(keeps_average: bool) -> [Column; 22] {
     };
     let extreme = |name: &'static str, merge| Column::new(name, Class::Int).merged(merge);
     let kept = |name: &'static str, class| Column::new(name, class);
-    let request_time = average("counter_request_time", "counter_total_request_time");
     [
         sum("counter_hits"),
         sum("counter_success"),
         sum("counter_error"),
-        if keeps_average {
-            request_time.merged(Merge::Keep)
-        } else {
-            request_time
-        },
+        average("counter_request_time", "counter_total_request_time"),
         Column::new("counter_total_request_time", Class::Float).merged(Merge::Add),
         kept("counter_identifier", Class::Text),
         kept("counter_human_identifier", Class::Text),
@@ -137,7 +132,7 @@ mod tests {
     use super::*;
 
     fn names(shape: Shape) -> Vec<String> {
-        let layout = shape.layout(false);
+        let layout = shape.layout();
         layout.columns.iter().map(|column| column.name.to_string()).collect()
     }
 

@@ -5,7 +5,7 @@ mod job;
 mod layout;
 mod rows;
 
-use std::sync::{Arc, atomic::AtomicU64};
+use std::sync::atomic::AtomicI64;
 
 use analytics::{
     ClaimId, RowRanges, Selection,
@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 use self::job::AggregateJob;
 pub(crate) use self::{job::Kind, layout::IndexRule, layout::Shape};
 use super::{options::Connection, start, store::Store};
-use crate::{BuildContext, BuildError, Gather, Sink, SinkSpec, WriteError, Written};
+use crate::{BuildContext, BuildError, Gather, MigrationMode, Sink, SinkSpec, WriteError, Written};
 
 /// Many records at once make few rows: half a second of traffic.
 pub(crate) const GATHER: Gather = Gather {
@@ -115,8 +115,6 @@ pub(crate) struct AggregateSetup {
     pub base: &'static str,
     pub shape: Shape,
     pub index: IndexRule,
-    /// A conflict leaves the stored average of request times alone.
-    pub keeps_average: bool,
     /// Whether today's shard is made at the start.
     pub prepares_today: bool,
 }
@@ -125,40 +123,46 @@ pub(crate) struct AggregateSetup {
 pub(crate) struct AggregatePump {
     store: Store,
     job: AggregateJob,
+    connection: Connection,
+    /// Seconds since 1970.
+    retention_looked_at: AtomicI64,
 }
 
 impl AggregatePump {
     /// Connects and prepares the tables that are known already.
-    pub(crate) async fn open(context: &BuildContext, setup: AggregateSetup) -> Result<AggregatePump, BuildError> {
+    pub(crate) async fn open(context: &BuildContext, setup: AggregateSetup) -> Result<Box<dyn Sink>, BuildError> {
+        let store = start::open(context, setup.spec, &setup.connection).await?;
+        let job = AggregateJob::of(&setup, context);
         let connection = setup.connection;
-        let job = AggregateJob {
-            kind: setup.kind,
-            rules: Arc::new(setup.rules),
-            base: setup.base,
-            shape: setup.shape,
-            layout: setup.shape.layout(setup.keeps_average),
-            index: setup.index,
-            sharded: connection.table_sharding,
-            log_prefix: setup.spec.log_prefix,
-            pump: context.pump.clone(),
-            left_out: Arc::new(AtomicU64::new(0)),
-        };
-        let store = start::open(context, setup.spec, &connection).await?;
         if setup.prepares_today || !connection.table_sharding || connection.migrate_sharded_tables {
-            let tables = start::Tables {
-                base: job.base,
-                of: Box::new(|date| job.table(date)),
-            };
-            start::prepare(&store, &connection, &tables).await?;
+            start::prepare(&store, &connection, &job.tables_at_start()).await?;
         }
-        Ok(AggregatePump { store, job })
+        Ok(Box::new(AggregatePump {
+            store,
+            job,
+            connection,
+            retention_looked_at: AtomicI64::new(0),
+        }))
+    }
+
+    /// See [`crate::migration`].
+    pub(crate) async fn migrate(
+        context: &BuildContext,
+        setup: AggregateSetup,
+        mode: MigrationMode,
+    ) -> Result<Vec<String>, BuildError> {
+        let store = start::open(context, setup.spec, &setup.connection).await?;
+        let job = AggregateJob::of(&setup, context);
+        start::migrate(&store, &setup.connection, &job.tables_at_start(), mode).await
     }
 }
 
 #[async_trait]
 impl Sink for AggregatePump {
     async fn write(&self, group: &[Selection]) -> Result<Written, WriteError> {
-        self.store.write(group, &self.job).await
+        let written = self.store.write(group, &self.job).await?;
+        start::drop_old_shards(&self.store, &self.connection, self.job.base, &self.retention_looked_at).await;
+        Ok(written)
     }
 
     async fn forget(&self, claims: &[ClaimId]) {
