@@ -17,8 +17,11 @@ async fn every_built_sink_passes_the_suite() {
         if !spec.is_built() {
             continue;
         }
-        let report = suite::run(spec).await;
-        let report = report.unwrap_or_else(|| panic!("{} is built and has no harness", spec.name));
+        let Some(report) = suite::run(spec).await else {
+            writeln!(std::io::stdout(), "{} FAILED: it is built and has no harness", spec.name).unwrap();
+            failed += 1;
+            continue;
+        };
         // Past the capture of the test runner: what does not apply is to be seen in every run.
         write!(std::io::stdout(), "{report}").unwrap();
         let failures = report
