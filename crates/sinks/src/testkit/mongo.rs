@@ -314,7 +314,7 @@ async fn relay(peer: TcpStream, to: SocketAddr, trouble: &watch::Sender<Trouble>
                     return None;
                 }
                 Trouble::DiesAfter => lose = true,
-                Trouble::LosesAnswers => lose = lost.fetch_add(1, SeqCst) % 3 == 0,
+                Trouble::LosesAnswers => lose = lost.fetch_add(1, SeqCst).is_multiple_of(3),
             }
         }
         let answer = exchange(&mut to_server, &mut from_server, &request).await?;
