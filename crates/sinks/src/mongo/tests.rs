@@ -74,6 +74,8 @@ fn group(claim: ClaimId, numbers: std::ops::Range<u64>, make: impl Fn(u64, &mut 
             .text(Text::ApiId, "api1")
             .int(analytics::Int::ResponseCode, 200);
         builder.int(analytics::Int::RequestTime, 10);
+        // Indexes of organisations' collections let records go at that time.
+        builder.time(analytics::When::ExpireAt, at(4_000_000_000));
         make(number, &mut builder);
         let start = buffer.len();
         msgpack::encode(&mut buffer, &builder.view());

@@ -154,7 +154,7 @@ async fn a_full_dimension_counts_the_rest_together() {
     let sink = sink(&AGGREGATE, meta).await;
     let tagged = |number: u64, builder: &mut Builder| {
         builder.recorded_at(at(HOUR));
-        builder.tags([if number % 2 == 0 {
+        builder.tags([if number.is_multiple_of(2) {
             "often".to_owned()
         } else {
             format!("once-{number}")
