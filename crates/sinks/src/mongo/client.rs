@@ -35,9 +35,11 @@ const SYSTEM_ROOTS: &[&str] = &[
 /// What indexes look like on a server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Dialect {
-    MongoDb,
-    DocumentDb,
-    CosmosDb,
+    Mongo,
+    /// AWS DocumentDB.
+    Document,
+    /// Azure Cosmos DB.
+    Cosmos,
 }
 
 /// A pump's connection: a pool to the servers, and the database that the URL names.
@@ -73,9 +75,9 @@ impl Connection {
             }
         }
         let dialect = match options.mongo_db_type {
-            0 => Dialect::MongoDb,
-            1 => Dialect::DocumentDb,
-            2 => Dialect::CosmosDb,
+            0 => Dialect::Mongo,
+            1 => Dialect::Document,
+            2 => Dialect::Cosmos,
             other => {
                 return Err(BuildError::Options(format!(
                     "meta.mongo_db_type is {other} – write 0 (MongoDB), 1 (DocumentDB) or 2 (Cosmos DB)"

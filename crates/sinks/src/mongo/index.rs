@@ -62,7 +62,7 @@ impl Family {
                 plain("orgid_1", doc! {"orgid": 1}),
             ],
         };
-        if dialect == Dialect::CosmosDb {
+        if dialect == Dialect::Cosmos {
             indexes.retain(|index| !index.expires);
         }
         indexes
@@ -72,7 +72,7 @@ impl Family {
 impl Index {
     /// As `createIndexes` takes it.
     fn specification(&self, dialect: Dialect) -> Document {
-        let mut index = doc! {"key": self.key.clone(), "background": dialect == Dialect::MongoDb};
+        let mut index = doc! {"key": self.key.clone(), "background": dialect == Dialect::Mongo};
         if self.expires {
             index.insert("expireAfterSeconds", 0);
         }
@@ -88,7 +88,7 @@ impl Connection {
         if self.omit_indexes {
             return;
         }
-        if self.dialect == Dialect::MongoDb {
+        if self.dialect == Dialect::Mongo {
             match self.has_collection(collection).await {
                 Ok(true) => return,
                 Ok(false) => {}

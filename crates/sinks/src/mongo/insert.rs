@@ -76,11 +76,9 @@ impl Connection {
             let Some((row, document)) = rows.get(error.index) else {
                 continue;
             };
-            if error.code == DUPLICATE {
-                if is_about_id(&error.message) || self.has(target, document).await? {
-                    continue;
-                }
-                // An index that somebody else has made.
+            // Otherwise it is an index that somebody else has made.
+            if error.code == DUPLICATE && (is_about_id(&error.message) || self.has(target, document).await?) {
+                continue;
             }
             let reason = format!("{} (code {})", error.message, error.code);
             match remedy_of(error) {

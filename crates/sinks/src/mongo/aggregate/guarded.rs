@@ -11,7 +11,7 @@ use std::{
 
 use analytics::{
     ClaimId, RowRanges, Selection, Text, Time, When,
-    aggregate::{Aggregate, Aggregator, Dimension, Engine},
+    aggregate::{Aggregate, Aggregator, Engine},
 };
 use futures::TryStreamExt;
 use mongodb::{
@@ -24,8 +24,9 @@ use tokio::sync::Mutex;
 use super::{
     applied::{self, APPLIED, Entries, Ledger},
     pump::Aggregates,
+    room,
     stored::{self, Contents},
-    update::{self, Moved, OTHER, Update},
+    update::{Moved, Update},
 };
 use crate::{
     WriteError,
@@ -56,7 +57,10 @@ pub(super) struct Place {
 
 /// What is known about the documents of places that were written lately.
 #[derive(Default)]
-pub(super) struct Places(Mutex<HashMap<(String, Box<[u8]>, i64), Part>>);
+pub(super) struct Places(Mutex<HashMap<PlaceKey, Part>>);
+
+/// Collection, owner, seconds of the bucket.
+type PlaceKey = (String, Box<[u8]>, i64);
 
 /// The document of a place that is being written to.
 struct Part {
@@ -90,7 +94,7 @@ impl Place {
         }
     }
 
-    fn key(&self) -> (String, Box<[u8]>, i64) {
+    fn key(&self) -> PlaceKey {
         (self.collection.clone(), self.owner.clone(), self.bucket.seconds)
     }
 }
@@ -131,8 +135,8 @@ impl Aggregates {
                 self.remember(&place, part).await;
                 return Ok(());
             };
-            let moved = self.crowded_out(&place, &part.contents, &pending.aggregate);
-            let growth = growth(&pending.aggregate, &part.contents, &moved);
+            let moved = self.crowded_out(&place.collection, &part.contents, &pending.aggregate);
+            let growth = room::growth(&pending.aggregate, &part.contents, &moved);
             let is_full = part.contents.size + growth > LARGEST;
             if is_full && self.make_room(&place, &part, &mut limit, group).await? {
                 continue;
@@ -416,51 +420,4 @@ impl Aggregates {
         }
         places.insert(place.key(), part);
     }
-
-    /// Entries for which a dimension has no room: those with the fewest hits are counted together.
-    fn crowded_out(&self, place: &Place, contents: &Contents, aggregate: &Aggregate) -> Moved {
-        let mut moved = Moved::new();
-        let Ok(budget @ 1..) = usize::try_from(self.setup.common.max_keys_per_dimension) else {
-            return moved;
-        };
-        let mut new: BTreeMap<Dimension, Vec<(i64, usize, String)>> = BTreeMap::new();
-        for (number, entry) in aggregate.entries.iter().enumerate() {
-            if let Some(path) = update::path(entry).filter(|path| !contents.has(path)) {
-                let entries = new.entry(entry.dimension).or_default();
-                entries.push((entry.counter.hits, number, path));
-            }
-        }
-        for (dimension, mut entries) in new {
-            let name = dimension.name();
-            let room = budget.saturating_sub(contents.count(name));
-            if entries.len() <= room {
-                continue;
-            }
-            entries.sort_unstable_by(|a, b| b.0.cmp(&a.0).then(a.1.cmp(&b.1)));
-            let beyond = entries.split_off(room);
-            if let Some((_, _, example)) = beyond.first() {
-                self.warn(format!(
-                    "{} new keys of {name} are counted together as {OTHER} in {}: there are {budget} already \
-                     (meta.max_keys_per_dimension); one of them is {example}",
-                    beyond.len(),
-                    place.collection
-                ));
-            }
-            let other = match dimension.is_nested() {
-                true => format!("{name}.{OTHER}.{OTHER}"),
-                false => format!("{name}.{OTHER}"),
-            };
-            moved.extend(beyond.into_iter().map(|(_, number, _)| (number, other.clone())));
-        }
-        moved
-    }
-}
-
-/// Bytes that a document grows by when an aggregate is counted in it.
-fn growth(aggregate: &Aggregate, contents: &Contents, moved: &Moved) -> usize {
-    let entries = aggregate.entries.iter().enumerate();
-    let new = entries.filter(|(number, entry)| {
-        !moved.contains_key(number) && update::path(entry).is_some_and(|path| !contents.has(&path))
-    });
-    new.map(|(_, entry)| update::weight(entry)).sum()
 }

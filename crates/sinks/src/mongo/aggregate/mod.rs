@@ -6,6 +6,7 @@ mod guarded;
 mod healing;
 mod prefixes;
 mod pump;
+mod room;
 mod stored;
 mod update;
 
