@@ -14,14 +14,26 @@ use crate::{config::OnFull, source::Usage};
 const MAX_UNACKED: u64 = 256 << 20;
 /// `max_backlog` is this many times `max_unacked`.
 const BACKLOG_FACTOR: u64 = 8;
+/// A lane that has delivered nothing for so long fails; before, it only stumbles: one lost connection, or a back-end that is
+/// connected to at the start, must not cost rows of a large backlog.
+const FAILS_AFTER: Duration = Duration::from_secs(10);
 /// Bytes of a row before any was seen.
 pub(super) const ROW_BYTES: u64 = 1_000;
+
+/// A lane that does not run.
+#[derive(Clone, Copy)]
+struct Trouble {
+    since: Instant,
+    /// Rows that it had delivered then.
+    delivered: u64,
+}
 
 impl Engine {
     /// Runs until aborted.
     pub(super) async fn keep(self: Arc<Self>) {
         let every = (self.settings.delivery.lease / 3).max(Duration::from_millis(100));
         let mut renewed: Option<Instant> = None;
+        let mut troubles = vec![None; self.lanes.len()];
         loop {
             for claim in self.shared.holdings.sweep() {
                 if let Err(error) = self.shared.source.release(&[claim]).await {
@@ -42,7 +54,7 @@ impl Engine {
                     self.take_over().await;
                 }
             }
-            self.watch_budgets().await;
+            self.watch_budgets(&mut troubles).await;
             tokio::time::sleep(Duration::from_millis(500).min(every)).await;
         }
     }
@@ -100,7 +112,7 @@ impl Engine {
     }
 
     /// Looks at what claims hold, and tells lanes and the claim loop what follows from it.
-    async fn watch_budgets(&self) {
+    async fn watch_budgets(&self, troubles: &mut [Option<Trouble>]) {
         let usage = match self.shared.source.usage().await {
             Ok(usage) => usage,
             Err(error) => {
@@ -110,8 +122,20 @@ impl Engine {
         };
         let max_unacked = self.max_unacked(&usage);
         let mut blocked = None;
-        for (lane, control) in self.lanes.iter().zip(&self.shared.controls) {
-            let failing = !matches!(lane.board.state(), LaneState::Running);
+        for ((lane, control), trouble) in self.lanes.iter().zip(&self.shared.controls).zip(troubles) {
+            let delivered = lane.board.delivered.load(Relaxed);
+            let failing = match lane.board.state() {
+                LaneState::Running => {
+                    *trouble = None;
+                    false
+                }
+                _ => {
+                    let known = trouble.filter(|known| known.delivered == delivered);
+                    let since = known.map_or_else(Instant::now, |known| known.since);
+                    *trouble = Some(Trouble { since, delivered });
+                    since.elapsed() >= FAILS_AFTER
+                }
+            };
             let allowance = if failing && lane.on_full != OnFull::Block {
                 max_unacked
             } else {

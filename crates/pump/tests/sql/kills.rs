@@ -97,6 +97,9 @@ fn deliver(redis: &Server, database: &mut Database, pumps: Value, plan: &Plan) {
         commits.div_ceil(plan.cut_one_in),
         began.elapsed().as_secs_f64()
     );
+    let log = site.log();
+    let dropped: Vec<&str> = log.lines().filter(|line| line.contains("rows are dropped")).collect();
+    assert!(dropped.is_empty(), "{dropped:#?}");
     assert!(with_work > 0, "every kill came too late");
     assert!(commits > plan.cut_one_in, "hardly a commit was seen");
 }
