@@ -135,6 +135,10 @@ impl<R: AsyncRead + Unpin> Reader<R> {
     /// Reads commands as far as they are there, carries them out, then waits for more bytes.
     async fn step(&mut self) -> Result<(), End> {
         let (work, login, end) = self.group();
+        if !work.is_empty() || login.is_some() {
+            // What is begun now has its time from now.
+            self.since = Instant::now();
+        }
         if !work.is_empty() {
             let closes = self.carry_out(work).await?;
             if closes {

@@ -73,6 +73,8 @@ struct Inner {
     /// The next frame goes here.
     offset: u32,
     spare: Option<Segment>,
+    /// Why there is none, although it is time for it.
+    no_spare: Option<String>,
     waiting: VecDeque<Chunk>,
     waiting_bytes: usize,
     /// Number of the last append.
@@ -310,6 +312,10 @@ impl Locked<'_> {
         if used > max {
             return Err(Refusal::Full { used: self.used(), max });
         }
+        if let Some(trouble) = &self.inner.no_spare {
+            // What is left of this segment is for claims and cursors, so that records are delivered and make room.
+            return Err(Refusal::Disk(trouble.clone()));
+        }
         let lists = &self.inner.state.lists;
         if lists.len() >= MOST_KEYS && !lists.contains_key(&elements.list) {
             return Err(Refusal::Keys);
@@ -411,6 +417,7 @@ impl Locked<'_> {
         self.inner.segments.insert(next, segment.clone());
         self.inner.current = segment;
         self.inner.offset = 0;
+        self.inner.no_spare = None;
         self.put(frame::change(&image));
         Ok(())
     }

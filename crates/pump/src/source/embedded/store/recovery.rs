@@ -11,7 +11,7 @@ use super::{
     Inner, Recovered,
     frame::{self, Found, HEADER, Payload},
     rows::Place,
-    segment::{Segment, sync_folder},
+    segment::{SIZE, Segment, sync_folder},
     state::{Change, State},
 };
 
@@ -48,6 +48,11 @@ pub(super) fn recover(folder: &Path) -> io::Result<Opened> {
         return begin(folder, replay);
     };
     let current = current.clone();
+    if first != current.number {
+        // Its image was torn. The next append begins a segment that has one: older segments may go only behind it.
+        offset = offset.max(SIZE);
+        current.fill(offset);
+    }
     replay.forget_missing(&segments);
     let used = segments.values().filter(|segment| segment.number != current.number);
     let used = used.map(|segment| segment.filled()).sum();
@@ -73,6 +78,7 @@ fn opened(
             number: 0,
             doomed: VecDeque::new(),
             used,
+            no_spare: None,
             trouble: None,
             stopping: false,
         },

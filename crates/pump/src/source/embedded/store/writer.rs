@@ -97,12 +97,17 @@ impl Store {
                 );
             }
         }
-        // When there is no space for it yet, the append that needs it says so.
-        if let Some(Ok(spare)) = next.map(|next| Segment::create(&self.folder, next)) {
-            let mut inner = self.inner();
-            if inner.current.number + 1 == spare.number && inner.spare.is_none() {
-                inner.spare = Some(spare);
+        let Some(next) = next else { return };
+        let spare = Segment::create(&self.folder, next);
+        let mut inner = self.inner();
+        match spare {
+            Ok(spare) => {
+                inner.no_spare = None;
+                if inner.current.number + 1 == spare.number && inner.spare.is_none() {
+                    inner.spare = Some(spare);
+                }
             }
+            Err(error) => inner.no_spare = Some(error.to_string()),
         }
     }
 }
