@@ -4,7 +4,7 @@
 test:
     scripts/test.sh
 
-# records from a private Redis into CSV files
+# the whole way of made-up records, into SQLite and CSV
 demo:
     scripts/demo.sh
 

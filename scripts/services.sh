@@ -3,21 +3,22 @@
 #   eval "$(scripts/services.sh start [SERVER ...])"   starts those that do not run, and exports PUMP_TEST_<SERVER>
 #   scripts/services.sh install [SERVER ...]           only installs what they need
 #   scripts/services.sh stop
-# SERVER: postgres mariadb mysql56 search rsyslog gelf ferretdb; all of them by default. Their scripts are in tests/services.
+# SERVER: postgres mariadb mariadb-tls mysql56 search rsyslog gelf ferretdb; all of them by default. Their scripts are in tests/services.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 # shellcheck source=scripts/lib.sh
 . scripts/lib.sh
+PATH=$PATH:/usr/sbin # where Debian has mariadbd, and users have not
 
-all=(postgres mariadb mysql56 search rsyslog gelf ferretdb)
+all=(postgres mariadb mariadb-tls mysql56 search rsyslog gelf ferretdb)
 folder=${PUMP_TEST_FOLDER:-$PWD/target/services}
 base=${PUMP_TEST_PORTS:-28100}
 
 install() {
   local packages=()
   case " $* " in *" postgres "*) [ -d /usr/lib/postgresql ] || packages+=(postgres-is-missing postgresql) ;; esac
-  case " $* " in *" mariadb "*) packages+=(mariadbd mariadb-server) ;; esac
-  case " $* " in *" mysql56 "*) packages+=(npm npm) ;; esac
+  case " $* " in *" mariadb "* | *" mariadb-tls "*) packages+=(mariadbd mariadb-server openssl openssl) ;; esac
+  case " $* " in *" mysql56 "*) packages+=(npm npm mariadb mariadb-client) ;; esac
   case " $* " in *" search "*) packages+=(javac openjdk-17-jdk-headless mvn maven curl curl) ;; esac
   case " $* " in *" rsyslog "*)
     packages+=(rsyslogd rsyslog openssl openssl)
@@ -56,6 +57,10 @@ start() {
       start_one mariadb $((base + 10)) mariadb
       announce MARIADB "mysql://tyk:secret@127.0.0.1:$((base + 10))/"
       ;;
+    mariadb-tls) # its user must use TLS; the authority is mariadb-tls/certs/ca.crt
+      start_one mariadb-tls $((base + 15)) mariadb tls
+      announce MARIADB_TLS "mysql://tyk:secret@127.0.0.1:$((base + 15))/"
+      ;;
     mysql56)
       start_one mysql56 $((base + 20)) mysql56
       announce MYSQL56 "mysql://tyk:secret@127.0.0.1:$((base + 20))/"
@@ -71,6 +76,8 @@ start() {
     ferretdb)
       start_one ferretdb $((base + 40)) ferretdb tls
       announce MONGO "mongodb://tyk:secret@127.0.0.1:$((base + 40))/"
+      announce MONGO_TLS "mongodb://tyk:secret@localhost:$((base + 42))/"
+      announce MONGO_CERTS "$folder/ferretdb/certs"
       ;;
     rsyslog) # UDP and TCP, TLS one port higher; what it got is in files of its folder
       start_one rsyslog $((base + 60)) rsyslog
@@ -90,6 +97,7 @@ stop() {
   for name in "$folder"/*/; do
     name=$(basename "$name")
     case $name in
+    mariadb-tls) tests/services/mariadb.sh stop "$folder/$name" ;;
     es-* | os-*) tests/services/search.sh stop "$folder/$name" ;;
     *) tests/services/"$name".sh stop "$folder/$name" ;;
     esac

@@ -2,6 +2,7 @@
 
 mod aggregate;
 mod backlog;
+mod database;
 mod decode;
 mod exact;
 mod files;
@@ -17,6 +18,7 @@ mod run;
 mod serials;
 mod sink;
 mod spread;
+mod store;
 mod two;
 mod window;
 mod wire;
@@ -111,6 +113,33 @@ enum Command {
         /// Lists that the records are spread over.
         #[arg(long, default_value_t = 10)]
         keys: usize,
+    },
+    /// RPUSH per second of the pump's own store, beside a Redis that writes to disk; memory of a backlog.
+    Store {
+        /// The pump.
+        #[arg(long)]
+        bin: PathBuf,
+        /// Records.
+        #[arg(long, default_value_t = 1_000_000)]
+        records: u64,
+        /// Bytes of a record.
+        #[arg(long, default_value_t = 1024)]
+        size: usize,
+        /// Connections.
+        #[arg(long, default_value_t = 4)]
+        clients: u64,
+        /// Commands that are sent at once.
+        #[arg(long, default_value_t = 500)]
+        pipeline: u64,
+        /// Runs of each server.
+        #[arg(long, default_value_t = 2)]
+        runs: usize,
+        /// `embedded_storage.fsync`
+        #[arg(long, default_value = "group")]
+        fsync: String,
+        /// Leaves Redis out.
+        #[arg(long)]
+        only_store: bool,
     },
     /// Two instances, one of which sleeps longer than its lease.
     Two {
@@ -251,6 +280,25 @@ fn execute(command: Command, limit: Duration) -> anyhow::Result<bool> {
                 limit,
             });
         }
+        Command::Store {
+            bin,
+            records,
+            size,
+            clients,
+            pipeline,
+            runs,
+            fsync,
+            only_store,
+        } => store::run(&store::Plan {
+            bin,
+            records,
+            size,
+            clients,
+            pipeline,
+            runs,
+            fsync,
+            only_store,
+        })?,
         Command::Two {
             bin,
             records,

@@ -34,12 +34,21 @@ pub(crate) enum Kind {
     Splunk,
     /// Documents for a node that only counts.
     Elasticsearch,
+    /// Rows of a new database on the server that PUMP_TEST_POSTGRES names.
+    Postgres,
+    /// Aggregates, likewise.
+    PostgresAggregate,
 }
 
 impl Kind {
     /// Whether its back-end is a server of the benchmark.
     pub(crate) fn is_http(self) -> bool {
         matches!(self, Kind::Splunk | Kind::Elasticsearch)
+    }
+
+    /// Whether its back-end is a database.
+    pub(crate) fn is_database(self) -> bool {
+        matches!(self, Kind::Postgres | Kind::PostgresAggregate)
     }
 }
 
@@ -71,6 +80,7 @@ impl Setup {
             health_port: redis::free_port()?,
             folder: tempfile::tempdir()?,
         };
+        let database = json!({"type": "postgres", "connection_string": url});
         let pump = match kind {
             Kind::Dummy => json!({"type": "dummy"}),
             Kind::Csv => json!({"type": "csv", "meta": {"csv_dir": setup.csv_dir()}}),
@@ -79,6 +89,8 @@ impl Setup {
                 json!({"type": "splunk", "meta": {"collector_token": "t", "collector_url": url, "enable_batch": true}})
             }
             Kind::Elasticsearch => json!({"type": "elasticsearch", "meta": {"elasticsearch_url": url, "version": "7"}}),
+            Kind::Postgres => json!({"type": "sql", "meta": database}),
+            Kind::PostgresAggregate => json!({"type": "sql_aggregate", "meta": database}),
         };
         let mut config = json!({
             "analytics_storage_type": "redis",

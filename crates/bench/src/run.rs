@@ -9,7 +9,9 @@ use anyhow::bail;
 use serde_json::{Map, Value, json};
 
 use crate::{
-    backlog, files,
+    backlog,
+    database::Database,
+    files,
     follow::{self, Growth},
     machine,
     probe::{Probe, Stalls},
@@ -107,14 +109,20 @@ fn measure(plan: &Plan, contender: &Contender) -> anyhow::Result<Sample> {
     backlog::fill(redis.port, &lists, plan.records)?;
     let bare = match plan.kind {
         Kind::Dummy => Some(window::read(redis.port, &lists[0], plan.records)?.records_per_second),
-        Kind::Csv | Kind::Stdout | Kind::Splunk | Kind::Elasticsearch => None,
+        // The bare client of a database copies the rows that the pump has written.
+        _ => None,
     };
+    let database = plan.kind.is_database().then(Database::create).transpose()?;
     let sink = plan.kind.is_http().then(|| HttpSink::start(plan.kind)).transpose()?;
     let mut delivery = Map::new();
     if let Some(mode) = &contender.mode {
         delivery.insert("mode".to_owned(), mode.as_str().into());
     }
-    let url = sink.as_ref().map(HttpSink::url).unwrap_or_default();
+    let url = database
+        .as_ref()
+        .map(Database::url)
+        .or_else(|| sink.as_ref().map(HttpSink::url));
+    let url = url.unwrap_or_default();
     let setup = Setup::towards(&url, &contender.bin, plan.kind, redis.port, delivery)?;
     let (mut client, mut growth) = (redis.client()?, Growth::new(vec![setup.csv_dir()]));
 
@@ -124,6 +132,8 @@ fn measure(plan: &Plan, contender: &Contender) -> anyhow::Result<Sample> {
     let delivered = |pump: &Pump<'_>| match (plan.kind, &sink) {
         (_, Some(sink)) => Ok(Some(sink.records())),
         (Kind::Csv, _) => files::count_rows(&setup.csv_dir()).map(Some),
+        (Kind::Postgres, _) => database.as_ref().map(Database::rows).transpose(),
+        (Kind::PostgresAggregate, _) => database.as_ref().map(Database::hits).transpose(),
         _ => pump.delivered(),
     };
     let finished = follow::until_done(&mut pump, &mut growth, &mut client, &lists, plan.limit, |pump| {
@@ -143,6 +153,10 @@ fn measure(plan: &Plan, contender: &Contender) -> anyhow::Result<Sample> {
             setup.log_tail()
         );
     }
+    let bare = match (plan.kind, &database) {
+        (Kind::Postgres, Some(database)) => Some(database.bare_copy_rate()?),
+        _ => bare,
+    };
     let (seconds, records) = ((finished - started).as_secs_f64(), plan.records as f64);
     Ok(Sample {
         seconds,

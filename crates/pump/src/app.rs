@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     admin::{self, Actions, AdminSettings, Refused},
-    config::{PumpSettings, Settings},
+    config::{EmbeddedSettings, PumpSettings, Settings},
     delivery::{
         Engine,
         engine::Pump,
@@ -23,6 +23,7 @@ use crate::{
     instrumentation::{self, Instrumentation},
     source::{
         Mode, Source, SourceError,
+        embedded::{EmbeddedSource, server::Server},
         memory::MemorySource,
         redis::{ListSettings, RedisSource},
     },
@@ -60,8 +61,8 @@ pub async fn run(settings: Settings, demo: Option<DemoOptions>) -> Result<(), Fa
     let running = Arc::new(Running::default());
     serve_admin(&settings, &status, &running)?;
 
-    let redis = redis_source(&settings).map_err(|error| Fatal::new(error.to_string()))?;
-    announce_version(&redis).await;
+    let (source, store) = open_source(&settings).await?;
+    announce_version(&*source).await;
     let mut pumps = known_pumps(&settings, &status);
     if pumps.is_empty() {
         return Err(Fatal::new("No pumps configured"));
@@ -72,11 +73,14 @@ pub async fn run(settings: Settings, demo: Option<DemoOptions>) -> Result<(), Fa
         Some(_) => {}
         None => report_uptime(&settings),
     }
+    let served = CancellationToken::new();
+    let serving = store.map(|(store, server)| (store, tokio::spawn(server.serve(served.clone()))));
     match demo {
         Some(options) => run_demo(settings, options, pumps, status, Arc::new(instrumentation), &stop).await,
         None => {
-            let source: Arc<dyn Source> = Arc::new(redis);
-            drain(
+            // Set once, as the engine is.
+            let _ = running.source.set(source.clone());
+            let drained = drain(
                 settings,
                 source,
                 pumps,
@@ -85,9 +89,37 @@ pub async fn run(settings: Settings, demo: Option<DemoOptions>) -> Result<(), Fa
                 &running,
                 &stop,
             )
-            .await
+            .await;
+            if let Some((store, serving)) = serving {
+                served.cancel();
+                // It ends with its token.
+                let _ = serving.await;
+                store.close().await;
+            }
+            drained
         }
     }
+}
+
+/// Where records come from; with a store of the pump's own, that store and the server that gateways talk to.
+async fn open_source(settings: &Settings) -> Result<(Arc<dyn Source>, Option<(EmbeddedSource, Server)>), Fatal> {
+    let fatal = |error: anyhow::Error| Fatal {
+        prefix: "embedded",
+        text: format!("{error:#}"),
+    };
+    let Some(embedded) = &settings.embedded else {
+        let redis = redis_source(settings).map_err(|error| Fatal::new(error.to_string()))?;
+        return Ok((Arc::new(redis), None));
+    };
+    let store = embedded_source(settings, embedded).map_err(fatal)?;
+    let server = Server::bind(embedded, &store).await.map_err(fatal)?;
+    Ok((Arc::new(store.clone()), Some((store, server))))
+}
+
+/// The pump's own store.
+pub(crate) fn embedded_source(settings: &Settings, embedded: &EmbeddedSettings) -> anyhow::Result<EmbeddedSource> {
+    let source = EmbeddedSource::open(embedded, &settings.redis.key_prefix, uptime_pump(settings).is_some())?;
+    Ok(source.instance(&settings.delivery.instance_id, settings.delivery.lease))
 }
 
 /// The ordinary run: drains the source until the stop signal.
@@ -189,7 +221,9 @@ async fn refuse_if_nothing_runs(engine: &Engine) -> Result<(), Fatal> {
 /// Anything but claims by script promises less, or costs more, than it could.
 fn report_mode(mode: Mode, reason: &str) {
     match mode {
-        Mode::ClaimsScript | Mode::Memory => tracing::debug!(prefix = "main", reason, "records are claimed"),
+        Mode::ClaimsScript | Mode::Memory | Mode::Embedded => {
+            tracing::debug!(prefix = "main", reason, "records are claimed")
+        }
         Mode::ClaimsWatch => tracing::info!(prefix = "main", reason, "records are claimed without scripts"),
         Mode::Peek => tracing::warn!(
             prefix = "main",
@@ -259,7 +293,7 @@ fn report_uptime(settings: &Settings) {
 }
 
 /// The version that Tyk Dashboard shows. That Redis is away is no reason not to start.
-async fn announce_version(source: &RedisSource) {
+async fn announce_version(source: &dyn Source) {
     if let Err(error) = source.announce_version(crate::VERSION).await {
         tracing::error!(prefix = "main", "Error storing version: {error}");
     }
@@ -313,10 +347,15 @@ fn stop_signal() -> Result<CancellationToken, Fatal> {
 #[derive(Default)]
 struct Running {
     engine: OnceLock<Arc<Engine>>,
+    source: OnceLock<Arc<dyn Source>>,
 }
 
 #[async_trait]
 impl Actions for Running {
+    fn source(&self) -> Option<Arc<dyn Source>> {
+        self.source.get().cloned()
+    }
+
     async fn accept_refusals(&self, pump: &str) -> Result<(), Refused> {
         match self.engine.get() {
             Some(engine) if engine.accept_refusals(pump) => Ok(()),

@@ -11,6 +11,7 @@ pub mod instrumentation;
 pub mod load;
 pub mod logging;
 pub mod operations;
+pub mod quickstart;
 pub mod source;
 
 pub use sinks::failpoints;

@@ -18,8 +18,8 @@ use crate::{
     cli::{ClaimsCommand, Command, DeadLetterCommand, LaneCommand, MigrateOptions},
     config::{self, Request, Settings, Severity},
     delivery::dead_letter::DeadLetters,
-    load,
-    source::{ClaimReport, DeadLetter, DeadLetterId, DeadLimits, Ledgers, Source, redis::RedisSource},
+    load, quickstart,
+    source::{ClaimReport, DeadLetter, DeadLetterId, DeadLimits, Ledgers, Source, embedded::remote::RemoteStore},
 };
 
 /// Dead letters that are removed at once.
@@ -31,6 +31,10 @@ const REMOVED_AT_ONCE: usize = 1_000;
 /// The configuration is unusable, or Redis, the daemon or a back-end cannot be reached or refuses.
 pub async fn run(command: Command, out: &mut dyn Write) -> anyhow::Result<bool> {
     match command {
+        Command::Quickstart(options) => {
+            quickstart::run(options, out).await?;
+            Ok(true)
+        }
         Command::Check(options) => Ok(config::check::check(
             &Request::of_process(options.file.conf, false),
             out,
@@ -71,10 +75,17 @@ fn settings(conf: &Path) -> anyhow::Result<Settings> {
     }
 }
 
-async fn open(settings: &Settings) -> anyhow::Result<Arc<RedisSource>> {
-    let source = app::redis_source(settings)?;
-    source.open().await.context("Redis")?;
-    Ok(Arc::new(source))
+/// Redis; or the pump's own store: directly when no pump runs on it, else through that pump's admin port.
+async fn open(settings: &Settings) -> anyhow::Result<Arc<dyn Source>> {
+    let Some(embedded) = &settings.embedded else {
+        let source = app::redis_source(settings)?;
+        source.open().await.context("Redis")?;
+        return Ok(Arc::new(source));
+    };
+    if client::status(settings.health_port).await.is_ok() {
+        return Ok(Arc::new(RemoteStore::new(settings.health_port)));
+    }
+    Ok(Arc::new(app::embedded_source(settings, embedded)?))
 }
 
 async fn claims(command: ClaimsCommand, out: &mut dyn Write) -> anyhow::Result<bool> {

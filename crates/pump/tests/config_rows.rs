@@ -74,6 +74,15 @@ macro_rules! pump {
     };
 }
 
+macro_rules! embedded {
+    ($read:expr) => {
+        |s| {
+            let read: fn(&tyk_pump::config::EmbeddedSettings) -> String = $read;
+            s.embedded.as_ref().map(read).unwrap_or_default()
+        }
+    };
+}
+
 macro_rules! tls {
     ($read:expr) => {
         |s| {
@@ -145,6 +154,19 @@ const ROWS: &[Row] = &[
     row("delivery.dead_letter_max_count", "5", "TYK_PMP_DELIVERY_DEAD_LETTER_MAX_COUNT", "5", |s| s.delivery.dead_letter_max_count.to_string(), "100000", "5"),
     row("delivery.dead_letter_max_bytes", "5", "TYK_PMP_DELIVERY_DEAD_LETTER_MAX_BYTES", "5", |s| s.delivery.dead_letter_max_bytes.to_string(), "67108864", "5"),
 
+    row("embedded:embedded_storage.listen", "\"127.0.0.1:7000\"", "TYK_PMP_EMBEDDEDSTORAGE_LISTEN", "127.0.0.1:7000", embedded!(|e| e.listen.to_string()), "127.0.0.1:6380", "127.0.0.1:7000"),
+    row("embedded:embedded_storage.dir", "\"/d\"", "TYK_PMP_EMBEDDEDSTORAGE_DIR", "/d", embedded!(|e| e.dir.display().to_string()), "tyk-pump-store", "/d"),
+    row("embedded:embedded_storage.password", "\"p\"", "TYK_PMP_EMBEDDEDSTORAGE_PASSWORD", "p", embedded!(|e| e.password.reveal().to_owned()), "", "p"),
+    row("embedded:embedded_storage.username", "\"u\"", "TYK_PMP_EMBEDDEDSTORAGE_USERNAME", "u", embedded!(|e| e.username.clone()), "default", "u"),
+    row("embedded-key:embedded_storage.tls.cert_file", "\"/dev/null\"", "TYK_PMP_EMBEDDEDSTORAGE_TLS_CERT_FILE", "/dev/null", embedded!(|e| format!("{:?}", e.tls.as_ref().map(|tls| &tls.cert))), "Some(\"/dev/zero\")", "Some(\"/dev/null\")"),
+    row("embedded-key:embedded_storage.tls.key_file", "\"/dev/null\"", "TYK_PMP_EMBEDDEDSTORAGE_TLS_KEY_FILE", "/dev/null", embedded!(|e| format!("{:?}", e.tls.as_ref().map(|tls| &tls.key))), "Some(\"/dev/zero\")", "Some(\"/dev/null\")"),
+    row("embedded-key:embedded_storage.tls.client_ca_file", "\"/dev/null\"", "TYK_PMP_EMBEDDEDSTORAGE_TLS_CLIENT_CA_FILE", "/dev/null", embedded!(|e| format!("{:?}", e.tls.as_ref().and_then(|tls| tls.client_ca.as_ref()))), "None", "Some(\"/dev/null\")"),
+    row("embedded:embedded_storage.max_bytes", "\"1GiB\"", "TYK_PMP_EMBEDDEDSTORAGE_MAX_BYTES", "1GiB", embedded!(|e| e.max_bytes.to_string()), "10737418240", "1073741824"),
+    row("embedded:embedded_storage.fsync", "\"always\"", "TYK_PMP_EMBEDDEDSTORAGE_FSYNC", "always", embedded!(|e| format!("{:?}", e.fsync)), "Group", "Always"),
+    row("embedded:embedded_storage.max_clients", "5", "TYK_PMP_EMBEDDEDSTORAGE_MAX_CLIENTS", "5", embedded!(|e| e.max_clients.to_string()), "1000", "5"),
+    row("embedded:embedded_storage.max_command_size", "\"1MiB\"", "TYK_PMP_EMBEDDEDSTORAGE_MAX_COMMAND_SIZE", "1MiB", embedded!(|e| e.max_command.to_string()), "67108864", "1048576"),
+    row("embedded:embedded_storage.idle_timeout", "\"1m\"", "TYK_PMP_EMBEDDEDSTORAGE_IDLE_TIMEOUT", "60", embedded!(|e| e.idle_timeout.as_secs().to_string()), "600", "60"),
+
     row("uptime_pump_config.uptime_type", "\"sql\"", "TYK_PMP_UPTIMEPUMPCONFIG_UPTIMETYPE", "sql", |s| s.uptime.as_ref().map(|pump| pump.kind.clone()).unwrap_or_default(), "mongo", "sql"),
     row("uptime_pump_config.mongo_url", "\"mongodb://x\"", "TYK_PMP_UPTIMEPUMPCONFIG_MONGOURL", "mongodb://x", uptime!("/mongo_url"), "\"mongodb://h/db\"", "\"mongodb://x\""),
     row("uptime_pump_config.mongo_use_ssl", "true", "TYK_PMP_UPTIMEPUMPCONFIG_MONGOUSESSL", "true", uptime!("/mongo_use_ssl"), "", "true"),
@@ -208,6 +230,12 @@ fn surroundings(row: &Row) -> (serde_json::Value, &'static str) {
         _ => serde_json::json!({}),
     };
     document["analytics_storage_config"] = storage;
+    if needs.starts_with("embedded") {
+        document["analytics_storage_type"] = "embedded".into();
+    }
+    if needs == "embedded-key" {
+        document["embedded_storage"] = serde_json::json!({"tls": {"cert_file": "/dev/zero", "key_file": "/dev/zero"}});
+    }
     if path == "statsd_prefix" {
         document["statsd_connection_string"] = "h:1".into();
     }

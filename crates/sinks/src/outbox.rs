@@ -1,9 +1,13 @@
 //! Groups that go out in several requests.
 
 use analytics::{ClaimId, RowId, Selection};
+use futures::{StreamExt, stream::FuturesUnordered};
 use tokio::sync::Mutex;
 
 use crate::{Rejected, WriteError, Written, ledger::Ledger};
+
+/// Requests of one write that may wait for their answers at the same time.
+const AT_ONCE: usize = 4;
 
 /// Rows that travel in one request.
 #[derive(Debug, Default)]
@@ -79,12 +83,31 @@ impl Outbox {
         let packed = tokio::task::spawn_blocking(move || pack(&group, &|row| !known.contains(row)))
             .await
             .map_err(WriteError::retry)?;
-        for parcel in packed.parcels {
-            let rows = parcel.rows.clone();
-            send(parcel).await?;
-            for row in rows {
-                sent.insert(row.claim, row.row..row.row + 1);
+        let mut waiting = packed.parcels.into_iter();
+        let mut under_way = FuturesUnordered::new();
+        // The first one goes alone: a service that is down, or refuses everything, is asked once.
+        let mut at_once = 1;
+        let mut failed = None;
+        loop {
+            while failed.is_none() && under_way.len() < at_once {
+                let Some(parcel) = waiting.next() else { break };
+                let rows = parcel.rows.clone();
+                let sending = send(parcel);
+                under_way.push(async move { (rows, sending.await) });
             }
+            match under_way.next().await {
+                None => break,
+                Some((rows, Ok(()))) => {
+                    for row in rows {
+                        sent.insert(row.claim, row.row..row.row + 1);
+                    }
+                    at_once = AT_ONCE;
+                }
+                Some((_, Err(error))) => failed = failed.or(Some(error)),
+            }
+        }
+        if let Some(error) = failed {
+            return Err(error);
         }
         Ok(Written {
             rejected: packed.rejected,

@@ -9,11 +9,11 @@ use std::{
 };
 
 use rustls::{
-    ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme, SupportedProtocolVersion,
+    CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme, SupportedProtocolVersion,
     client::{
         WebPkiServerVerifier,
         danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
-        verify_server_cert_signed_by_trust_anchor,
+        verify_server_cert_signed_by_trust_anchor, verify_server_name,
     },
     crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature},
     server::ParsedCertificate,
@@ -196,6 +196,10 @@ fn versions(wanted: &RangeInclusive<TlsVersion>) -> Result<Vec<&'static Supporte
 }
 
 fn verifier(settings: &TlsSettings, provider: Arc<CryptoProvider>) -> Result<Arc<dyn ServerCertVerifier>, TlsError> {
+    let mut trusted = Vec::new();
+    for file in &settings.ca_files {
+        trusted.extend(certificates(file)?);
+    }
     let check = match settings.verification {
         Verification::None => Check::Nothing,
         Verification::Chain => Check::Chain(roots(&settings.ca_files)?),
@@ -203,15 +207,21 @@ fn verifier(settings: &TlsSettings, provider: Arc<CryptoProvider>) -> Result<Arc
             let roots = Arc::new(roots(&settings.ca_files)?);
             let verifier = WebPkiServerVerifier::builder_with_provider(roots, provider.clone()).build();
             let verifier = verifier.map_err(|error| TlsError(format!("trusted authorities: {error}")))?;
-            let Some(name) = &settings.server_name else {
-                return Ok(verifier);
+            let name = match &settings.server_name {
+                None => None,
+                Some(name) => Some(
+                    ServerName::try_from(name.clone())
+                        .map_err(|error| TlsError(format!("server name \"{name}\": {error}")))?,
+                ),
             };
-            let name = ServerName::try_from(name.clone())
-                .map_err(|error| TlsError(format!("server name \"{name}\": {error}")))?;
-            Check::Named(verifier, name)
+            Check::Full(verifier, name)
         }
     };
-    Ok(Arc::new(Verifier { provider, check }))
+    Ok(Arc::new(Verifier {
+        provider,
+        check,
+        trusted,
+    }))
 }
 
 fn roots(ca_files: &[PemFile]) -> Result<RootCertStore, TlsError> {
@@ -250,8 +260,8 @@ fn pem_certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, rustls_
 enum Check {
     Nothing,
     Chain(RootCertStore),
-    /// Everything, against this name.
-    Named(Arc<WebPkiServerVerifier>, ServerName<'static>),
+    /// Everything, against this name if there is one.
+    Full(Arc<WebPkiServerVerifier>, Option<ServerName<'static>>),
 }
 
 /// Checks less than rustls does by itself, or another name; the handshake is always checked.
@@ -259,6 +269,20 @@ enum Check {
 struct Verifier {
     provider: Arc<CryptoProvider>,
     check: Check,
+    /// The named authorities.
+    trusted: Vec<CertificateDer<'static>>,
+}
+
+impl Verifier {
+    /// Whether `refusal` means nothing but that an authority's own certificate is shown by a server, as `openssl req -x509`
+    /// makes it, and that very certificate is trusted. Its dates have been checked by then.
+    fn is_trusted_itself(&self, certificate: &CertificateDer<'_>, refusal: &rustls::Error) -> bool {
+        matches!(refusal, rustls::Error::InvalidCertificate(CertificateError::Other(_)))
+            && self
+                .trusted
+                .iter()
+                .any(|trusted| trusted.as_ref() == certificate.as_ref())
+    }
 }
 
 impl ServerCertVerifier for Verifier {
@@ -266,19 +290,28 @@ impl ServerCertVerifier for Verifier {
         &self,
         certificate: &CertificateDer<'_>,
         intermediates: &[CertificateDer<'_>],
-        _: &ServerName<'_>,
+        dialled: &ServerName<'_>,
         ocsp: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, rustls::Error> {
         match &self.check {
             Check::Nothing => {}
             Check::Chain(roots) => {
-                let certificate = ParsedCertificate::try_from(certificate)?;
+                let parsed = ParsedCertificate::try_from(certificate)?;
                 let algorithms = self.provider.signature_verification_algorithms.all;
-                verify_server_cert_signed_by_trust_anchor(&certificate, roots, intermediates, now, algorithms)?;
+                match verify_server_cert_signed_by_trust_anchor(&parsed, roots, intermediates, now, algorithms) {
+                    Err(error) if !self.is_trusted_itself(certificate, &error) => return Err(error),
+                    _ => {}
+                }
             }
-            Check::Named(verifier, name) => {
-                verifier.verify_server_cert(certificate, intermediates, name, ocsp, now)?;
+            Check::Full(verifier, named) => {
+                let name = named.as_ref().unwrap_or(dialled);
+                match verifier.verify_server_cert(certificate, intermediates, name, ocsp, now) {
+                    Err(error) if self.is_trusted_itself(certificate, &error) => {
+                        verify_server_name(&ParsedCertificate::try_from(certificate)?, name)?;
+                    }
+                    result => return result,
+                }
             }
         }
         Ok(ServerCertVerified::assertion())

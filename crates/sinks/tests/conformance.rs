@@ -4,7 +4,10 @@ use std::io::Write;
 
 use sinks::{
     SINKS,
-    testkit::suite::{self, Outcome},
+    testkit::{
+        Harness, mariadb, sqlite,
+        suite::{self, Outcome},
+    },
 };
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -25,4 +28,16 @@ async fn every_built_sink_passes_the_suite() {
         failed += failures.count();
     }
     assert_eq!(failed, 0, "checks failed, see above");
+}
+
+/// `sql` is checked on Postgres above.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sql_passes_the_suite_on_every_dialect() {
+    let sql = sinks::find("sql").unwrap();
+    for (dialect, start) in [("sqlite", sqlite::start as Harness), ("mariadb", mariadb::start)] {
+        let report = suite::run_on(sql, start).await;
+        write!(std::io::stdout(), "on {dialect}:\n{report}").unwrap();
+        let failed = |(_, outcome): &(_, Outcome)| matches!(outcome, Outcome::Failed(_));
+        assert!(!report.checks.iter().any(failed), "checks failed, see above");
+    }
 }

@@ -39,7 +39,9 @@ async fn sink(kind: &str, meta: Value) -> Box<dyn Sink> {
 
 /// A number that no other run has used, as the first row.
 fn first_row() -> u64 {
-    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
+    let now = std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .unwrap();
     // Rows are a second apart, and rsyslog knows no year after 2100.
     now.as_micros() as u64 % 20_000_000 * 100
 }
@@ -63,7 +65,12 @@ async fn lines(file: PathBuf, marks: &[String]) -> Vec<String> {
             return found;
         }
         let file = file.display();
-        assert!(Instant::now() < deadline, "{} of {} lines in {file}", found.len(), marks.len());
+        assert!(
+            Instant::now() < deadline,
+            "{} of {} lines in {file}",
+            found.len(),
+            marks.len()
+        );
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
@@ -78,7 +85,9 @@ fn long_row(row: u64, len: usize) -> Vec<Selection> {
     .take(len)
     .collect();
     let mut record = Builder::new();
-    record.text(Text::Path, format!("/serial/{row}")).text(Text::RawResponse, noise + "!the end");
+    record
+        .text(Text::Path, format!("/serial/{row}"))
+        .text(Text::RawResponse, noise + "!the end");
     let mut bytes = Vec::new();
     msgpack::encode(&mut bytes, &record.view());
     vec![rows::all(&rows::batch(CLAIM, row, [Row::Bytes(bytes.leak())]))]
@@ -86,9 +95,16 @@ fn long_row(row: u64, len: usize) -> Vec<Selection> {
 
 #[tokio::test]
 async fn rsyslog_gets_every_message_over_every_transport() {
-    let Some((host, port, folder)) = place("rsyslog") else { return };
+    let Some((host, port, folder)) = place("rsyslog") else {
+        return;
+    };
     for (transport, input) in [("udp", "imudp"), ("tcp", "imptcp"), ("tls", "imtls")] {
-        for (format, framing) in [("map", "newline"), ("json", "octet_counting"), ("rfc5424", "newline"), ("cef", "newline")] {
+        for (format, framing) in [
+            ("map", "newline"),
+            ("json", "octet_counting"),
+            ("rfc5424", "newline"),
+            ("cef", "newline"),
+        ] {
             let port = if transport == "tls" { port + 1 } else { port };
             let host = if transport == "tls" { "localhost" } else { &host };
             let meta = json!({
@@ -108,7 +124,11 @@ async fn rsyslog_gets_every_message_over_every_transport() {
             let parsed = lines(folder.join("json.log"), &paths(from, 50)).await;
             for line in &parsed {
                 let message: Value = serde_json::from_str(line).unwrap();
-                assert_eq!((&message["facility"], &message["severity"]), (&json!("local0"), &json!("info")), "{line}");
+                assert_eq!(
+                    (&message["facility"], &message["severity"]),
+                    (&json!("local0"), &json!("info")),
+                    "{line}"
+                );
                 assert_eq!(message["app"], "tyk", "{line}");
             }
             sink.close().await.unwrap();
@@ -118,7 +138,9 @@ async fn rsyslog_gets_every_message_over_every_transport() {
 
 #[tokio::test]
 async fn a_message_of_60_kb_arrives_whole() {
-    let Some((host, port, folder)) = place("rsyslog") else { return };
+    let Some((host, port, folder)) = place("rsyslog") else {
+        return;
+    };
     for (transport, port) in [("udp", port), ("tcp", port), ("tls", port + 1)] {
         let host = if transport == "tls" { "localhost" } else { &host };
         let meta = json!({
@@ -130,13 +152,18 @@ async fn a_message_of_60_kb_arrives_whole() {
         sink.write(&long_row(row, 60_000)).await.unwrap();
         let found = lines(folder.join("raw.log"), &paths(row, 1)).await;
         assert!(found.len() == 1 && found[0].len() > 60_000, "{transport}");
-        assert!(found[0].contains("!the end request_time_ms:") && !found[0].contains("truncated"), "{transport}");
+        assert!(
+            found[0].contains("!the end request_time_ms:") && !found[0].contains("truncated"),
+            "{transport}"
+        );
     }
 }
 
 #[tokio::test]
 async fn a_message_that_no_datagram_can_carry_is_cut_and_says_so() {
-    let Some((host, port, folder)) = place("rsyslog") else { return };
+    let Some((host, port, folder)) = place("rsyslog") else {
+        return;
+    };
     let meta = json!({"network_addr": format!("{host}:{port}"), "log_level": 134, "format": "json"});
     let sink = sink("syslog", meta).await;
     let row = first_row();
@@ -145,13 +172,19 @@ async fn a_message_that_no_datagram_can_carry_is_cut_and_says_so() {
     let (_, document) = found[0].split_once("]: ").unwrap();
     let document: Value = serde_json::from_str(document).unwrap();
     let body = document["raw_response"].as_str().unwrap();
-    assert!(body.ends_with("...[truncated]") && body.len() > 30_000, "{}", body.len());
+    assert!(
+        body.ends_with("...[truncated]") && body.len() > 30_000,
+        "{}",
+        body.len()
+    );
 }
 
 /// Chunks are not tried here: the reader takes datagrams of 1,420 bytes at most, those of the reference have 1,432.
 #[tokio::test]
 async fn the_reader_of_graylog_gets_every_message() {
-    let Some((host, port, folder)) = place("gelf") else { return };
+    let Some((host, port, folder)) = place("gelf") else {
+        return;
+    };
     let out = folder.join("out.jsonl");
     for (transport, additional_fields) in [("udp", false), ("tcp", false), ("udp", true), ("tcp", true)] {
         let meta = json!({
@@ -269,7 +302,10 @@ async fn a_receiver_without_tls_is_said_to_be_one() {
     });
     let sink = sink("syslog", meta).await;
     let error = sink.write(&rows::group(CLAIM, 0..3)).await.unwrap_err();
-    assert!(matches!(&error, WriteError::Config(_)) && error.to_string().contains("does not speak TLS"), "{error}");
+    assert!(
+        matches!(&error, WriteError::Config(_)) && error.to_string().contains("does not speak TLS"),
+        "{error}"
+    );
 }
 
 /// A receiver that ends its half of each connection at once and reads on.

@@ -7,6 +7,7 @@ pub mod actions;
 pub mod client;
 pub mod metrics;
 mod profile;
+pub mod store;
 
 use std::{
     borrow::Cow,
@@ -200,12 +201,13 @@ async fn answer(
     let pump = path
         .strip_prefix("/lanes/")
         .and_then(|rest| rest.strip_suffix("/accept-refusals"));
-    if pump.is_some() || path == "/dead-letters/replay" {
+    if pump.is_some() || matches!(&*path, "/dead-letters/replay" | "/store") {
         if let Some(refusal) = refuse_action(peer, &request) {
             return refusal;
         }
         return match pump {
             Some(pump) => accept_refusals(&*server.actions, pump).await,
+            None if path == "/store" => store::answer(server.actions.source(), uri).await,
             None => replay(&*server.actions, uri).await,
         };
     }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use super::{Invocation, Printed};
-use crate::load::LoadOptions;
+use crate::{load::LoadOptions, quickstart::QuickstartOptions};
 
 /// Names and what they are for, as the help text lists them.
 pub(super) const COMMANDS: &[(&str, &str)] = &[
@@ -26,6 +26,10 @@ pub(super) const COMMANDS: &[(&str, &str)] = &[
     (
         "migrate",
         "lists or makes the changes to tables that the start would make",
+    ),
+    (
+        "quickstart",
+        "shows the whole way with made-up records, and then waits for a gateway's",
     ),
 ];
 
@@ -59,6 +63,8 @@ pub enum Command {
     Lane(LaneCommand),
     /// lists or makes the changes to tables that the start would make
     Migrate(MigrateOptions),
+    /// shows the whole way with made-up records, and then waits for a gateway's
+    Quickstart(QuickstartOptions),
 }
 
 /// Which configuration is meant.
@@ -241,6 +247,8 @@ mod tests {
             "dlq replay",
             "dlq drop --pump CSV",
             "lane accept-refusals CSV",
+            "quickstart",
+            "quickstart folder --records 10 --once",
         ] {
             assert!(matches!(run(line), Invocation::Command(_)), "{line}");
         }

@@ -10,6 +10,7 @@ use serde_json::{Map, Value};
 
 use super::{
     Config, DeliverySettings, ModeChoice, OnFull, PumpEntry, PumpSettings, Request, Settings, StatsdSettings,
+    embedded::embedded_settings,
     env::Environment,
     finding::{Findings, Place, did_you_mean},
     schema::{DELIVERY, PUMP},
@@ -28,13 +29,28 @@ pub fn settings(
     warn_without_effect(top, findings);
     let log = log_form(top, request.debug, env, findings);
     let kind = top.text("analytics_storage_type");
-    if !matches!(kind, "" | "redis") {
+    if !matches!(kind, "" | "redis" | "embedded") {
         let text = format!(
             "Invalid analytics storage type: {kind} – analytics_storage_type is where records wait: \"redis\"; sinks belong into \"pumps\""
         );
         findings.fatal(top.place("analytics_storage_type"), text);
     }
-    let delivery = delivery(&config.delivery, request, findings);
+    let mut delivery = delivery(&config.delivery, request, findings);
+    let embedded = (kind == "embedded").then(|| embedded_settings(&config.embedded, findings));
+    match &embedded {
+        // A disk holds more than a Redis does, and nothing else lives in it.
+        Some(store) => {
+            delivery.max_unacked.get_or_insert(store.max_bytes / 2);
+            delivery.max_backlog.get_or_insert(store.max_bytes);
+        }
+        None => {
+            if let Some((key, _)) = config.embedded.iter().next() {
+                let text =
+                    format!("embedded_storage.{key} has no effect without \"analytics_storage_type\": \"embedded\"");
+                findings.mistake(config.embedded.place(key), text);
+            }
+        }
+    }
     let inherited = Inherited {
         max_record_size: size(top, "max_record_size", "", findings),
         omit_detailed: top.is_on("omit_detailed_recording"),
@@ -45,6 +61,7 @@ pub fn settings(
     let expiration = top.int("storage_expiration_time").unwrap_or(0).max(0).unsigned_abs();
     let settings = Settings {
         redis: storage::redis_settings(&config.storage, findings),
+        embedded,
         pumps: config
             .pumps
             .iter()

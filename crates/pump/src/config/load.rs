@@ -16,7 +16,7 @@ use super::{
     json,
     kv::Stores,
     pumps,
-    schema::{DELIVERY, SECTIONS, STORAGE, Section, TOP, UPTIME},
+    schema::{DELIVERY, EMBEDDED, SECTIONS, STORAGE, Section, TOP, UPTIME},
     storage,
 };
 
@@ -249,7 +249,7 @@ fn resolve_references(config: &mut Config, stores: &Stores, findings: &mut Findi
     let mut fail = |key: String, place: Place, problem: String| {
         findings.fatal(place, format!("Failed to resolve config: {key}: {problem}"));
     };
-    for section in [&TOP, &STORAGE, &UPTIME, &DELIVERY] {
+    for section in [&TOP, &STORAGE, &UPTIME, &DELIVERY, &EMBEDDED] {
         let values = config.section_mut(section.key);
         let places: Vec<_> = values.iter().map(|(key, entry)| (key, entry.place.clone())).collect();
         for (key, text) in values.texts_mut() {

@@ -6,6 +6,7 @@
 
 pub mod check;
 pub mod effective;
+pub mod embedded;
 pub mod env;
 pub mod file;
 pub mod finding;
@@ -38,6 +39,8 @@ pub struct Config {
     pub uptime: Values,
     /// `delivery`
     pub delivery: Values,
+    /// `embedded_storage`
+    pub embedded: Values,
     /// `kv.stores`
     pub stores: serde_json::Map<String, serde_json::Value>,
     /// `pumps`, in the order of the file, then those of the environment.
@@ -51,6 +54,7 @@ impl Config {
             "analytics_storage_config" => &mut self.storage,
             "uptime_pump_config" => &mut self.uptime,
             "delivery" => &mut self.delivery,
+            "embedded_storage" => &mut self.embedded,
             _ => &mut self.top,
         }
     }

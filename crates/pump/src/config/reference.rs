@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use serde_json::{Map, Value, json};
 
-use super::schema::{DELIVERY, Kind, PUMP, STORAGE, Section, Setting, TOP, UPTIME};
+use super::schema::{DELIVERY, EMBEDDED, Kind, PUMP, STORAGE, Section, Setting, TOP, UPTIME};
 
 const HEAD: &str = "<!-- Generated: `UPDATE=1 cargo test -p tyk-pump --test config_reference`. -->
 
@@ -73,6 +73,11 @@ pub fn page() -> String {
             "The prefixes `TYK_PMP_REDIS_` and, before it, `TYK_PMP_TEMPORAL_STORAGE_` work too and go before this one.",
             &STORAGE,
         ),
+        (
+            "The pump's own store: `embedded_storage`",
+            "Counts with `\"analytics_storage_type\": \"embedded\"`; see [embedded.md](embedded.md).",
+            &EMBEDDED,
+        ),
         ("Delivery: `delivery`", "Additions of this pump.", &DELIVERY),
         (
             "Uptime data: `uptime_pump_config`",
@@ -116,7 +121,7 @@ fn row(section: &Section, setting: &Setting) -> String {
 /// The JSON schema of a configuration file.
 pub fn json_schema() -> Value {
     let mut properties = object(&TOP);
-    for section in [&STORAGE, &UPTIME, &DELIVERY] {
+    for section in [&STORAGE, &UPTIME, &DELIVERY, &EMBEDDED] {
         put(&mut properties, section.key, closed(object(section)));
     }
     let store = json!({

@@ -1,6 +1,6 @@
 //! The effective configuration, typed: file, environment and secrets applied.
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use analytics::{Filter, Transform, logrus::LogForm};
 use serde_json::Value;
@@ -85,6 +85,53 @@ pub struct TlsSettings {
 pub enum TlsVersion {
     V1_2,
     V1_3,
+}
+
+/// The pump's own store: `embedded_storage`.
+#[derive(Clone, Debug)]
+pub struct EmbeddedSettings {
+    /// `listen`
+    pub listen: SocketAddr,
+    /// `dir`
+    pub dir: PathBuf,
+    /// `username`, normally `default`.
+    pub username: String,
+    /// `password`; empty = none, which only loopback addresses may have.
+    pub password: Secret,
+    /// `tls`
+    pub tls: Option<ServerTls>,
+    /// `max_bytes` on disk.
+    pub max_bytes: u64,
+    /// `fsync`
+    pub fsync: Fsync,
+    /// `max_clients`
+    pub max_clients: usize,
+    /// `max_command_size` in bytes.
+    pub max_command: usize,
+    /// `idle_timeout`
+    pub idle_timeout: Duration,
+}
+
+/// When a client of the embedded store gets its reply.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fsync {
+    /// After a flush that it may share with others.
+    Group,
+    /// After a flush of its own.
+    Always,
+    /// When the operating system has the data.
+    Never,
+}
+
+/// `embedded_storage.tls`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServerTls {
+    /// `cert_file`
+    pub cert: PathBuf,
+    /// `key_file`
+    pub key: PathBuf,
+    /// `client_ca_file`
+    pub client_ca: Option<PathBuf>,
 }
 
 /// `delivery.*`.
@@ -177,6 +224,8 @@ impl std::fmt::Debug for PumpSettings {
 pub struct Settings {
     /// Redis.
     pub redis: RedisSettings,
+    /// The pump's own store; `None`: records come from Redis.
+    pub embedded: Option<EmbeddedSettings>,
     /// Delivery.
     pub delivery: DeliverySettings,
     /// Pumps in the order of the file, then those of the environment.

@@ -29,7 +29,8 @@ impl Lane {
             held.undecodable().finish(rows);
         }
         self.board.dropped("evicted", lost);
-        let text = "Redis has evicted records that were not delivered yet: set maxmemory-policy to noeviction";
+        let text = "records that were not delivered yet have vanished: Redis has evicted them (set maxmemory-policy to noeviction), or \
+                    the embedded store is damaged (see its folder quarantine)";
         let context = Context {
             rows: Some(lost),
             ..Context::pump(&self.settings.name)

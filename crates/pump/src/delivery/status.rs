@@ -315,7 +315,7 @@ fn promise(guarantee: Option<Guarantee>, mode: Option<Mode>) -> String {
     let most = match mode {
         Some(Mode::Peek) => Guarantee::AtLeastOnce,
         Some(Mode::Legacy) => Guarantee::BestEffort,
-        None | Some(Mode::ClaimsScript | Mode::ClaimsWatch | Mode::Memory) => Guarantee::ExactlyOnce,
+        None | Some(Mode::ClaimsScript | Mode::ClaimsWatch | Mode::Memory | Mode::Embedded) => Guarantee::ExactlyOnce,
     };
     guarantee.map_or_else(|| "none".to_owned(), |guarantee| guarantee.min(most).to_string())
 }

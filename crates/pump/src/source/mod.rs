@@ -1,5 +1,6 @@
 //! Where records come from. Lanes, groups, retry and spool know this trait alone.
 
+pub mod embedded;
 pub mod memory;
 pub mod redis;
 
@@ -122,6 +123,8 @@ pub enum Mode {
     Legacy,
     /// Records made in this process.
     Memory,
+    /// Gateways push to the pump itself; claims in its own log.
+    Embedded,
 }
 
 /// How the source is, for `/status`, the budget and the log.
@@ -144,7 +147,7 @@ pub struct Usage {
 }
 
 /// A claim as operators see it (`tyk-pump claims list`).
-#[derive(Clone, Debug, serde::Serialize)]
+#[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
 pub struct ClaimReport {
     /// Claim id.
     pub id: String,

@@ -5,6 +5,7 @@ mod log;
 mod operations;
 mod outages;
 mod records;
+mod search;
 #[path = "../support/mod.rs"]
 mod support;
 

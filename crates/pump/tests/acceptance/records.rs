@@ -14,7 +14,7 @@ use crate::{
     },
 };
 
-const KEY: &str = "analytics-tyk-system-analytics";
+pub(crate) const KEY: &str = "analytics-tyk-system-analytics";
 
 fn golden(path: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
@@ -23,7 +23,7 @@ fn golden(path: &str) -> PathBuf {
 }
 
 /// Elements of a deck or a capture, by list.
-fn elements(path: &str) -> BTreeMap<String, Vec<Vec<u8>>> {
+pub(crate) fn elements(path: &str) -> BTreeMap<String, Vec<Vec<u8>>> {
     let text = fs::read_to_string(golden(path)).unwrap();
     let mut lists: BTreeMap<String, Vec<Vec<u8>>> = BTreeMap::new();
     for line in text.lines() {

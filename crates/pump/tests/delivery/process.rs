@@ -207,6 +207,7 @@ fn settings(owner: &str, options: &Options) -> Settings {
         health_name: String::new(),
         health_port: 0,
         profiler: false,
+        embedded: None,
         statsd: None,
     }
 }

@@ -23,7 +23,7 @@ pub struct Site {
 }
 
 impl Site {
-    /// A configuration that drains `redis` into `pumps`. `@` in a text stands for this site's folder.
+    /// A configuration that drains `redis` into `pumps`. `@/` in a text stands for this site's folder.
     pub fn new(redis: &Server, pumps: Value) -> Site {
         let port = free_ports(1, &[]);
         let conf = json!({
@@ -45,6 +45,34 @@ impl Site {
         site
     }
 
+    /// A configuration in which gateways push to the pump itself; `store` has further settings of its store.
+    pub fn embedded(store: Value, pumps: Value) -> Site {
+        let port = free_ports(2, &[]);
+        let mut settings = json!({"listen": format!("127.0.0.1:{}", port + 1), "dir": "@/store"});
+        for (key, value) in store.as_object().unwrap() {
+            settings[key] = value.clone();
+        }
+        let mut site = Site {
+            folder: TempDir::new().unwrap(),
+            port,
+            conf: json!({
+                "analytics_storage_type": "embedded",
+                "embedded_storage": settings,
+                "purge_delay": 1,
+                "dont_purge_uptime_data": true,
+                "health_check_endpoint_port": port,
+                "pumps": pumps,
+            }),
+        };
+        site.store();
+        site
+    }
+
+    /// Port of the store of [`Site::embedded`].
+    pub fn store_port(&self) -> u16 {
+        self.port + 1
+    }
+
     /// Changes the configuration for later starts.
     pub fn configure(mut self, pointer: &str, value: Value) -> Site {
         let (parent, name) = pointer.rsplit_once('/').unwrap();
@@ -55,7 +83,10 @@ impl Site {
     }
 
     fn store(&mut self) {
-        let text = self.conf.to_string().replace('@', self.folder.path().to_str().unwrap());
+        let text = self
+            .conf
+            .to_string()
+            .replace("@/", &format!("{}/", self.folder.path().display()));
         fs::write(self.path("pump.conf"), text).unwrap();
     }
 
@@ -65,7 +96,9 @@ impl Site {
     }
 
     fn command(&self) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_tyk-pump"));
+        // Another build, for runs at full size.
+        let bin = std::env::var("PUMP_TEST_BIN").unwrap_or_else(|_| env!("CARGO_BIN_EXE_tyk-pump").to_owned());
+        let mut command = Command::new(bin);
         command.env_clear().env("TZ", "UTC").current_dir(self.folder.path());
         command
     }

@@ -41,8 +41,8 @@ use reqwest::{
     redirect::Policy,
 };
 
-pub use self::answer::Answer;
 use self::alias::Alias;
+pub use self::answer::Answer;
 use crate::{
     BuildError, WriteError,
     tls::{self, TlsSettings},

@@ -70,7 +70,7 @@ impl Encoder {
             .take_apart(&http_body(record, Text::RawResponse).unwrap_or_default());
         let user = self.identity.user(record, &request.headers, &response.headers);
         let company = self.identity.company(&request.headers, &response.headers);
-        let rate = sampling.rate(&user, &company);
+        let rate = sampling.rate(&lossy(&user), &lossy(&company));
         if !sampling.keeps(rate, row_draw(&self.pump, row)) {
             return Ok(false);
         }
@@ -78,7 +78,9 @@ impl Encoder {
             let known = [&request, &response]
                 .into_iter()
                 .find_map(|side| side.headers.get(TRANSACTION));
-            let id = known.cloned().unwrap_or_else(|| row_uuid(&self.pump, row, "event"));
+            let id = known
+                .cloned()
+                .unwrap_or_else(|| row_uuid(&self.pump, row, "event").into_bytes());
             request.headers.insert(TRANSACTION.to_owned(), id.clone());
             response.headers.insert(TRANSACTION.to_owned(), id);
         }
@@ -99,7 +101,7 @@ impl Encoder {
         out: &mut Vec<u8>,
         record: &RecordView<'_>,
         (request, response): (&Side, &Side),
-        (user, company): (&str, &str),
+        (user, company): (&[u8], &[u8]),
         raw_request: &[u8],
     ) -> Result<(), json::JsonError> {
         let text = |out: &mut Vec<u8>, key: &str, value: &[u8]| {
@@ -132,8 +134,8 @@ impl Encoder {
         response.write_headers(out);
         response.write_body(out);
         text(out, "},\"session_token\":", &record.text(Text::ApiKey));
-        text(out, ",\"user_id\":", user.as_bytes());
-        text(out, ",\"company_id\":", company.as_bytes());
+        text(out, ",\"user_id\":", user);
+        text(out, ",\"company_id\":", company);
         text(
             out,
             ",\"metadata\":{\"tyk\":{\"api_name\":",
@@ -178,12 +180,11 @@ impl Capture {
             };
             let (name, value) = line.split_at(colon);
             let name = lossy(name).to_lowercase();
-            let value = lossy(value.get(1..).unwrap_or_default());
             let value = match self.hidden_headers.contains(&name) {
-                true => HIDDEN,
-                false => value.trim(),
+                true => HIDDEN.as_bytes(),
+                false => value.get(1..).unwrap_or_default().trim_ascii(),
             };
-            headers.insert(name, value.to_owned());
+            headers.insert(name, value.to_vec());
         }
         headers
     }
@@ -198,7 +199,7 @@ impl Side {
             }
             json::write_string(out, name.as_bytes());
             out.push(b':');
-            json::write_string(out, value.as_bytes());
+            json::write_string(out, value);
         }
         out.push(b'}');
     }

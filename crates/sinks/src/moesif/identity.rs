@@ -25,8 +25,8 @@ const TOKEN: GeneralPurpose = GeneralPurpose::new(
         .with_decode_padding_mode(DecodePaddingMode::RequireNone),
 );
 
-/// Headers by name in lower case.
-pub(super) type Headers = BTreeMap<String, String>;
+/// Values of headers, which may be any bytes, by name in lower case.
+pub(super) type Headers = BTreeMap<String, Vec<u8>>;
 
 /// Where user and company are looked for.
 #[derive(Debug, Default)]
@@ -43,7 +43,7 @@ pub(super) struct Identity {
 
 impl Identity {
     /// The user; empty: unknown. Headers are seen as they are sent, with hidden values.
-    pub(super) fn user(&self, record: &RecordView<'_>, request: &Headers, response: &Headers) -> String {
+    pub(super) fn user(&self, record: &RecordView<'_>, request: &Headers, response: &Headers) -> Vec<u8> {
         let named = header(&self.user_header, request, response);
         if !named.is_empty() {
             return named;
@@ -51,24 +51,25 @@ impl Identity {
         for text in [Text::Alias, Text::OauthId] {
             let text = record.text(text);
             if !text.is_empty() {
-                return lossy(&text);
+                return text.into_owned();
             }
         }
         match request.get(&self.authorization_header) {
-            Some(credentials) => self.user_of(credentials),
-            None => String::new(),
+            Some(credentials) => self.user_of(&lossy(credentials)),
+            None => Vec::new(),
         }
     }
 
     /// The company; empty: unknown.
-    pub(super) fn company(&self, request: &Headers, response: &Headers) -> String {
+    pub(super) fn company(&self, request: &Headers, response: &Headers) -> Vec<u8> {
         header(&self.company_header, request, response)
     }
 
-    fn user_of(&self, credentials: &str) -> String {
+    fn user_of(&self, credentials: &str) -> Vec<u8> {
         if let Some((_, basic)) = credentials.split_once("Basic") {
             let decoded = PLAIN.decode(basic.trim()).unwrap_or_default();
-            return lossy(decoded.split(|&byte| byte == b':').next().unwrap_or_default());
+            let user = decoded.split(|&byte| byte == b':').next();
+            return user.unwrap_or_default().to_vec();
         }
         let is_bearer = credentials.split_once("Bearer");
         let token = is_bearer.map_or(credentials, |(_, token)| token.trim());
@@ -76,30 +77,30 @@ impl Identity {
         let claims = match (parts.next(), parts.next()) {
             (_, Some(claims)) => claims,
             (Some(whole), None) if is_bearer.is_none() => whole,
-            _ => return String::new(),
+            _ => return Vec::new(),
         };
         let claims = TOKEN.decode(claims).ok().and_then(|json| go_json::read(&json));
         let Some(Value::Object(claims)) = claims else {
-            return String::new();
+            return Vec::new();
         };
         let claim = claims
             .get(&self.user_claim)
             .or_else(|| claims.get(&self.user_claim.to_lowercase()));
         match claim {
-            Some(Value::String(user)) => user.clone(),
+            Some(Value::String(user)) => user.clone().into_bytes(),
             Some(number @ Value::Number(_)) => {
                 let mut text = Vec::new();
                 go_json::write_value(&mut text, number);
-                lossy(&text)
+                text
             }
-            _ => String::new(),
+            _ => Vec::new(),
         }
     }
 }
 
-fn header(name: &str, request: &Headers, response: &Headers) -> String {
+fn header(name: &str, request: &Headers, response: &Headers) -> Vec<u8> {
     if name.is_empty() {
-        return String::new();
+        return Vec::new();
     }
     let found = [response, request].into_iter().filter_map(|headers| headers.get(name));
     found
@@ -123,7 +124,10 @@ mod tests {
     }
 
     fn headers(pairs: &[(&str, &str)]) -> Headers {
-        pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect()
+        pairs
+            .iter()
+            .map(|(k, v)| ((*k).to_owned(), v.as_bytes().to_vec()))
+            .collect()
     }
 
     #[test]
@@ -135,12 +139,12 @@ mod tests {
         );
         let none = Headers::new();
         record.text(Text::Alias, "alias").text(Text::OauthId, "oauth");
-        assert_eq!(identity().user(&record.view(), &request, &response), "from-response");
-        assert_eq!(identity().user(&record.view(), &request, &none), "from-request");
-        assert_eq!(identity().user(&record.view(), &none, &none), "alias");
+        assert_eq!(identity().user(&record.view(), &request, &response), b"from-response");
+        assert_eq!(identity().user(&record.view(), &request, &none), b"from-request");
+        assert_eq!(identity().user(&record.view(), &none, &none), b"alias");
         record.text(Text::Alias, "");
-        assert_eq!(identity().user(&record.view(), &none, &none), "oauth");
-        assert_eq!(identity().company(&request, &response), "");
+        assert_eq!(identity().user(&record.view(), &none, &none), b"oauth");
+        assert_eq!(identity().company(&request, &response), b"");
     }
 
     #[test]
@@ -160,7 +164,7 @@ mod tests {
             (String::new(), ""),
         ];
         for (credentials, expected) in rows {
-            assert_eq!(identity().user_of(&credentials), expected, "{credentials}");
+            assert_eq!(identity().user_of(&credentials), expected.as_bytes(), "{credentials}");
         }
     }
 }

@@ -287,3 +287,24 @@ fn unusable(error: &mongodb::error::Error) -> BuildError {
         kind => BuildError::Options(format!("meta.mongo_url cannot be used: {kind}")),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_deadline_grows_while_it_is_exceeded() {
+        let deadline = Deadline {
+            base: Duration::from_secs(10),
+            now_ms: AtomicU64::new(10_000),
+        };
+        let mut seen = Vec::new();
+        for _ in 0..6 {
+            seen.push(deadline.now().as_secs());
+            deadline.stretch();
+        }
+        assert_eq!(seen, [10, 20, 40, 80, 100, 100]);
+        deadline.relax();
+        assert_eq!(deadline.now().as_secs(), 10);
+    }
+}

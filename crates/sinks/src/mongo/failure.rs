@@ -77,6 +77,11 @@ impl Failure {
         }
     }
 
+    /// Whether a document with this id is there already. FerretDB has no code for it in upserts.
+    pub(super) fn is_duplicate(&self) -> bool {
+        self.code() == Some(DUPLICATE) || self.to_string().contains("duplicate key")
+    }
+
     /// Whether a document has become too large, in the words and codes of MongoDB, DocumentDB, Cosmos DB and FerretDB.
     pub(super) fn is_about_size(&self) -> bool {
         const TEXTS: &[&str] = &[

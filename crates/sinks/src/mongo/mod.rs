@@ -14,6 +14,8 @@ mod index;
 mod insert;
 mod options;
 mod records;
+#[cfg(test)]
+mod tests;
 mod uptime;
 mod url;
 
@@ -113,6 +115,8 @@ pub const AGGREGATE: SinkSpec = SinkSpec {
     gather: AGGREGATE_GATHER,
     options: options::aggregate,
     build: Some(build_aggregate),
+    #[cfg(feature = "testkit")]
+    harness: Some(crate::testkit::mongo::start_aggregate),
     ..COMMON
 };
 

@@ -102,6 +102,14 @@ pub(crate) enum DatabaseError {
 }
 
 impl DatabaseError {
+    /// What it means when a table was to be changed: no row of the group at hand is at fault.
+    pub(crate) fn of_a_change(self) -> DatabaseError {
+        match self {
+            DatabaseError::Row(reason) => DatabaseError::Config(reason.into()),
+            error => error,
+        }
+    }
+
     pub(crate) fn retry(source: impl Into<BoxError>) -> DatabaseError {
         DatabaseError::Retry(source.into())
     }

@@ -40,7 +40,7 @@ enum Source {
 
 /// A raw table's columns and where their values come from.
 pub(crate) struct RawLayout {
-    layout: Arc<Layout>,
+    pub(crate) layout: Arc<Layout>,
     sources: Vec<Source>,
 }
 

@@ -55,3 +55,16 @@ impl StatementLog {
         outcome
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn failing_statements_are_logged_from_error_on() {
+        let wanted = |level| StatementLog::new(level, "x").wanted;
+        assert_eq!((wanted("error"), wanted("warning")), (Wanted::Failing, Wanted::Failing));
+        assert_eq!((wanted("info"), wanted("debug")), (Wanted::Slow, Wanted::All));
+        assert_eq!((wanted(""), wanted("warn")), (Wanted::None, Wanted::None));
+    }
+}

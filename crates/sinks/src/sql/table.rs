@@ -103,11 +103,6 @@ pub(crate) struct Table {
 }
 
 impl Table {
-    /// Whether `column` is part of the primary key or of an index: MySQL needs a `varchar` there.
-    pub(crate) fn is_indexed(&self, column: &str) -> bool {
-        self.layout.key.contains(&column) || self.indexes.iter().any(|index| index.columns.contains(&column))
-    }
-
     /// Schema and table.
     pub(crate) fn parts(&self) -> (Option<&str>, &str) {
         split_name(&self.name)

@@ -12,7 +12,7 @@ use async_trait::async_trait;
 use futures::{FutureExt, TryStreamExt, future::BoxFuture};
 use mongodb::{
     Client, Collection, Database,
-    bson::{RawDocumentBuf, doc},
+    bson::{RawDocument, RawDocumentBuf, doc},
 };
 use serde_json::{Value, json};
 use tokio::{
@@ -35,6 +35,11 @@ pub fn start_records() -> BoxFuture<'static, Box<dyn BackEnd>> {
 /// See [`super::Harness`].
 pub fn start_selective() -> BoxFuture<'static, Box<dyn BackEnd>> {
     start(&mongo::SELECTIVE, "z_tyk_analyticz_o1")
+}
+
+/// See [`super::Harness`]: endpoints are counted by path, so that the path of every row is found again.
+pub fn start_aggregate() -> BoxFuture<'static, Box<dyn BackEnd>> {
+    start(&mongo::AGGREGATE, "z_tyk_analyticz_aggregate_o1")
 }
 
 /// For types that take other records than those of the suite.
@@ -113,11 +118,15 @@ impl Store {
     }
 
     /// The documents in natural order.
+    ///
+    /// # Panics
+    /// When the server does not give them.
     pub async fn documents(&self, collection: &str) -> Vec<RawDocumentBuf> {
         let collection: Collection<RawDocumentBuf> = self.database.collection(collection);
-        match collection.find(doc! {}).await {
-            Ok(cursor) => cursor.try_collect().await.unwrap_or_default(),
-            Err(_) => Vec::new(),
+        let found = async { collection.find(doc! {}).batch_size(1).await?.try_collect().await };
+        match found.await {
+            Ok(documents) => documents,
+            Err(error) => panic!("{}: {error}", collection.name()),
         }
     }
 }
@@ -138,6 +147,7 @@ impl BackEnd for Server {
         let url = self.store.as_ref().map(Store::url).unwrap_or_default();
         match self.spec.name {
             "mongo-pump-selective" => json!({"mongo_url": url}),
+            "mongo-pump-aggregate" => json!({"mongo_url": url, "track_all_paths": true}),
             _ => json!({"mongo_url": url, "collection_name": "records"}),
         }
     }
@@ -160,13 +170,12 @@ impl BackEnd for Server {
     async fn rows(&self) -> Result<Vec<u64>, Reason> {
         let store = self.store.as_ref().ok_or(self.missing)?;
         let documents = store.documents(store.collection).await;
-        Ok(documents
-            .iter()
-            .filter_map(|document| {
-                rows::serials(document.get_str("path").ok()?.as_bytes())
-                    .first()
-                    .copied()
-            })
+        if self.spec.name == "mongo-pump-aggregate" {
+            return Ok(documents.iter().flat_map(|document| counted(document)).collect());
+        }
+        let paths = documents.iter().filter_map(|document| document.get_str("path").ok());
+        Ok(paths
+            .filter_map(|path| rows::serials(path.as_bytes()).first().copied())
             .collect())
     }
 
@@ -211,6 +220,21 @@ impl BackEnd for Server {
     }
 }
 
+/// The serial numbers of an aggregate's endpoints, each as often as it was counted.
+fn counted(document: &RawDocument) -> Vec<u64> {
+    let mut serials = Vec::new();
+    let Ok(endpoints) = document.get_document("endpoints") else {
+        return serials;
+    };
+    for (path, counter) in endpoints.iter().filter_map(Result::ok) {
+        let hits = counter.as_document().and_then(|counter| counter.get_i32("hits").ok());
+        for serial in rows::serials(path.as_str().as_bytes()) {
+            serials.extend((0..hits.unwrap_or_default()).map(|_| serial));
+        }
+    }
+    serials
+}
+
 /// What happens to writes on their way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Trouble {
@@ -226,7 +250,7 @@ pub enum Trouble {
     DiesAfter,
     /// Every connection is closed.
     Dead,
-    /// Answers to writes are lost, in turn with such as arrive: the connection is closed instead.
+    /// Every third answer to a write is lost: the connection is closed instead.
     LosesAnswers,
 }
 
@@ -235,7 +259,7 @@ pub struct Proxy {
     /// Where it listens.
     pub address: SocketAddr,
     trouble: Arc<watch::Sender<Trouble>>,
-    /// Answers that were lost.
+    /// Writes whose answers may have been lost.
     pub lost: Arc<AtomicUsize>,
 }
 
@@ -290,7 +314,7 @@ async fn relay(peer: TcpStream, to: SocketAddr, trouble: &watch::Sender<Trouble>
                     return None;
                 }
                 Trouble::DiesAfter => lose = true,
-                Trouble::LosesAnswers => lose = lost.fetch_add(1, SeqCst) % 2 == 0,
+                Trouble::LosesAnswers => lose = lost.fetch_add(1, SeqCst) % 3 == 0,
             }
         }
         let answer = exchange(&mut to_server, &mut from_server, &request).await?;

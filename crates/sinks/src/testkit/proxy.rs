@@ -30,6 +30,8 @@ enum Mode {
     CutsAt(Cut),
     /// Cuts every connection at this moment, and takes the next one: number of cuts that are left.
     CutsEvery(Cut, u32),
+    /// Cuts at the first of so many moments, and so on; how many there were.
+    CutsOneIn(Cut, u32, u32),
 }
 
 /// The proxy; it ends when it is dropped.
@@ -113,6 +115,19 @@ impl Proxy {
         self.state.mode.send_replace(Mode::CutsEvery(cut, times));
     }
 
+    /// Cuts at one of `every` such moments, the first one among them.
+    pub fn cut_one_in(&self, every: u32, cut: Cut) {
+        self.state.mode.send_replace(Mode::CutsOneIn(cut, every.max(1), 0));
+    }
+
+    /// How many moments [`Proxy::cut_one_in`] has seen, with and without a cut.
+    pub fn moments(&self) -> u32 {
+        match *self.state.mode.borrow() {
+            Mode::CutsOneIn(_, _, moments) => moments,
+            _ => 0,
+        }
+    }
+
     /// Cuts that [`Proxy::cut_times`] has left.
     pub fn cuts_left(&self) -> u32 {
         match *self.state.mode.borrow() {
@@ -181,11 +196,14 @@ fn reached(state: &State, bytes: &[u8]) -> Option<Cut> {
         let (cut, next) = match *mode {
             Mode::CutsAt(cut) => (cut, Mode::Shut),
             Mode::CutsEvery(cut, left) if left > 0 => (cut, Mode::CutsEvery(cut, left - 1)),
+            Mode::CutsOneIn(cut, every, moments) => (cut, Mode::CutsOneIn(cut, every, moments + 1)),
             _ => return false,
         };
         let reached = bytes.windows(cut.when.len()).any(|part| part == cut.when);
         if reached {
-            (found, *mode) = (Some(cut), next);
+            let spared = matches!(*mode, Mode::CutsOneIn(_, every, moments) if moments % every != 0);
+            found = (!spared).then_some(cut);
+            *mode = next;
         }
         reached
     });

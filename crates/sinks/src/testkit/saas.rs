@@ -99,7 +99,7 @@ fn start(service: Service) -> BoxFuture<'static, Box<dyn BackEnd>> {
         let server = HttpServer::start(move |request| {
             let body = body(request);
             // A status that no call has: the service does not understand the request.
-            if body.windows(4).any(|window| window == b"-413") {
+            if body.windows(5).any(|window| window == b":-413" || window == b"\"-413") {
                 return Reply::new(400, "what is this");
             }
             keep.lock().unwrap_or_else(PoisonError::into_inner).extend(body);

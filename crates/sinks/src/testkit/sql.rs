@@ -16,7 +16,7 @@ use super::{
 use crate::{BuildContext, BuildError, Sink, WriteError, Written, find};
 
 /// Begins a transaction.
-pub const BEGIN: &[u8] = b"Q\0\0\0\x0aBEGIN\0";
+pub const BEGIN: &[u8] = b"BEGIN; SET LOCAL idle_in_transaction_session_timeout";
 /// Ends one.
 pub const COMMIT: &[u8] = b"Q\0\0\0\x0bCOMMIT\0";
 

@@ -1,16 +1,12 @@
 //! What every sink is checked for.
 
-use std::{
-    ops::Range,
-    sync::Arc,
-    time::Duration,
-};
+use std::{ops::Range, sync::Arc, time::Duration};
 
 use analytics::{ClaimId, Selection};
 use futures::{FutureExt, future::BoxFuture};
 use serde_json::{Map, Value};
 
-use super::{BackEnd, Reason, rows, rows::Row};
+use super::{BackEnd, Harness, Reason, rows, rows::Row};
 use crate::{Guarantee, Sink, SinkSpec, WriteError, Written, options};
 
 /// How long a write may take that nothing keeps from succeeding.
@@ -109,28 +105,35 @@ const CHECKS: &[(&str, Check)] = &[
 
 /// Runs every check against a back-end of its own. `None`: the sink has no harness, or is not built.
 pub async fn run(spec: &'static SinkSpec) -> Option<Report> {
-    let start = spec.harness?;
+    Some(run_on(spec, spec.harness?).await)
+}
+
+/// Runs every check against this back-end: some sinks have several.
+pub async fn run_on(spec: &'static SinkSpec, start: Harness) -> Report {
     let mut checks = Vec::new();
+    if let Err(missing) = start().await.present() {
+        checks.push(("the_suite", Outcome::NotApplicable(missing)));
+        return Report {
+            sink: spec.name,
+            checks,
+        };
+    }
     for (name, check) in CHECKS {
         let stand = Stand {
             spec,
             back_end: start().await,
         };
-        let checked = match stand.back_end.present() {
-            Ok(()) => check(&stand).await,
-            Err(missing) => Err(missing.into()),
-        };
-        let outcome = match checked {
+        let outcome = match check(&stand).await {
             Ok(()) => Outcome::Passed,
             Err(Stop::NotApplicable(reason)) => Outcome::NotApplicable(reason),
             Err(Stop::Failed(why)) => Outcome::Failed(why),
         };
         checks.push((*name, outcome));
     }
-    Some(Report {
+    Report {
         sink: spec.name,
         checks,
-    })
+    }
 }
 
 /// A sink and its back-end.

@@ -56,6 +56,37 @@ async fn a_certificate_of_the_named_authority_is_trusted_and_no_other() {
 }
 
 #[tokio::test]
+async fn a_certificate_that_is_its_own_authority_is_trusted_when_it_is_named() {
+    let made = Certificates::make().unwrap();
+    for verification in [Verification::Full, Verification::Chain] {
+        let trusting = |name: &str| TlsSettings {
+            ca_files: PemFile::of("ssl_ca_file", &made.text(name)).into_iter().collect(),
+            verification,
+            ..TlsSettings::default()
+        };
+        assert_eq!(
+            talk(&made, "self", false, &trusting("self.crt")).await.as_deref(),
+            Ok("hello")
+        );
+        for (shown, trusted) in [
+            ("self", "ca.crt"),
+            ("self-expired", "self-expired.crt"),
+            ("self-expired", "self.crt"),
+        ] {
+            let error = talk(&made, shown, false, &trusting(trusted)).await.unwrap_err();
+            assert!(error.contains("certificate"), "{shown}: {error}");
+        }
+    }
+    let other_name = TlsSettings {
+        ca_files: PemFile::of("ssl_ca_file", &made.text("self.crt")).into_iter().collect(),
+        server_name: Some("elsewhere.example.com".to_owned()),
+        ..TlsSettings::default()
+    };
+    let error = talk(&made, "self", false, &other_name).await.unwrap_err();
+    assert!(error.contains("certificate"), "{error}");
+}
+
+#[tokio::test]
 async fn checking_the_chain_alone_ignores_the_name_but_not_the_authority() {
     let made = Certificates::make().unwrap();
     let settings = TlsSettings {

@@ -1,11 +1,13 @@
 //! Every setting outside the sinks' own `meta`: the one table that the reader, the environment, the warnings,
 //! the reference page and the JSON schema are made from.
 
+mod embedded;
 mod pump;
 mod storage;
 mod top;
 mod uptime;
 
+pub use embedded::EMBEDDED;
 pub use pump::PUMP;
 pub use storage::STORAGE;
 pub use top::{DELIVERY, STORE_KEYS, TOP};
@@ -83,7 +85,7 @@ pub struct Section {
 }
 
 /// All sections but that of a pump, in the order in which they are read.
-pub const SECTIONS: &[&Section] = &[&TOP, &STORAGE, &UPTIME, &DELIVERY];
+pub const SECTIONS: &[&Section] = &[&TOP, &STORAGE, &UPTIME, &DELIVERY, &EMBEDDED];
 
 /// Key under which pumps stand.
 pub const PUMPS: &str = "pumps";

@@ -13,7 +13,7 @@ const UPTIME_PREFIX: &str = "host-checker:";
 pub(super) const VERSION_KEY: &str = "version-check-pump";
 
 /// The lists in the order in which they are read; the uptime list last, if wanted.
-pub(super) fn keys(prefix: &str, uptime: bool) -> Vec<Arc<Key>> {
+pub(in crate::source) fn keys(prefix: &str, uptime: bool) -> Vec<Arc<Key>> {
     let mut keys = Vec::with_capacity(23);
     let mut add = |short: String, wire, records, prefix: &str| {
         keys.push(Arc::new(Key {

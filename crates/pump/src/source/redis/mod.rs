@@ -6,7 +6,7 @@ mod dead;
 mod failure;
 mod identity;
 mod index;
-mod keys;
+pub(super) mod keys;
 mod lease;
 mod legacy;
 mod local;
@@ -14,7 +14,7 @@ mod peek;
 mod probe;
 mod restore;
 mod script;
-mod tls;
+pub(super) mod tls;
 mod usage;
 mod watch;
 mod window;
@@ -304,7 +304,7 @@ impl Source for RedisSource {
             Mode::ClaimsWatch => self.claim_by_watch(key, lanes).await,
             Mode::Peek => self.claim_by_peek(key, lanes).await,
             Mode::Legacy => self.pop(key, lanes).await,
-            Mode::ClaimsScript | Mode::Memory => self.claim_by_script(key, lanes).await,
+            Mode::ClaimsScript | Mode::Memory | Mode::Embedded => self.claim_by_script(key, lanes).await,
         }
     }
 
@@ -313,7 +313,7 @@ impl Source for RedisSource {
             Mode::ClaimsWatch => self.renew_by_watch(claims, lanes).await,
             Mode::Peek => self.renew_peeks(claims).await,
             Mode::Legacy => Ok(Vec::new()),
-            Mode::ClaimsScript | Mode::Memory => self.renew_by_script(claims, lanes).await,
+            Mode::ClaimsScript | Mode::Memory | Mode::Embedded => self.renew_by_script(claims, lanes).await,
         }
     }
 
@@ -341,7 +341,9 @@ impl Source for RedisSource {
         match self.mode()? {
             Mode::Peek => self.read_peek(claim, first_row, max_rows).await,
             Mode::Legacy => self.read_popped(claim, first_row, max_rows),
-            Mode::ClaimsScript | Mode::ClaimsWatch | Mode::Memory => self.read_claim(claim, first_row, max_rows).await,
+            Mode::ClaimsScript | Mode::ClaimsWatch | Mode::Memory | Mode::Embedded => {
+                self.read_claim(claim, first_row, max_rows).await
+            }
         }
     }
 
@@ -350,7 +352,7 @@ impl Source for RedisSource {
             Mode::ClaimsWatch => self.acknowledge_by_watch(claim, cursors).await,
             Mode::Peek => self.acknowledge_peek(claim, cursors).await,
             Mode::Legacy => self.acknowledge_popped(claim, cursors),
-            Mode::ClaimsScript | Mode::Memory => self.acknowledge_by_script(claim, cursors).await,
+            Mode::ClaimsScript | Mode::Memory | Mode::Embedded => self.acknowledge_by_script(claim, cursors).await,
         }
     }
 
@@ -359,7 +361,7 @@ impl Source for RedisSource {
             Mode::ClaimsWatch => self.release_by_watch(claims).await,
             Mode::Peek => self.release_peeks(claims).await,
             Mode::Legacy => Ok(()), // popped rows exist nowhere else: they stay until the process ends
-            Mode::ClaimsScript | Mode::Memory => self.release_by_script(claims).await,
+            Mode::ClaimsScript | Mode::Memory | Mode::Embedded => self.release_by_script(claims).await,
         }
     }
 

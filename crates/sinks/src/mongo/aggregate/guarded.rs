@@ -29,10 +29,7 @@ use super::{
 };
 use crate::{
     WriteError,
-    mongo::{
-        failure::{DUPLICATE, Failure},
-        id,
-    },
+    mongo::{failure::Failure, id},
 };
 
 /// A document that would become larger is closed. Servers refuse more than 16 MiB.
@@ -41,8 +38,6 @@ const LARGEST: usize = 12_000_000;
 const SMALL: usize = 64 << 10;
 /// How long the note of a finished claim is kept: a write of another instance may still be on its way.
 const NOTE_KEPT: Duration = Duration::from_secs(600);
-/// Notes of earlier runs are kept so long.
-const OLD_NOTE_MS: u64 = 7 * 24 * 3600 * 1000;
 /// Places that are remembered.
 const REMEMBERED: usize = 512;
 /// Attempts that end because somebody else was faster.
@@ -157,7 +152,7 @@ impl Aggregates {
                 }
                 // Somebody else was faster.
                 Ok(None) => {}
-                Err(failure) if failure.code() == Some(DUPLICATE) => {}
+                Err(failure) if failure.is_duplicate() => {}
                 Err(failure) if failure.is_about_size() => {
                     if !self.make_room(&place, &part, &mut limit, group).await? {
                         return Err(failure.into_write_error());
@@ -357,19 +352,16 @@ impl Aggregates {
         self.connection.within(change.into_future()).await
     }
 
-    /// Notes that nobody needs any more.
+    /// Notes that nobody needs any more. Those of an earlier run stay: only the process that finishes a claim knows.
     async fn old_notes(&self, ledger: &Ledger, part: &Part, pending: &Pending) -> Document {
         let finished = self.finished.lock().await;
-        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-        let now_ms = now.map_or(0, |now| now.as_millis() as u64);
         let mut old = Document::new();
         for (name, value) in &part.entries {
             let Some(claim) = ledger.claim_of(name).filter(|_| !ledger.rows(value).is_empty()) else {
                 continue;
             };
             let is_finished = finished.get(&claim).is_some_and(|since| since.elapsed() > NOTE_KEPT);
-            let is_old = claim.0.timestamp_ms() + OLD_NOTE_MS < now_ms;
-            if (is_finished || is_old) && !pending.covered.contains_key(&claim) {
+            if is_finished && !pending.covered.contains_key(&claim) {
                 old.insert(format!("{APPLIED}.{name}"), "");
             }
         }

@@ -1,5 +1,6 @@
 //! What every dialect must do: the same tests on each database that is there. SQLite always is.
 
+mod counters;
 mod ledger;
 mod merges;
 mod mysql;

@@ -271,3 +271,62 @@ async fn a_change_does_not_make_readers_wait_for_long() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn tls_is_as_strict_as_the_connection_string_says() {
+    let Some(address) = crate::testkit::server::address("mariadb-tls") else {
+        return;
+    };
+    let ping = async |tls: &str| {
+        let options = options::Connection {
+            kind: "mysql".to_owned(),
+            connection_string: format!("{address}?tls={tls}"),
+            ..options::Connection::default()
+        };
+        connect(&options, "test").unwrap().ping().await
+    };
+    ping("skip-verify").await.unwrap();
+    ping("preferred").await.unwrap();
+    // The user must not come without TLS.
+    let error = ping("false").await.unwrap_err();
+    assert!(matches!(&error, DatabaseError::Config(_)), "{error}");
+    // This machine does not trust the server's authority.
+    let error = ping("true").await.unwrap_err().to_string();
+    assert!(error.contains("UnknownIssuer"), "{error}");
+}
+
+#[tokio::test]
+async fn a_server_without_tls_is_only_spoken_to_where_that_is_allowed() {
+    on_both(async |place| {
+        with(&place, "tls=preferred", options::Mysql::default())
+            .ping()
+            .await
+            .unwrap();
+        for tls in ["true", "skip-verify"] {
+            let error = with(&place, &format!("tls={tls}"), options::Mysql::default())
+                .ping()
+                .await;
+            let error = error.unwrap_err().to_string();
+            assert!(error.contains("SSL"), "{}: {error}", place.name);
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn texts_that_make_a_row_too_large_need_somebody() {
+    on_both(async |place| {
+        let options = options::Mysql {
+            default_string_size: 16_000,
+            ..options::Mysql::default()
+        };
+        let wide = Table {
+            layout: crate::sql::raw::RawLayout::plain().layout.clone(),
+            ..log_table()
+        };
+        let error = make(with(&place, "", options).as_ref(), &wide).await.unwrap_err();
+        assert!(matches!(&error, DatabaseError::Config(_)), "{}: {error}", place.name);
+        assert!(error.to_string().contains("1118"), "{}: {error}", place.name);
+    })
+    .await;
+}

@@ -1,19 +1,16 @@
 //! The same records through pumps of every dialect.
 
-use std::sync::OnceLock;
-
 use analytics::{
     Batch, ClaimId, Flag, Float, Int, Key, RecordKind, Selection, Span, Text, Transform, When, Wire, Zone,
-    logrus::{LogForm, LogFormat, LogLevel},
     record::{Builder, GraphError, PathItem},
 };
 use serde_json::json;
 
 use super::*;
-use crate::{BuildContext, Sink, sql::raw::RawLayout};
+use crate::{Sink, sql::raw::RawLayout, testkit::context};
 
 /// Records in which every column has a value at least once.
-fn deck() -> Vec<Builder> {
+pub(super) fn deck() -> Vec<Builder> {
     let mut records = Vec::new();
     for number in 0..40_i64 {
         let mut record = Builder::new();
@@ -53,6 +50,7 @@ fn deck() -> Vec<Builder> {
             }
         }
         if number % 4 == 1 {
+            record.flag(Flag::IsGraphQl, true);
             record.tags(["team.blue", "<&>\u{2028}"]);
             record.city_names([("en", "Vienna"), ("de", "Wien")]);
             record.root_fields(["characters"]);
@@ -69,7 +67,7 @@ fn deck() -> Vec<Builder> {
     records
 }
 
-fn group(claim: ClaimId, records: &[Builder]) -> Vec<Selection> {
+pub(super) fn group(claim: ClaimId, records: &[Builder]) -> Vec<Selection> {
     let (mut buffer, mut elements) = (Vec::new(), Vec::new());
     for record in records {
         let start = buffer.len();
@@ -93,26 +91,19 @@ fn group(claim: ClaimId, records: &[Builder]) -> Vec<Selection> {
     )]
 }
 
-async fn pump(place: &Place, more: serde_json::Value) -> Box<dyn Sink> {
+/// A pump of type `name`.
+pub(super) async fn pump(place: &Place, name: &str, more: serde_json::Value) -> Box<dyn Sink> {
     let mut meta = json!({"type": place.options.kind, "connection_string": place.options.connection_string});
     meta.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
-    let context = BuildContext {
-        pump: "SQL".into(),
-        meta,
-        compat: false,
-        log: LogForm {
-            format: LogFormat::Text,
-            level: LogLevel::Info,
-        },
-        fleet: Arc::new(OnceLock::from(Arc::from("fleet"))),
-    };
-    (crate::sql::SPEC.build.unwrap())(context).await.unwrap()
+    (crate::find(name).unwrap().build.unwrap())(context(meta))
+        .await
+        .unwrap()
 }
 
 fn table() -> Table {
     Table {
         name: "tyk_analytics".to_owned(),
-        layout: RawLayout::plain().layout().clone(),
+        layout: RawLayout::plain().layout.clone(),
         indexes: Vec::new(),
     }
 }
@@ -124,7 +115,7 @@ async fn every_database_holds_the_same_values() {
     let mut first: Option<(&'static str, Vec<_>)> = None;
     let deck = deck();
     for place in Place::all().await {
-        let pump = pump(&place, json!({"batch_size": 7})).await;
+        let pump = pump(&place, "sql", json!({"batch_size": 7})).await;
         pump.write(&group(ClaimId(ulid::Ulid(1)), &deck)).await.unwrap();
         let rows = place.rows(&table(), ORDER).await;
         assert_eq!(rows.len(), deck.len(), "{}", place.name);
@@ -150,7 +141,7 @@ async fn rows_that_come_again_are_written_once() {
         let claim = ClaimId(ulid::Ulid(9));
         for rows in [10, 10, 25, deck.len(), deck.len()] {
             // A new process each time.
-            let pump = pump(&place, json!({})).await;
+            let pump = pump(&place, "sql", json!({})).await;
             pump.write(&group(claim, &deck[..rows])).await.unwrap();
             assert_eq!(pump.applied(claim, None).await.unwrap().unwrap().len(), rows as u64);
             pump.close().await.unwrap();
@@ -163,7 +154,7 @@ async fn rows_that_come_again_are_written_once() {
 #[tokio::test]
 async fn days_have_tables_with_indexes() {
     everywhere(async |place| {
-        let pump = pump(&place, json!({"table_sharding": true})).await;
+        let pump = pump(&place, "sql", json!({"table_sharding": true})).await;
         let mut deck = deck();
         deck.pop();
         pump.write(&group(ClaimId(ulid::Ulid(1)), &deck)).await.unwrap();

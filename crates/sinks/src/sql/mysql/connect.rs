@@ -15,6 +15,9 @@ use crate::sql::{database::DatabaseError, statement_log::StatementLog};
 /// How long opening a connection may take when the connection string does not say.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
 
+/// How long an idle connection may take to answer before it counts as lost.
+const PING_TIMEOUT: Duration = Duration::from_secs(5);
+
 /// How long a change waits until nobody uses the table, in seconds. By default it is a day or a year.
 const TABLE_LOCK_SECONDS: u32 = 5;
 
@@ -70,6 +73,11 @@ impl Connection {
         })
     }
 
+    /// Whether the server still answers.
+    pub(super) async fn is_alive(&mut self) -> bool {
+        matches!(tokio::time::timeout(PING_TIMEOUT, self.conn.ping()).await, Ok(Ok(())))
+    }
+
     /// Executes a statement with parameters.
     pub(super) async fn exec(
         &mut self,
@@ -100,7 +108,7 @@ impl Connection {
                 .await
                 .map_err(classify)?;
             match changed {
-                Err(error) if !is_there_already(&error) => Err(classify(error)),
+                Err(error) if !is_there_already(&error) => Err(classify(error).of_a_change()),
                 _ => Ok(()),
             }
         };

@@ -21,7 +21,7 @@ use std::{
 
 use analytics::{ClaimId, RowRanges};
 use async_trait::async_trait;
-use mysql_async::{Value, prelude::Queryable};
+use mysql_async::Value;
 
 use self::{connect::Connection, dsn::Dsn, transaction::MysqlTransaction};
 use super::{
@@ -98,7 +98,7 @@ impl Shared {
             let Some(mut connection) = idle else {
                 return Connection::open(&self.dsn, &self.log).await;
             };
-            if connection.conn.ping().await.is_ok() {
+            if connection.is_alive().await {
                 return Ok(connection);
             }
         }

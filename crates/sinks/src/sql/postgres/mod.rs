@@ -35,6 +35,10 @@ use crate::BuildError;
 /// How long a statement that changes a table waits for its lock.
 const LOCK_TIMEOUT: &str = "3s";
 
+/// A transaction whose client says nothing for a minute is ended by the server: a pump that was frozen, or whose host is
+/// gone, would keep rows locked that every other instance adds to.
+const BEGIN: &str = "BEGIN; SET LOCAL idle_in_transaction_session_timeout = '60s'";
+
 /// A Postgres database: one connection for rows, and one for tables while it is needed.
 pub(crate) struct PostgresDatabase {
     connector: connect::Connector,
@@ -151,11 +155,11 @@ impl Database for PostgresDatabase {
 
     async fn begin(&self) -> Result<Box<dyn Transaction>, DatabaseError> {
         let connected = self.take().await?;
-        let begun = match self.log.run("BEGIN", connected.client.batch_execute("BEGIN")).await {
+        let begun = match self.log.run(BEGIN, connected.client.batch_execute(BEGIN)).await {
             Err(_) if connected.client.is_closed() => {
                 // The server was restarted, or closed a connection that was idle for long.
                 let connected = self.connector.connect().await?;
-                let begun = self.log.run("BEGIN", connected.client.batch_execute("BEGIN")).await;
+                let begun = self.log.run(BEGIN, connected.client.batch_execute(BEGIN)).await;
                 begun.map(|()| connected)
             }
             begun => begun.map(|()| connected),

@@ -94,7 +94,7 @@ impl Database for Sqlite {
         let _alone = self.alone.lock().await;
         let sql = statement.sql.clone();
         let work = move |connection: &mut rusqlite::Connection| match connection.execute_batch(&sql) {
-            Err(error) if !error::is_there_already(&error) => Err(error::classify(error)),
+            Err(error) if !error::is_there_already(&error) => Err(error::classify(error).of_a_change()),
             _ => Ok(()),
         };
         self.log.run(&statement.sql, self.worker.run(work)).await

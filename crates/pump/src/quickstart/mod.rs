@@ -1,0 +1,207 @@
+//! `tyk-pump quickstart`: the whole way of a record, from the wire to a question in SQL, on one machine with nothing
+//! else installed.
+
+mod answers;
+
+use std::{
+    io::Write,
+    net::{Ipv4Addr, SocketAddr, TcpListener},
+    path::{Path, PathBuf, absolute},
+    time::{Duration, Instant},
+};
+
+use analytics::logrus::LogLevel;
+use anyhow::{Context, bail};
+use serde_json::{Value, json};
+use tokio::task::JoinHandle;
+
+use crate::{
+    admin::client,
+    app::{self, Fatal},
+    config::{self, Request, Settings, env::Environment},
+    load::{self, LoadOptions},
+    logging,
+};
+
+/// Where gateways find the store, and the pages of the pump, unless something else is there.
+const STORE_PORT: u16 = 6380;
+const ADMIN_PORT: u16 = 8083;
+/// How long delivery may take before something must be wrong.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// The options of `tyk-pump quickstart`.
+#[derive(Clone, Debug, clap::Args)]
+pub struct QuickstartOptions {
+    /// folder for the configuration, the store and what comes out
+    #[arg(default_value = "tyk-pump-quickstart")]
+    pub dir: PathBuf,
+    /// how many records
+    #[arg(long, default_value_t = 10_000)]
+    pub records: u64,
+    /// end after the table instead of waiting for a gateway
+    #[arg(long)]
+    pub once: bool,
+}
+
+/// Starts a pump with a store of its own, pushes records into it, shows what came out, and goes on until Ctrl-C.
+///
+/// # Errors
+/// The folder cannot be used, the pump does not start, or the records do not arrive.
+pub async fn run(options: QuickstartOptions, out: &mut dyn Write) -> anyhow::Result<()> {
+    // Another program may have set the log up already.
+    let _ = logging::start(LogLevel::Warning);
+    let dir = absolute(&options.dir)?;
+    std::fs::create_dir_all(&dir).with_context(|| dir.display().to_string())?;
+    let conf = dir.join("pump.conf");
+    let (store, admin) = (free_port(STORE_PORT)?, free_port(ADMIN_PORT)?);
+    let document = serde_json::to_string_pretty(&document(&dir, store, admin))?;
+    std::fs::write(&conf, document + "\n").with_context(|| conf.display().to_string())?;
+    let settings = settings(&conf)?;
+
+    let begun = Instant::now();
+    let mut pump = tokio::spawn(app::run(settings, None));
+    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, store));
+    wait_until_ready(admin, &mut pump).await?;
+    writeln!(
+        out,
+        "A pump with a store of its own listens on {address}, as a Redis would.\n"
+    )?;
+    let before = delivered(&client::status(admin).await?);
+    let options_of_load = LoadOptions {
+        redis: Some(address.to_string()),
+        records: options.records,
+        keys: "10".to_owned(),
+        ..LoadOptions::default()
+    };
+    load::run(options_of_load, None).await?;
+    wait_until_delivered(admin, options.records, &before, &mut pump).await?;
+    let seconds = begun.elapsed().as_secs_f64();
+    let database = dir.join("analytics.db");
+    writeln!(
+        out,
+        "delivered to every pump; {seconds:.1} s in all\n\n  SQLite  {}\n  CSV     {}\n  pump    {}\n",
+        database.display(),
+        dir.join("csv").display(),
+        conf.display()
+    )?;
+    answers::show(&database, out)?;
+    gateway_lines(store, admin, out)?;
+    if options.once {
+        return Ok(());
+    }
+    writeln!(out, "\nWaiting for records. Ctrl-C ends it; the records stay.")?;
+    out.flush()?;
+    ended(pump.await)
+}
+
+/// The configuration that is written.
+fn document(dir: &Path, store: u16, admin: u16) -> Value {
+    let path = |name: &str| dir.join(name).display().to_string();
+    json!({
+        "analytics_storage_type": "embedded",
+        "embedded_storage": {"listen": format!("127.0.0.1:{store}"), "dir": path("store")},
+        "purge_delay": 1,
+        "dont_purge_uptime_data": true,
+        "health_check_endpoint_port": admin,
+        "pumps": {
+            "csv": {"type": "csv", "meta": {"csv_dir": path("csv")}},
+            "sql": {"type": "sql", "meta": {"type": "sqlite", "connection_string": path("analytics.db")}},
+        },
+    })
+}
+
+/// This port when it is free, else any.
+fn free_port(wanted: u16) -> anyhow::Result<u16> {
+    let listener =
+        TcpListener::bind((Ipv4Addr::UNSPECIFIED, wanted)).or_else(|_| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)))?;
+    Ok(listener.local_addr()?.port())
+}
+
+/// The environment of a gateway's machine must not change what is shown here.
+fn settings(conf: &Path) -> anyhow::Result<Settings> {
+    let mut request = Request::of_process(conf.to_owned(), false);
+    request.environment = Environment::new([]);
+    let loaded = config::load(&request);
+    match loaded.settings {
+        Some(settings) => Ok(settings),
+        None => {
+            let texts: Vec<&str> = loaded.findings.iter().map(|finding| finding.text.trim_end()).collect();
+            bail!("{}: {}", conf.display(), texts.join("; "))
+        }
+    }
+}
+
+async fn wait_until_ready(admin: u16, pump: &mut JoinHandle<Result<(), Fatal>>) -> anyhow::Result<()> {
+    let end = Instant::now() + PATIENCE;
+    while Instant::now() < end {
+        if pump.is_finished() {
+            ended(pump.await)?;
+            bail!("the pump ended before it was ready");
+        }
+        if let Ok(status) = client::status(admin).await
+            && status.get("ready").and_then(Value::as_bool) == Some(true)
+        {
+            return Ok(());
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    bail!(
+        "the pump is not ready after {} s; http://localhost:{admin}/status says why",
+        PATIENCE.as_secs()
+    )
+}
+
+/// What each pump has delivered so far.
+fn delivered(status: &Value) -> Vec<u64> {
+    let pumps = status
+        .get("pumps")
+        .and_then(Value::as_array)
+        .cloned()
+        .unwrap_or_default();
+    let rows = |pump: &Value| pump.get("delivered").and_then(Value::as_u64).unwrap_or_default();
+    pumps.iter().map(rows).collect()
+}
+
+async fn wait_until_delivered(
+    admin: u16,
+    records: u64,
+    before: &[u64],
+    pump: &mut JoinHandle<Result<(), Fatal>>,
+) -> anyhow::Result<()> {
+    let end = Instant::now() + PATIENCE;
+    while Instant::now() < end {
+        if pump.is_finished() {
+            ended(pump.await)?;
+            bail!("the pump ended before it had delivered everything");
+        }
+        let now = delivered(&client::status(admin).await?);
+        let all = now.iter().zip(before).all(|(now, before)| now - before >= records);
+        if all && now.len() == before.len() {
+            return Ok(());
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    bail!(
+        "not everything is delivered after {} s; http://localhost:{admin}/status says why",
+        PATIENCE.as_secs()
+    )
+}
+
+fn gateway_lines(store: u16, admin: u16, out: &mut dyn Write) -> anyhow::Result<()> {
+    let lines = json!({
+        "enable_analytics": true,
+        "analytics_config": {"type": ""},
+        "enable_separate_analytics_store": true,
+        "analytics_storage": {"type": "redis", "host": "127.0.0.1", "port": store},
+    });
+    let lines = serde_json::to_string_pretty(&lines)?;
+    writeln!(
+        out,
+        "\nTo see a gateway's own requests here, put this into its tyk.conf and restart it:\n\n{lines}\n\nHow the pump is: http://localhost:{admin}/status"
+    )?;
+    Ok(())
+}
+
+fn ended(result: Result<Result<(), Fatal>, tokio::task::JoinError>) -> anyhow::Result<()> {
+    result.context("the pump")?.map_err(anyhow::Error::from)
+}

@@ -1,0 +1,14 @@
+//! SQL pumps as operators run them: killed, cut off, several at once, in other time zones; numbered records tell what arrived,
+//! and an independent count says what every aggregate must hold.
+//!
+//! `cargo test -p tyk-pump --test sql -- --ignored --nocapture` runs the same at full size; with `PUMP_TEST_BIN` it runs
+//! another build of the pump.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod database;
+mod deck;
+mod instances;
+mod kills;
+#[path = "../support/mod.rs"]
+mod support;
+mod zones;
