@@ -18,7 +18,12 @@ async fn every_built_sink_passes_the_suite() {
             continue;
         }
         let Some(report) = suite::run(spec).await else {
-            writeln!(std::io::stdout(), "{} FAILED: it is built and has no harness", spec.name).unwrap();
+            writeln!(
+                std::io::stdout(),
+                "{} FAILED: it is built and has no harness",
+                spec.name
+            )
+            .unwrap();
             failed += 1;
             continue;
         };

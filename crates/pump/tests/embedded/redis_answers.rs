@@ -126,8 +126,8 @@ async fn replay(capture: &str, msgpack: &[u8], protobuf: &[u8], redis: &str, our
             peers.remove(&connection);
             continue;
         }
-        if !peers.contains_key(&connection) {
-            peers.insert(connection, (Peer::connect(redis).await, Peer::connect(&ours_at).await));
+        if let std::collections::btree_map::Entry::Vacant(unknown) = peers.entry(connection) {
+            unknown.insert((Peer::connect(redis).await, Peer::connect(&ours_at).await));
         }
         let (theirs, own) = peers.get_mut(&connection).unwrap();
         for words in line["cmds"].as_array().unwrap() {

@@ -22,7 +22,7 @@ enum Client {
 }
 
 /// The database; removed with the value.
-pub struct Database {
+pub(crate) struct Database {
     runtime: Runtime,
     proxy: Proxy,
     client: Client,
@@ -33,7 +33,7 @@ pub struct Database {
 
 impl Database {
     /// On the server `kind` ("postgres", "mariadb"); `None`: it was not started, the test is skipped by name.
-    pub fn create(kind: &str) -> Option<Database> {
+    pub(crate) fn create(kind: &str) -> Option<Database> {
         let address = server::address(kind)?;
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
@@ -73,7 +73,7 @@ impl Database {
     }
 
     /// Options of a pump that writes here; `more` is added to them.
-    pub fn meta(&self, more: Value) -> Value {
+    pub(crate) fn meta(&self, more: Value) -> Value {
         let (user, password) = self.user.split_once(':').unwrap();
         let (name, port) = (&self.name, self.proxy.address().port());
         let mut meta = match &self.client {
@@ -92,7 +92,7 @@ impl Database {
     }
 
     /// From now on one of `every` commits happens, and the pump never learns of it.
-    pub fn cut_commits(&self, every: u32) {
+    pub(crate) fn cut_commits(&self, every: u32) {
         self.proxy.cut_one_in(
             every,
             Cut {
@@ -103,13 +103,13 @@ impl Database {
     }
 
     /// Commits since [`Database::cut_commits`].
-    pub fn commits(&self) -> u32 {
+    pub(crate) fn commits(&self) -> u32 {
         self.proxy.moments()
     }
 
     /// Rows of a query, every value as text; NULL is empty.
     #[track_caller]
-    pub fn query(&mut self, sql: &str) -> Vec<Vec<String>> {
+    pub(crate) fn query(&mut self, sql: &str) -> Vec<Vec<String>> {
         let client = &mut self.client;
         self.runtime.block_on(async {
             match client {
@@ -144,7 +144,7 @@ impl Database {
 
     /// The only value of a query, a whole number.
     #[track_caller]
-    pub fn number(&mut self, sql: &str) -> i64 {
+    pub(crate) fn number(&mut self, sql: &str) -> i64 {
         self.query(sql)[0][0].parse().unwrap()
     }
 }

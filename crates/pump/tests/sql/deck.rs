@@ -15,11 +15,11 @@ const ELEMENTS: u64 = 100;
 
 /// The records `0..records`, whose times are spread over `seconds` from `start` on, in no order.
 #[derive(Clone, Copy, Debug)]
-pub struct Deck {
-    pub records: u64,
+pub(crate) struct Deck {
+    pub(crate) records: u64,
     /// Unix seconds.
-    pub start: i64,
-    pub seconds: u64,
+    pub(crate) start: i64,
+    pub(crate) seconds: u64,
 }
 
 /// One record, before any encoding.
@@ -42,7 +42,7 @@ struct Facts {
 
 /// Counters of one row of aggregates.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Cell {
+pub(crate) struct Cell {
     hits: i64,
     success: i64,
     error: i64,
@@ -61,7 +61,7 @@ type Name = (i64, String, String, String);
 
 impl Deck {
     /// A backlog of hours that are over.
-    pub fn ordinary(records: u64) -> Deck {
+    pub(crate) fn ordinary(records: u64) -> Deck {
         Deck {
             records,
             start: 1_780_000_123,
@@ -94,7 +94,7 @@ impl Deck {
     }
 
     /// The calendar dates (of clocks that are `offset(time)` seconds ahead of UTC) with how many records each has.
-    pub fn days(self, offset: fn(i64) -> i64) -> BTreeMap<String, u64> {
+    pub(crate) fn days(self, offset: fn(i64) -> i64) -> BTreeMap<String, u64> {
         let mut days = BTreeMap::new();
         for serial in 0..self.records {
             let at = self.at(serial);
@@ -104,12 +104,12 @@ impl Deck {
     }
 
     /// Pushes them, as a gateway does that spreads them over `keys` lists.
-    pub fn push(self, redis: &Server, keys: usize) {
+    pub(crate) fn push(self, redis: &Server, keys: usize) {
         self.push_over(redis, keys, std::time::Duration::ZERO);
     }
 
     /// The same, spread over a time.
-    pub fn push_over(self, redis: &Server, keys: usize, over: std::time::Duration) {
+    pub(crate) fn push_over(self, redis: &Server, keys: usize, over: std::time::Duration) {
         let mut client = redis.client(0, "");
         let started = std::time::Instant::now();
         let (mut next, mut round) = (0, 0);
@@ -132,7 +132,7 @@ impl Deck {
 
     /// What the table of aggregates must hold; an hour begins where clocks that are `offset(time)` seconds ahead of UTC
     /// show minute 0.
-    pub fn expected(self, offset: fn(i64) -> i64) -> BTreeMap<Name, Cell> {
+    pub(crate) fn expected(self, offset: fn(i64) -> i64) -> BTreeMap<Name, Cell> {
         let mut cells: BTreeMap<Name, Cell> = BTreeMap::new();
         for serial in 0..self.records {
             let facts = self.facts(serial);
@@ -256,7 +256,7 @@ impl Cell {
 
 /// Every record of the deck is in these tables once, and nothing else.
 #[track_caller]
-pub fn assert_rows(database: &mut Database, tables: &[String], records: u64) {
+pub(crate) fn assert_rows(database: &mut Database, tables: &[String], records: u64) {
     let mut seen = HashSet::new();
     let (mut rows, mut foreign) = (0u64, 0);
     for table in tables {
@@ -274,7 +274,7 @@ pub fn assert_rows(database: &mut Database, tables: &[String], records: u64) {
 
 /// The tables of aggregates hold these rows and no others, every counter equal.
 #[track_caller]
-pub fn assert_aggregates(database: &mut Database, tables: &[String], expected: &BTreeMap<Name, Cell>) {
+pub(crate) fn assert_aggregates(database: &mut Database, tables: &[String], expected: &BTreeMap<Name, Cell>) {
     let mut found = BTreeMap::new();
     let mut wrong = Vec::new();
     for table in tables {

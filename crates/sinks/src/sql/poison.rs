@@ -1,6 +1,6 @@
 //! Finding the rows that a database refuses.
 
-use std::{ops::Range, sync::Arc};
+use std::sync::Arc;
 
 use super::{
     database::{DatabaseError, Transaction},
@@ -29,7 +29,8 @@ pub(crate) async fn write_accepted(
     most: usize,
 ) -> Result<Vec<Refused>, DatabaseError> {
     let mut refused = Vec::new();
-    let mut left: Vec<Range<usize>> = vec![0..rows.len()];
+    let mut left = Vec::new();
+    left.push(0..rows.len());
     while let Some(range) = left.pop() {
         if range.is_empty() {
             continue;

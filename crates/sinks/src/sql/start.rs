@@ -23,8 +23,10 @@ const RETENTION_INTERVAL: i64 = 3_600;
 pub(crate) struct Tables<'a> {
     pub base: &'a str,
     /// The base table (`None`), or the shard of a date.
-    pub of: Box<dyn Fn(Option<&str>) -> Table + Send + Sync + 'a>,
+    pub of: Box<TableOf<'a>>,
 }
+
+type TableOf<'a> = dyn Fn(Option<&str>) -> Table + Send + Sync + 'a;
 
 /// The database that the options name, connected.
 pub(crate) async fn open(

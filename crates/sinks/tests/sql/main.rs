@@ -1,4 +1,5 @@
 //! SQL pumps against a real Postgres.
+#![allow(clippy::unwrap_used)]
 
 mod aggregates;
 mod delivery;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use analytics::{Flag, Float, Int, Text, Time, When, Zone, record::Builder};
 use serde_json::json;
 use sinks::{
-    MigrationMode, migration,
+    MigrationMode, find,
     testkit::{rows, sql::Place},
 };
 
@@ -285,7 +285,9 @@ async fn a_plan_changes_nothing_and_is_empty_once_it_is_applied() {
         .unwrap();
     let run = async |kind: &str, mode| {
         let meta = meta(&place, json!({"table_sharding": kind == "sql"}));
-        migration(kind).unwrap()(context("TEST", meta), mode).await.unwrap()
+        find(kind).unwrap().migrate.unwrap()(context("TEST", meta), mode)
+            .await
+            .unwrap()
     };
     let plan = run("sql", MigrationMode::Plan).await;
     assert_eq!(plan.len(), 8, "{plan:?}");
@@ -304,5 +306,5 @@ async fn a_plan_changes_nothing_and_is_empty_once_it_is_applied() {
     );
     run("sql-graph", MigrationMode::Apply).await;
     assert_eq!(columns(&place, "tyk_analytics_graph").await.len(), 58);
-    assert!(migration("csv").is_none());
+    assert!(find("csv").unwrap().migrate.is_none());
 }

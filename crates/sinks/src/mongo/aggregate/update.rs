@@ -65,11 +65,7 @@ impl Update {
         for (code, count) in counter.codes.iter() {
             add(&mut self.inc, format!("{path}.errormap.{code}"), count);
         }
-        add_double(
-            &mut self.inc,
-            key("totalrequesttime"),
-            counter.total_request_time as f64,
-        );
+        add_double(&mut self.inc, key("totalrequesttime"), counter.total_request_time);
         add_long(&mut self.inc, key("totallatency"), counter.total_latency);
         add_long(
             &mut self.inc,

@@ -26,9 +26,7 @@ use super::{
 enum Cell {
     Text(Cow<'static, str>),
     Int(i64),
-    Uint(u64),
     Float(f64),
-    Bool(bool),
     Time(Time),
 }
 
@@ -45,9 +43,7 @@ impl Rows for Cells {
             out(match cell {
                 Cell::Text(text) => Value::Text(text.as_bytes()),
                 Cell::Int(number) => Value::Int(*number),
-                Cell::Uint(number) => Value::Uint(*number),
                 Cell::Float(number) => Value::Float(*number),
-                Cell::Bool(flag) => Value::Bool(*flag),
                 Cell::Time(time) => Value::Time(*time),
             });
         }

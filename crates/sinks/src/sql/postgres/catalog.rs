@@ -174,7 +174,10 @@ pub(super) fn plan(table: &Table, found: &Found) -> Vec<Statement> {
 
 /// Types of the columns of the tables that were looked at, in the order of their layouts.
 #[derive(Clone, Default)]
-pub(super) struct Shapes(Arc<Mutex<HashMap<String, Arc<[Option<Kind>]>>>>);
+pub(super) struct Shapes(Arc<Mutex<HashMap<String, Shape>>>);
+
+/// The kinds of a table's columns.
+type Shape = Arc<[Option<Kind>]>;
 
 impl Shapes {
     pub(super) fn note(&self, table: &Table, found: Found) {

@@ -68,12 +68,10 @@ impl Segment {
             .truncate(true)
             .open(&path)?;
         // Only saves time, and says early that the disk is full; a file system may not have it.
-        match rustix::fs::fallocate(&file, rustix::fs::FallocateFlags::empty(), 0, u64::from(SIZE)) {
-            Err(rustix::io::Errno::NOSPC) => {
-                drop(std::fs::remove_file(&path));
-                return Err(io::Error::from(io::ErrorKind::StorageFull));
-            }
-            Ok(()) | Err(_) => {}
+        let reserved = rustix::fs::fallocate(&file, rustix::fs::FallocateFlags::empty(), 0, u64::from(SIZE));
+        if reserved == Err(rustix::io::Errno::NOSPC) {
+            drop(std::fs::remove_file(&path));
+            return Err(io::Error::from(io::ErrorKind::StorageFull));
         }
         sync_folder(folder)?;
         Ok(Self {
