@@ -272,6 +272,11 @@ const MISTAKES: &[(&str, &[&str], bool)] = &[
         ],
         true,
     ),
+    (
+        "mongo-url-missing.conf",
+        &["pump \"mongo\": unknown key meta.url"],
+        true,
+    ),
     ("env-type-missing.env", &["set TYK_PMP_PUMPS_FILES_TYPE=csv"], true),
     (
         "env-bool-yes.env",
@@ -297,7 +302,9 @@ const UNDERSTOOD: &[&str] = &[
     "env-names-with-underscores.env",
     "env-org-filter-name.env",
     "log-level-warning.conf",
+    "mongo-password-not-escaped.conf",
     "omit-detailed-global.conf",
+    "sql-sqlite.conf",
 ];
 
 /// Mistakes that the sink finds when it is made, and what it says.
@@ -307,20 +314,17 @@ const NAMED_BY_THE_SINK: &[(&str, &[&str])] = &[
         &["meta.version is the number 7", "write \"7\" in quotes"],
     ),
     ("splunk-ca-file-missing.conf", &["ssl_ca_file /etc/tyk/no-such-ca.pem"]),
+    (
+        "sql-type-missing.conf",
+        &["`config_storage.type` value:", "meta.type is postgres, mysql or sqlite"],
+    ),
 ];
 
 /// Options that upstream refuses, and half an identity, which the sink warns of.
 const ACCEPTED_BY_THE_SINK: &[&str] = &["es-version-unknown.conf", "splunk-only-certificate.conf"];
 
 /// Mistakes in options of types that are not built yet.
-const OF_PLANNED_TYPES: &[&str] = &[
-    "kafka-broker-as-string.conf",
-    "mongo-password-not-escaped.conf",
-    "mongo-url-missing.conf",
-    "prometheus-address-missing.conf",
-    "sql-sqlite.conf",
-    "sql-type-missing.conf",
-];
+const OF_PLANNED_TYPES: &[&str] = &["kafka-broker-as-string.conf", "prometheus-address-missing.conf"];
 
 #[test]
 fn every_mistake_gets_a_line_that_names_key_value_and_remedy() {

@@ -59,8 +59,6 @@ sinks! {
     logzio;
     moesif;
     mongo;
-    planned "mongo-graph", "MongoDB Graph Pump", "mongo-graph-pump", "TYK_PMP_PUMPS_MONGOGRAPH_META";
-    planned "mongo-mcp", "MongoDB MCP Pump", "mongo-mcp-pump", "TYK_PMP_PUMPS_MONGOMCP_META";
     mongo::GRAPH;
     mongo::MCP;
     mongo::MCP_AGGREGATE;

@@ -100,12 +100,19 @@ impl Held {
     }
 
     /// The first row that no lane of this instance will read any more although nobody has looked for undecodable
-    /// elements in it: rows that were dropped, or spooled before a crash. Answered once.
+    /// elements in it: rows that were dropped, or spooled before a crash. The end of the claim if somebody has, after the
+    /// last lane's acknowledgement, with which that would have travelled. Answered once.
     pub fn to_catch_up(&self) -> Option<u64> {
         if self.lanes_left.load(Ordering::Acquire) > 0 || self.is_lost() || self.is_finished() {
             return None;
         }
-        let row = self.undecodable().next_unfinished(0)?;
+        let row = {
+            let undecodable = self.undecodable();
+            if undecodable.is_done() {
+                return None;
+            }
+            undecodable.next_unfinished(0).unwrap_or(self.len)
+        };
         (!self.catching_up.swap(true, Ordering::AcqRel)).then_some(row)
     }
 
