@@ -1,21 +1,21 @@
 //! Type `sql`, and what all SQL pumps share.
 //!
-//! A pump is a [`store::Job`]: it says which tables a group goes to and writes rows in a transaction that
-//! [`store::Store`] has begun. Around it the store
+//! A pump is a `store::Job`: it says which tables a group goes to and writes rows in a transaction that
+//! `store::Store` has begun. Around it the store
 //!
-//! 1. creates and extends tables ([`database::Database::plan`], [`database::Database::execute`]), outside of the
+//! 1. creates and extends tables (`database::Database::plan`, `database::Database::execute`), outside of the
 //!    transaction, because MySQL commits at `CREATE TABLE`;
-//! 2. begins, locks the entries of the group's claims in `tyk_pump_ledger` ([`ledger`]) in sorted order, and leaves out
+//! 2. begins, locks the entries of the group's claims in `tyk_pump_ledger` (`ledger`) in sorted order, and leaves out
 //!    rows that they cover;
 //! 3. lets the job write the rest;
 //! 4. adds the rows to the entries and commits: a row counts if and only if its claim's entry says so.
 //!
-//! A dialect implements [`database::Database`] and [`database::Transaction`] and is chosen in [`connect`]. Shapes come
-//! as [`table::Table`] without any dialect, values as [`table::Value`] from [`table::Rows`], names of raw columns from
-//! the analytics field table ([`raw::RawLayout`]). Rows that a database refuses are found by halves with a savepoint
-//! ([`poison::write_accepted`]): raw pumps hand them back as refused, aggregates can leave them out.
+//! A dialect implements `database::Database` and `database::Transaction` and is chosen in `connect`. Shapes come
+//! as `table::Table` without any dialect, values as `table::Value` from `table::Rows`, names of raw columns from
+//! the analytics field table (`raw::RawLayout`). Rows that a database refuses are found by halves with a savepoint
+//! (`poison::write_accepted`): raw pumps hand them back as refused, aggregates can leave them out.
 //!
-//! Shards are tables named after the date of a record ([`shard`]).
+//! Shards are tables named after the date of a record (`shard`).
 
 pub(crate) mod aggregate;
 #[cfg(test)]
