@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The database, search and log servers that tests share, below target/services.
+# The database, search and log servers that tests share.
 #   eval "$(scripts/services.sh start [SERVER ...])"   starts those that do not run, and exports PUMP_TEST_<SERVER>
 #   scripts/services.sh install [SERVER ...]           only installs what they need
 #   scripts/services.sh stop
@@ -11,7 +11,8 @@ cd "$(dirname "$0")/.."
 PATH=$PATH:/usr/sbin # where Debian has mariadbd, and users have not
 
 all=(postgres mariadb mariadb-tls mysql56 search rsyslog gelf ferretdb)
-folder=${PUMP_TEST_FOLDER:-$PWD/target/services}
+# Not below the work tree: databases run as users of their own, who may not be let in there.
+folder=${PUMP_TEST_FOLDER:-${TMPDIR:-/tmp}/tyk-pump-services.$(cksum <<<"$PWD" | cut -d' ' -f1)}
 base=${PUMP_TEST_PORTS:-28100}
 
 install() {
@@ -34,7 +35,10 @@ install() {
 start_one() {
   local name=$1 port=$2 script=tests/services/$3.sh
   shift 3
-  [ ! -e "$folder/$name/ready" ] || return 0
+  if [ -e "$folder/$name/ready" ]; then
+    ! (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null || return 0
+    rm -rf "${folder:?}/$name" # of a machine, or a session, that has ended
+  fi
   if grep -q '^ *fetch)' "$script"; then "$script" fetch >&2; fi
   "$script" start "$folder/$name" "$port" "$@" >&2
   touch "$folder/$name/ready"
