@@ -37,7 +37,7 @@ start_one() {
   shift 3
   if [ -e "$folder/$name/ready" ]; then
     ! (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null || return 0
-    rm -rf "${folder:?}/$name" # of a machine, or a session, that has ended
+    rm -rf "${folder:?}/$name" # left over from a server that has ended
   fi
   if grep -q '^ *fetch)' "$script"; then "$script" fetch >&2; fi
   "$script" start "$folder/$name" "$port" "$@" >&2
