@@ -14,11 +14,11 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use super::{
-    frame::{self, Found, Payload},
-    segment::sync_folder,
+use super::frame::{self, Found, Payload};
+use crate::{
+    delivery::durable::sync_folder,
+    source::{DeadLetter, DeadLetterId, DeadLimits, DeadStored},
 };
-use crate::source::{DeadLetter, DeadLetterId, DeadLimits, DeadStored};
 
 /// Bytes of entries that do not count any more before the file is written anew.
 const GARBAGE: u64 = 8 << 20;

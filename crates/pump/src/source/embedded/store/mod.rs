@@ -18,7 +18,6 @@ use std::{
     io,
     path::{Path, PathBuf},
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
-    time::{SystemTime, UNIX_EPOCH},
 };
 
 use anyhow::Context;
@@ -32,6 +31,7 @@ use segment::{SIZE, Segment};
 pub(crate) use state::{Change, ClaimState, State};
 
 use crate::config::Fsync;
+pub(crate) use crate::delivery::dead_letter::now_ms;
 
 /// Bytes that may wait for the disk; more, and clients wait before they are read.
 const MOST_WAITING: usize = 32 << 20;
@@ -254,12 +254,6 @@ fn lock(folder: &Path) -> anyhow::Result<File> {
         }
         Err(std::fs::TryLockError::Error(error)) => Err(error).with_context(|| path.display().to_string()),
     }
-}
-
-/// Milliseconds since 1970.
-pub(crate) fn now_ms() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH);
-    since.map_or(0, |since| since.as_millis() as u64)
 }
 
 /// An [`ElementsFrame`] that is ready to be appended.

@@ -11,9 +11,10 @@ use super::{
     Inner, Recovered,
     frame::{self, Found, HEADER, Payload},
     rows::Place,
-    segment::{SIZE, Segment, sync_folder},
+    segment::{SIZE, Segment},
     state::{Change, State},
 };
+use crate::delivery::durable::sync_folder;
 
 /// What the folder holds.
 pub(super) struct Opened {

@@ -19,6 +19,7 @@ use super::{
     frame::{self, Gathered, HEADER, Payload},
     rows::Run,
 };
+use crate::delivery::durable::sync_folder;
 
 /// Size at which a new segment begins.
 pub(super) const SIZE: u32 = 64 << 20;
@@ -266,9 +267,4 @@ impl Slice {
             spans,
         })
     }
-}
-
-/// Makes new and removed names of a folder durable.
-pub(super) fn sync_folder(folder: &Path) -> io::Result<()> {
-    File::open(folder)?.sync_all()
 }
