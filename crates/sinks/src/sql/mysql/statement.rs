@@ -5,7 +5,7 @@ use std::fmt::Write;
 use super::server::Server;
 use crate::sql::{
     ledger,
-    merge::{Words, assignments},
+    merge::{Words, assignments, plus_zero},
     options,
     table::{Class, Column, Index, Layout, Table, split_name},
 };
@@ -149,6 +149,7 @@ fn on_duplicate(layout: &Layout, table: &str, server: &Server) -> String {
             quoted: &quoted_part,
             larger: "GREATEST",
             smaller: "LEAST",
+            double: &plus_zero,
         },
     );
     format!("{alias} ON DUPLICATE KEY UPDATE {assigned}")

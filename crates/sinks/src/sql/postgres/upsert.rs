@@ -8,7 +8,8 @@ use tokio_postgres::types::{IsNull, ToSql, Type, to_sql_checked};
 use super::{
     super::{
         database::DatabaseError,
-        table::{Class, Column, Merge, Rows, Table, Value},
+        merge::{Words, assignments},
+        table::{Class, Rows, Table, Value},
     },
     statement::{quote, quote_part},
     tuple::{self, Kind},
@@ -20,34 +21,24 @@ pub(super) fn statement(table: &Table) -> String {
     let names: Vec<String> = columns.iter().map(|column| quote_part(&column.name)).collect();
     let arrays: Vec<String> = (1..=columns.len()).map(|at| format!("${at}")).collect();
     let key: Vec<String> = table.layout.key.iter().map(|key| quote_part(key)).collect();
-    let merges: Vec<String> = columns.iter().filter_map(merge).collect();
+    let merges = assignments(
+        &table.layout,
+        &Words {
+            stored: &|column| format!("t.{}", quote_part(column)),
+            proposed: &|column| format!("EXCLUDED.{}", quote_part(column)),
+            quoted: &quote_part,
+            larger: "GREATEST",
+            smaller: "LEAST",
+            double: &|number| format!("({number})::float8"),
+        },
+    );
     format!(
-        "INSERT INTO {} AS t ({}) SELECT * FROM unnest({}) ON CONFLICT ({}) DO UPDATE SET {}",
+        "INSERT INTO {} AS t ({}) SELECT * FROM unnest({}) ON CONFLICT ({}) DO UPDATE SET {merges}",
         quote(&table.name),
         names.join(","),
         arrays.join(","),
-        key.join(","),
-        merges.join(", ")
+        key.join(",")
     )
-}
-
-fn merge(column: &Column) -> Option<String> {
-    let name = quote_part(&column.name);
-    let stored = |name: &str| format!("COALESCE(t.{name}, 0)");
-    let sum = |name: &str| format!("{} + EXCLUDED.{name}", stored(name));
-    let value = match column.merge {
-        Merge::Keep => return None,
-        Merge::Add => sum(&name),
-        Merge::Replace => format!("EXCLUDED.{name}"),
-        Merge::Max => format!("GREATEST({}, EXCLUDED.{name})", stored(&name)),
-        Merge::Min => format!("LEAST({}, EXCLUDED.{name})", stored(&name)),
-        Merge::Average { total, hits } => format!(
-            "COALESCE(({})::float8 / NULLIF({}, 0), 0)",
-            sum(&quote_part(total)),
-            sum(&quote_part(hits))
-        ),
-    };
-    Some(format!("{name} = {value}"))
 }
 
 /// A column's values, each with its length, as an array carries them.

@@ -1,7 +1,7 @@
 //! SQL in the words of SQLite.
 
 use crate::sql::{
-    merge::{Words, assignments},
+    merge::{Words, assignments, plus_zero},
     table::{Class, Column, Index, Table, split_name},
 };
 
@@ -75,6 +75,7 @@ pub(super) fn upsert(table: &Table) -> String {
             quoted: &quoted_part,
             larger: "max",
             smaller: "min",
+            double: &plus_zero,
         },
     );
     format!(
