@@ -98,13 +98,18 @@ pub(super) async fn pump(place: &Place, name: &str, more: serde_json::Value) -> 
 
 /// A pump of type `name`, in `compat` or not.
 pub(super) async fn build(place: &Place, name: &str, more: serde_json::Value, compat: bool) -> Box<dyn Sink> {
-    let mut meta = json!({"type": place.options.kind, "connection_string": place.options.connection_string});
-    meta.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
     let context = BuildContext {
         compat,
-        ..context(meta)
+        ..context(meta(place, more))
     };
     (crate::find(name).unwrap().build.unwrap())(context).await.unwrap()
+}
+
+/// Options of a pump that writes to `place`.
+pub(super) fn meta(place: &Place, more: serde_json::Value) -> serde_json::Value {
+    let mut meta = json!({"type": place.options.kind, "connection_string": place.options.connection_string});
+    meta.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    meta
 }
 
 fn table() -> Table {
