@@ -33,6 +33,12 @@ pub trait Sink: Send + Sync {
         Ok(None)
     }
 
+    /// The most that this sink can promise, where its options or what it has found in its back-end allow less than
+    /// [`SinkSpec::guarantee`]. Asked between writes.
+    fn guarantee(&self) -> Guarantee {
+        Guarantee::ExactlyOnce
+    }
+
     /// Flushes and lets go of the back-end.
     async fn close(&self) -> Result<(), WriteError> {
         Ok(())

@@ -7,6 +7,7 @@
 
 mod database;
 mod deck;
+mod engines;
 mod instances;
 mod kills;
 #[path = "../support/mod.rs"]

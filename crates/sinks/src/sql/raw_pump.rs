@@ -11,7 +11,7 @@ use super::{
     start,
     store::Store,
 };
-use crate::{BuildContext, BuildError, MigrationMode, Sink, SinkSpec, WriteError, Written};
+use crate::{BuildContext, BuildError, Guarantee, MigrationMode, Sink, SinkSpec, WriteError, Written};
 
 /// What tells the raw pumps apart.
 pub(crate) struct RawSetup {
@@ -78,6 +78,10 @@ impl Sink for RawPump {
 
     async fn applied(&self, claim: ClaimId, former: Option<&str>) -> Result<Option<RowRanges>, WriteError> {
         self.store.applied(claim, former).await
+    }
+
+    fn guarantee(&self) -> Guarantee {
+        self.store.database().guarantee()
     }
 
     async fn close(&self) -> Result<(), WriteError> {

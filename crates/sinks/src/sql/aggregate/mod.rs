@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 use self::job::AggregateJob;
 pub(crate) use self::{job::Kind, layout::IndexRule, layout::Shape};
 use super::{options::Connection, start, store::Store};
-use crate::{BuildContext, BuildError, Gather, MigrationMode, Sink, SinkSpec, WriteError, Written};
+use crate::{BuildContext, BuildError, Gather, Guarantee, MigrationMode, Sink, SinkSpec, WriteError, Written};
 
 /// Many records at once make few rows: half a second of traffic.
 pub(crate) const GATHER: Gather = Gather {
@@ -171,6 +171,10 @@ impl Sink for AggregatePump {
 
     async fn applied(&self, claim: ClaimId, former: Option<&str>) -> Result<Option<RowRanges>, WriteError> {
         self.store.applied(claim, former).await
+    }
+
+    fn guarantee(&self) -> Guarantee {
+        self.store.database().guarantee()
     }
 
     async fn close(&self) -> Result<(), WriteError> {
