@@ -15,7 +15,7 @@ use super::{held::Held, undecodable::Undecodable};
 use crate::source::{Source, SourceError};
 
 /// What a window is expected to need before it is read: 4 MiB of elements and their records.
-const EXPECTED_WINDOW: u64 = 8 << 20;
+const EXPECTED_WINDOW: u64 = 4 << 20;
 
 /// A decoded window, counted against the memory budget while anybody holds it.
 #[derive(Debug)]
