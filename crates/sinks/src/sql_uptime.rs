@@ -45,7 +45,7 @@ pub const UPTIME: SinkSpec = SinkSpec {
     build: Some(build),
     migrate: Some(migrate),
     #[cfg(feature = "testkit")]
-    harness: None,
+    harness: Some(crate::testkit::sql::start_uptime),
 };
 
 fn build(context: BuildContext) -> BoxFuture<'static, Result<Box<dyn Sink>, BuildError>> {

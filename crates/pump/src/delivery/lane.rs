@@ -125,6 +125,10 @@ impl Lane {
             }
             self.update_board();
             if self.work.is_empty() {
+                if self.board.state() == LaneState::Retrying {
+                    // What failed is somebody else's now.
+                    self.board.enter(LaneState::Running, None, None);
+                }
                 self.idle().await;
                 continue;
             }

@@ -140,10 +140,12 @@ pub const MCP_AGGREGATE: SinkSpec = SinkSpec {
 
 /// Uptime data in MongoDB.
 pub const UPTIME: SinkSpec = SinkSpec {
-    env_prefix: "",
+    env_prefix: "TYK_PMP_UPTIMEPUMPCONFIG",
     records: RecordKind::Uptime,
     build: Some(build_uptime),
     migrate: None,
+    #[cfg(feature = "testkit")]
+    harness: Some(crate::testkit::mongo::start_uptime),
     ..COMMON
 };
 

@@ -37,6 +37,14 @@ pub(crate) enum Merge {
     Max,
     /// The smaller one.
     Min,
+    /// The smaller one of what answered requests made. One of errors alone counts only where both are, one without hits
+    /// never: in whatever groups the same records come, the result is the same.
+    AnsweredMin {
+        /// Column of the number of requests.
+        hits: &'static str,
+        /// Column of the number of errors among them.
+        errors: &'static str,
+    },
     /// Sum of the column `total` divided by the sum of the column `hits`, as double; 0 when that sum is 0.
     Average {
         /// Column of the sum.

@@ -9,7 +9,8 @@ use tokio_postgres::types::{IsNull, ToSql, Type, to_sql_checked};
 use super::{
     super::{
         database::DatabaseError,
-        table::{Class, Column, Merge, Rows, Table, Value},
+        merge::{Words, assignments},
+        table::{Class, Rows, Table, Value},
     },
     statement::{quote, quote_part},
     tuple::{self, Kind},
@@ -18,7 +19,7 @@ use super::{
 /// The statement that merges these rows into a table by its key.
 pub(super) fn statement(table: &Table, arrays: &[Array]) -> String {
     let columns = &table.layout.columns;
-    let (mut names, mut values, mut merges) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut names, mut values, mut changed) = (Vec::new(), Vec::new(), Vec::new());
     let mut sent = 0;
     for (column, array) in columns.iter().zip(arrays) {
         names.push(quote_part(&column.name));
@@ -28,42 +29,33 @@ pub(super) fn statement(table: &Table, arrays: &[Array]) -> String {
         }
         sent += 1;
         values.push(format!("u.c{sent}"));
-        merges.extend(merge(column));
+        changed.push(column);
     }
     let numbered = |prefix: &str| -> String {
         let all: Vec<String> = (1..=sent).map(|at| format!("{prefix}{at}")).collect();
         all.join(",")
     };
     let key: Vec<String> = table.layout.key.iter().map(|key| quote_part(key)).collect();
+    let merges = assignments(
+        changed,
+        &Words {
+            stored: &|column| format!("t.{}", quote_part(column)),
+            proposed: &|column| format!("EXCLUDED.{}", quote_part(column)),
+            quoted: &quote_part,
+            larger: "GREATEST",
+            smaller: "LEAST",
+            double: &|number| format!("({number})::float8"),
+        },
+    );
     format!(
-        "INSERT INTO {} AS t ({}) SELECT {} FROM unnest({}) AS u ({}) ON CONFLICT ({}) DO UPDATE SET {}",
+        "INSERT INTO {} AS t ({}) SELECT {} FROM unnest({}) AS u ({}) ON CONFLICT ({}) DO UPDATE SET {merges}",
         quote(&table.name),
         names.join(","),
         values.join(","),
         numbered("$"),
         numbered("c"),
-        key.join(","),
-        merges.join(", ")
+        key.join(",")
     )
-}
-
-fn merge(column: &Column) -> Option<String> {
-    let name = quote_part(&column.name);
-    let stored = |name: &str| format!("COALESCE(t.{name}, 0)");
-    let sum = |name: &str| format!("{} + EXCLUDED.{name}", stored(name));
-    let value = match column.merge {
-        Merge::Keep => return None,
-        Merge::Add => sum(&name),
-        Merge::Replace => format!("EXCLUDED.{name}"),
-        Merge::Max => format!("GREATEST({}, EXCLUDED.{name})", stored(&name)),
-        Merge::Min => format!("LEAST({}, EXCLUDED.{name})", stored(&name)),
-        Merge::Average { total, hits } => format!(
-            "COALESCE(({})::float8 / NULLIF({}, 0), 0)",
-            sum(&quote_part(total)),
-            sum(&quote_part(hits))
-        ),
-    };
-    Some(format!("{name} = {value}"))
 }
 
 /// A column's values, each with its length, as an array carries them.
