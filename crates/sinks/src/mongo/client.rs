@@ -14,7 +14,7 @@ use mongodb::{
 };
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
 
-use super::{failure::Failure, options::ConnectionOptions, url::ConnectionUrl};
+use super::{bson::Writer, failure::Failure, options::ConnectionOptions, url::ConnectionUrl};
 use crate::BuildError;
 
 /// How long one operation may take, unless the URL says so with `timeoutMS`.
@@ -145,6 +145,16 @@ impl Connection {
             command.insert("writeConcern", concern);
         }
         self.run(command).await
+    }
+
+    /// The same for a command that is bytes already.
+    pub(super) async fn run_written(&self, mut command: Writer) -> Result<Document, Failure> {
+        if let Some(concern) = &self.write_concern {
+            let concern = mongodb::bson::serialize_to_raw_document_buf(concern).map_err(mongodb::error::Error::from)?;
+            command.document("writeConcern", &concern);
+        }
+        let command = command.finish().map_err(mongodb::error::Error::from)?;
+        self.within(self.database.run_raw_command(command).into_future()).await
     }
 
     /// Whether there is a collection of this name.

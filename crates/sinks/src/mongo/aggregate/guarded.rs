@@ -30,7 +30,7 @@ use super::{
 };
 use crate::{
     WriteError,
-    mongo::{failure::Failure, id},
+    mongo::{bson::Writer, failure::Failure, id},
 };
 
 /// A document that would become larger is closed. Servers refuse more than 16 MiB.
@@ -226,13 +226,12 @@ impl Aggregates {
             let Some(whole) = whole else {
                 continue;
             };
-            let (_, contents) = stored::averages(&whole, self.setup.engine, false);
             return Ok(Part {
                 id,
                 exists: true,
                 entries: applied::entries(&whole),
                 closed,
-                contents,
+                contents: Contents::of(&whole, self.setup.engine),
                 stale: true,
             });
         }
@@ -389,13 +388,24 @@ impl Aggregates {
 
     /// The second update. It does not take place if the document was counted in since: whoever did writes his own.
     async fn average(&self, place: &Place, part: &mut Part, document: &RawDocument) -> Result<(), WriteError> {
-        let (update, contents) = stored::averages(document, self.setup.engine, false);
-        let query = doc! {"_id": part.id, "total.hits": stored::hits(document)};
+        let mut command = Writer::new(document.as_bytes().len());
+        command.text("findAndModify", place.collection.as_bytes());
+        let query = command.open_document("query");
+        command.object_id("_id", part.id.bytes());
+        command.long("total.hits", stored::hits(document));
+        command.close(query);
+        let update = command.open_document("update");
+        stored::write_averages(&mut command, document, self.setup.engine, false);
+        command.close(update);
+        // The answer would have the whole document otherwise.
+        let fields = command.open_document("fields");
+        command.int("_id", 1);
+        command.close(fields);
         self.connection
-            .within(self.documents(place).update_one(query, update).into_future())
+            .run_written(command)
             .await
             .map_err(Failure::into_write_error)?;
-        part.contents = contents;
+        part.contents = Contents::of(document, self.setup.engine);
         part.stale = false;
         Ok(())
     }
