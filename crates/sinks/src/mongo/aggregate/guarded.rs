@@ -5,6 +5,7 @@
 //! become large is closed: it never changes again, and what it does not have goes into the next one of the same bucket.
 
 use std::{
+    borrow::Cow,
     collections::{BTreeMap, HashMap},
     time::Duration,
 };
@@ -64,6 +65,8 @@ type PlaceKey = (String, Box<[u8]>, i64);
 
 /// The document of a place that is being written to.
 struct Part {
+    /// How many of the place are closed.
+    number: u64,
     id: ObjectId,
     exists: bool,
     /// Its notes.
@@ -76,8 +79,8 @@ struct Part {
 }
 
 /// Rows of one place that are to be counted.
-struct Pending {
-    aggregate: Aggregate,
+struct Pending<'a> {
+    aggregate: Cow<'a, Aggregate>,
     /// The rows that are settled once they are counted.
     covered: BTreeMap<ClaimId, RowRanges>,
     /// Whether that is all of the group.
@@ -100,6 +103,30 @@ impl Place {
 }
 
 impl Part {
+    /// A document that is not there yet, after so many that are closed.
+    fn new(pump: &str, place: &Place, number: u64, closed: BTreeMap<String, RowRanges>) -> Part {
+        let name = [
+            pump.as_bytes(),
+            place.collection.as_bytes(),
+            &place.owner,
+            &place.bucket.seconds.to_be_bytes(),
+            &number.to_be_bytes(),
+        ];
+        Part {
+            number,
+            id: ObjectId::from_bytes(id::derived(place.bucket, &name)),
+            exists: false,
+            entries: Entries::new(),
+            closed,
+            contents: Contents::default(),
+            stale: false,
+        }
+    }
+
+    fn can_close(&self) -> bool {
+        self.exists && self.contents.size > SMALL
+    }
+
     /// The rows of a claim that this place has counted.
     fn rows(&self, ledger: &Ledger, claim: ClaimId) -> RowRanges {
         let name = ledger.name(claim);
@@ -138,7 +165,8 @@ impl Aggregates {
             let moved = self.crowded_out(&place.collection, &part.contents, &pending.aggregate);
             let growth = room::growth(&pending.aggregate, &part.contents, &moved);
             let is_full = part.contents.size + growth > LARGEST;
-            if is_full && self.make_room(&place, &part, &mut limit, group).await? {
+            if is_full && can_shrink(&part, group, limit) {
+                self.make_room(ledger, &place, part, &mut limit, group).await?;
                 continue;
             }
             match self.count(ledger, &place, &part, &pending, &moved).await {
@@ -158,9 +186,10 @@ impl Aggregates {
                 Ok(None) => {}
                 Err(failure) if failure.is_duplicate() => {}
                 Err(failure) if failure.is_about_size() => {
-                    if !self.make_room(&place, &part, &mut limit, group).await? {
+                    if !can_shrink(&part, group, limit) {
                         return Err(failure.into_write_error());
                     }
+                    self.make_room(ledger, &place, part, &mut limit, group).await?;
                 }
                 Err(failure) => return Err(failure.into_write_error()),
             }
@@ -171,21 +200,25 @@ impl Aggregates {
         )))
     }
 
-    /// Closes a document that is full, or lowers the number of rows that are counted at once. `false`: neither helps.
+    /// Closes a document that is full, or lowers the number of rows that are counted at once.
     async fn make_room(
         &self,
+        ledger: &Ledger,
         place: &Place,
-        part: &Part,
+        part: Part,
         limit: &mut usize,
         group: &[Selection],
-    ) -> Result<bool, WriteError> {
-        if part.exists && part.contents.size > SMALL {
-            self.close(place, part).await.map_err(Failure::into_write_error)?;
-            return Ok(true);
+    ) -> Result<(), WriteError> {
+        if part.can_close() {
+            let next = self.close(ledger, place, part).await;
+            if let Some(next) = next.map_err(Failure::into_write_error)? {
+                self.remember(place, next).await;
+            }
+            return Ok(());
         }
-        let rows = group.iter().map(Selection::len).sum::<usize>().min(*limit);
-        *limit = rows / 2;
-        Ok(rows > 1)
+        *limit = rows(group, *limit) / 2;
+        self.remember(place, part).await;
+        Ok(())
     }
 
     fn documents(&self, place: &Place) -> Collection<RawDocumentBuf> {
@@ -205,18 +238,15 @@ impl Aggregates {
                 .await
         };
         let found = self.connection.within(found).await?;
-        let mut closed: BTreeMap<String, RowRanges> = BTreeMap::new();
-        let mut number = 0u64;
+        let mut closed = BTreeMap::new();
+        let mut number = 0;
         for document in &found {
             let Ok(id) = document.get_object_id("_id") else {
                 continue;
             };
             if matches!(document.get(CLOSED), Ok(Some(_))) {
                 number += 1;
-                for (name, value) in applied::entries(document) {
-                    let rows = closed.entry(name).or_default();
-                    ledger.rows(&value).iter().for_each(|range| rows.insert(range.clone()));
-                }
+                add_notes(ledger, document, &mut closed);
                 continue;
             }
             let whole = self
@@ -227,6 +257,7 @@ impl Aggregates {
                 continue;
             };
             return Ok(Part {
+                number,
                 id,
                 exists: true,
                 entries: applied::entries(&whole),
@@ -235,33 +266,19 @@ impl Aggregates {
                 stale: true,
             });
         }
-        let name = [
-            self.pump.as_bytes(),
-            place.collection.as_bytes(),
-            &place.owner,
-            &place.bucket.seconds.to_be_bytes(),
-            &number.to_be_bytes(),
-        ];
-        Ok(Part {
-            id: ObjectId::from_bytes(id::derived(place.bucket, &name)),
-            exists: false,
-            entries: Entries::new(),
-            closed,
-            contents: Contents::default(),
-            stale: false,
-        })
+        Ok(Part::new(&self.pump, place, number, closed))
     }
 
     /// The rows that are left, at most `limit` of them; `None`: none.
-    fn pending(
+    fn pending<'a>(
         &self,
         ledger: &Ledger,
         place: &Place,
         part: &Part,
         group: &[Selection],
-        whole: &Aggregate,
+        whole: &'a Aggregate,
         limit: usize,
-    ) -> Option<Pending> {
+    ) -> Option<Pending<'a>> {
         let mut counted: BTreeMap<ClaimId, RowRanges> = BTreeMap::new();
         for selection in group {
             let claim = selection.batch().claim;
@@ -275,7 +292,7 @@ impl Aggregates {
         if limit == usize::MAX && counted.values().all(RowRanges::is_empty) {
             group.iter().for_each(cover);
             return Some(Pending {
-                aggregate: whole.clone(),
+                aggregate: Cow::Borrowed(whole),
                 covered,
                 whole: true,
             });
@@ -308,7 +325,7 @@ impl Aggregates {
         }
         let aggregate = aggregator.finish().into_iter().next()?;
         Some(Pending {
-            aggregate,
+            aggregate: Cow::Owned(aggregate),
             covered,
             whole: cut.is_none(),
         })
@@ -320,7 +337,7 @@ impl Aggregates {
         ledger: &Ledger,
         place: &Place,
         part: &Part,
-        pending: &Pending,
+        pending: &Pending<'_>,
         moved: &Moved,
     ) -> Result<Option<RawDocumentBuf>, Failure> {
         let mut query = doc! {"_id": part.id, CLOSED: {"$exists": false}};
@@ -356,7 +373,7 @@ impl Aggregates {
     }
 
     /// Notes that nobody needs any more. Those of an earlier run stay: only the process that finishes a claim knows.
-    async fn old_notes(&self, ledger: &Ledger, part: &Part, pending: &Pending) -> Document {
+    async fn old_notes(&self, ledger: &Ledger, part: &Part, pending: &Pending<'_>) -> Document {
         let finished = self.finished.lock().await;
         let mut old = Document::new();
         for (name, value) in &part.entries {
@@ -410,17 +427,24 @@ impl Aggregates {
         Ok(())
     }
 
-    async fn close(&self, place: &Place, part: &Part) -> Result<(), Failure> {
-        let query = doc! {"_id": part.id, CLOSED: {"$exists": false}};
+    /// The document never changes again. Returns the next one, or `None`: it is gone, look again.
+    async fn close(&self, ledger: &Ledger, place: &Place, part: Part) -> Result<Option<Part>, Failure> {
         let documents = self.documents(place);
-        let change = documents.update_one(query, doc! {"$set": {CLOSED: true}});
-        self.connection.within(change.into_future()).await?;
+        let change = documents
+            .find_one_and_update(doc! {"_id": part.id}, doc! {"$set": {CLOSED: true}})
+            .projection(doc! {APPLIED: 1})
+            .return_document(ReturnDocument::After);
+        let Some(document) = self.connection.within(change.into_future()).await? else {
+            return Ok(None);
+        };
         self.warn(format!(
             "a document of {} has {} bytes and is continued in another one; look for tags, keys or paths that are unique to \
              every request, or set meta.max_keys_per_dimension",
             place.collection, part.contents.size
         ));
-        Ok(())
+        let mut closed = part.closed;
+        add_notes(ledger, &document, &mut closed);
+        Ok(Some(Part::new(&self.pump, place, part.number + 1, closed)))
     }
 
     async fn remember(&self, place: &Place, part: Part) {
@@ -430,4 +454,22 @@ impl Aggregates {
         }
         places.insert(place.key(), part);
     }
+}
+
+/// Adds the rows that a closed document has counted.
+fn add_notes(ledger: &Ledger, document: &RawDocument, closed: &mut BTreeMap<String, RowRanges>) {
+    for (name, value) in applied::entries(document) {
+        let rows = closed.entry(name).or_default();
+        ledger.rows(&value).iter().for_each(|range| rows.insert(range.clone()));
+    }
+}
+
+/// Whether less can be added to a document than all of the group, or another document begun.
+fn can_shrink(part: &Part, group: &[Selection], limit: usize) -> bool {
+    part.can_close() || rows(group, limit) > 1
+}
+
+/// Rows that are counted at once.
+fn rows(group: &[Selection], limit: usize) -> usize {
+    group.iter().map(Selection::len).sum::<usize>().min(limit)
 }
