@@ -91,6 +91,35 @@ impl Database {
         json!({"mongo_url": self.url(&self.proxies[1])})
     }
 
+    pub(crate) fn create_indexes(&self, collection: &str, indexes: Vec<Document>) {
+        let create = self
+            .database
+            .run_command(doc! {"createIndexes": collection, "indexes": indexes});
+        self.runtime.block_on(create.into_future()).unwrap();
+    }
+
+    /// Names of a collection's indexes, sorted.
+    pub(crate) fn indexes(&self, collection: &str) -> Vec<String> {
+        let collection: Collection<Document> = self.database.collection(collection);
+        let mut names = self
+            .runtime
+            .block_on(collection.list_index_names().into_future())
+            .unwrap();
+        names.sort();
+        names
+    }
+
+    /// All collections with the names of their indexes.
+    pub(crate) fn all_indexes(&self) -> Vec<(String, Vec<String>)> {
+        let list = self.database.list_collection_names();
+        let mut collections = self.runtime.block_on(list.into_future()).unwrap();
+        collections.sort();
+        collections
+            .into_iter()
+            .map(|name| (name.clone(), self.indexes(&name)))
+            .collect()
+    }
+
     /// Looks at every document of a collection.
     pub(crate) fn each(&self, collection: &str, mut look: impl FnMut(Document)) {
         let collection: Collection<Document> = self.database.collection(collection);

@@ -6,6 +6,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod database;
+mod indexes;
 mod kills;
 mod paths;
 #[path = "../support/mod.rs"]

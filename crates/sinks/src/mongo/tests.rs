@@ -11,6 +11,7 @@ use analytics::{
     msgpack,
     record::Builder,
 };
+use futures::TryStreamExt;
 use mongodb::{
     IndexModel,
     bson::{Document, RawDocumentBuf, doc},
@@ -19,6 +20,7 @@ use mongodb::{
 use serde_json::{Value, json};
 
 mod counting;
+mod retention;
 
 use super::*;
 use crate::{

@@ -14,7 +14,7 @@ use analytics::aggregate::{Dimension, Engine, Rules, Window};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-pub(super) use self::pump::Aggregates;
+pub(super) use self::{pump::Aggregates, update::int};
 use super::options::ConnectionOptions;
 
 /// Options of both types.
@@ -169,7 +169,7 @@ impl From<McpAggregateOptions> for Setup {
 
 impl Setup {
     /// Prefix of organisations' collections, and the collection of all.
-    fn collections(&self) -> (&'static str, &'static str) {
+    pub(super) fn collections(&self) -> (&'static str, &'static str) {
         match self.engine {
             Engine::Mcp => ("z_tyk_mcp_analyticz_aggregate_", "tyk_mcp_analytics_aggregate"),
             _ => ("z_tyk_analyticz_aggregate_", "tyk_analytics_aggregates"),
