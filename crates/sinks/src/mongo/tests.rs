@@ -19,6 +19,7 @@ use mongodb::{
 };
 use serde_json::{Value, json};
 
+mod claims;
 mod counting;
 mod retention;
 

@@ -4,79 +4,36 @@
 //! note is the one that was seen last. Whoever was overtaken reads again and counts what is left. A document that has
 //! become large is closed: it never changes again, and what it does not have goes into the next one of the same bucket.
 
-use std::{
-    borrow::Cow,
-    collections::{BTreeMap, HashMap},
-    time::Duration,
-};
+use std::{borrow::Cow, collections::BTreeMap, time::Duration};
 
 use analytics::{
-    ClaimId, RowRanges, Selection, Text, Time, When,
-    aggregate::{Aggregate, Aggregator, Engine},
+    ClaimId, RowRanges, Selection, Text, When,
+    aggregate::{Aggregate, Aggregator, Engine, Rules},
 };
-use futures::TryStreamExt;
 use mongodb::{
-    Collection,
-    bson::{Document, RawDocument, RawDocumentBuf, doc, oid::ObjectId},
+    bson::{Document, RawDocument, RawDocumentBuf, doc},
     options::ReturnDocument,
 };
-use tokio::sync::Mutex;
 
 use super::{
-    applied::{self, APPLIED, Entries, Ledger},
+    applied::{self, APPLIED, Ledger},
+    claims::ago,
+    part::{CLOSED, Part, Place},
     pump::Aggregates,
-    room,
-    stored::{self, Contents},
+    room, stored,
     update::{Moved, Update},
 };
 use crate::{
     WriteError,
-    mongo::{bson::Writer, failure::Failure, id},
+    mongo::{bson::Writer, failure::Failure},
 };
 
 /// A document that would become larger is closed. Servers refuse more than 16 MiB.
 const LARGEST: usize = 12_000_000;
-/// A document that is refused at this size is not refused for its size.
-const SMALL: usize = 64 << 10;
 /// How long the note of a finished claim is kept: a write of another instance may still be on its way.
 const NOTE_KEPT: Duration = Duration::from_secs(600);
-/// Places that are remembered.
-const REMEMBERED: usize = 512;
 /// Attempts that end because somebody else was faster.
 const ATTEMPTS: usize = 100;
-
-/// Field of a document that never changes again.
-const CLOSED: &str = "_closed";
-
-/// One owner's bucket in one collection: one or several documents.
-pub(super) struct Place {
-    collection: String,
-    filter: Document,
-    owner: Box<[u8]>,
-    bucket: Time,
-}
-
-/// What is known about the documents of places that were written lately.
-#[derive(Default)]
-pub(super) struct Places(Mutex<HashMap<PlaceKey, Part>>);
-
-/// Collection, owner, seconds of the bucket.
-type PlaceKey = (String, Box<[u8]>, i64);
-
-/// The document of a place that is being written to.
-struct Part {
-    /// How many of the place are closed.
-    number: u64,
-    id: ObjectId,
-    exists: bool,
-    /// Its notes.
-    entries: Entries,
-    /// Rows that closed documents have, by the name of the note.
-    closed: BTreeMap<String, RowRanges>,
-    contents: Contents,
-    /// Averages and lists may be missing.
-    stale: bool,
-}
 
 /// Rows of one place that are to be counted.
 struct Pending<'a> {
@@ -87,63 +44,12 @@ struct Pending<'a> {
     whole: bool,
 }
 
-impl Place {
-    pub(super) fn new(collection: String, filter: Document, aggregate: &Aggregate) -> Place {
-        Place {
-            collection,
-            filter,
-            owner: aggregate.owner.clone(),
-            bucket: aggregate.bucket,
-        }
-    }
-
-    fn key(&self) -> PlaceKey {
-        (self.collection.clone(), self.owner.clone(), self.bucket.seconds)
-    }
-}
-
-impl Part {
-    /// A document that is not there yet, after so many that are closed.
-    fn new(pump: &str, place: &Place, number: u64, closed: BTreeMap<String, RowRanges>) -> Part {
-        let name = [
-            pump.as_bytes(),
-            place.collection.as_bytes(),
-            &place.owner,
-            &place.bucket.seconds.to_be_bytes(),
-            &number.to_be_bytes(),
-        ];
-        Part {
-            number,
-            id: ObjectId::from_bytes(id::derived(place.bucket, &name)),
-            exists: false,
-            entries: Entries::new(),
-            closed,
-            contents: Contents::default(),
-            stale: false,
-        }
-    }
-
-    fn can_close(&self) -> bool {
-        self.exists && self.contents.size > SMALL
-    }
-
-    /// The rows of a claim that this place has counted.
-    fn rows(&self, ledger: &Ledger, claim: ClaimId) -> RowRanges {
-        let name = ledger.name(claim);
-        let mut rows = self.closed.get(&name).cloned().unwrap_or_default();
-        let here = self.entries.get(&name).map(|value| ledger.rows(value));
-        for range in here.iter().flat_map(RowRanges::iter) {
-            rows.insert(range.clone());
-        }
-        rows
-    }
-}
-
 impl Aggregates {
     /// Counts the rows of a group that belong to `place` and are not counted yet. `whole`: all of them, aggregated.
     pub(super) async fn count_once(
         &self,
         ledger: &Ledger,
+        rules: &Rules,
         place: Place,
         group: &[Selection],
         whole: &Aggregate,
@@ -155,7 +61,7 @@ impl Aggregates {
                 Some(part) => part,
                 None => self.load(ledger, &place).await.map_err(Failure::into_write_error)?,
             };
-            let Some(pending) = self.pending(ledger, &place, &part, group, whole, limit) else {
+            let Some(pending) = self.pending(ledger, rules, &place, &part, group, whole, limit) else {
                 if part.stale {
                     self.refresh(&place, &mut part).await?;
                 }
@@ -221,58 +127,11 @@ impl Aggregates {
         Ok(())
     }
 
-    fn documents(&self, place: &Place) -> Collection<RawDocumentBuf> {
-        self.connection.database.collection(&place.collection)
-    }
-
-    /// Looks for the document to write to: the first one that is not closed, or a new one.
-    async fn load(&self, ledger: &Ledger, place: &Place) -> Result<Part, Failure> {
-        let documents = self.documents(place);
-        let found = async {
-            documents
-                .find(place.filter.clone())
-                .projection(doc! {"_id": 1, CLOSED: 1, APPLIED: 1})
-                .sort(doc! {"_id": 1})
-                .await?
-                .try_collect::<Vec<RawDocumentBuf>>()
-                .await
-        };
-        let found = self.connection.within(found).await?;
-        let mut closed = BTreeMap::new();
-        let mut number = 0;
-        for document in &found {
-            let Ok(id) = document.get_object_id("_id") else {
-                continue;
-            };
-            if matches!(document.get(CLOSED), Ok(Some(_))) {
-                number += 1;
-                add_notes(ledger, document, &mut closed);
-                continue;
-            }
-            let whole = self
-                .connection
-                .within(documents.find_one(doc! {"_id": id}).into_future())
-                .await?;
-            let Some(whole) = whole else {
-                continue;
-            };
-            return Ok(Part {
-                number,
-                id,
-                exists: true,
-                entries: applied::entries(&whole),
-                closed,
-                contents: Contents::of(&whole, self.setup.engine),
-                stale: true,
-            });
-        }
-        Ok(Part::new(&self.pump, place, number, closed))
-    }
-
     /// The rows that are left, at most `limit` of them; `None`: none.
     fn pending<'a>(
         &self,
         ledger: &Ledger,
+        rules: &Rules,
         place: &Place,
         part: &Part,
         group: &[Selection],
@@ -301,8 +160,8 @@ impl Aggregates {
             Engine::Rest => Text::OrgId,
             Engine::Graph | Engine::Mcp => Text::ApiId,
         };
-        let window = self.setup.rules.window;
-        let mut aggregator = Aggregator::new(self.setup.engine, &self.setup.rules);
+        let window = rules.window;
+        let mut aggregator = Aggregator::new(self.setup.engine, rules);
         let mut rows = 0;
         let mut cut = None;
         'group: for selection in group {
@@ -372,16 +231,15 @@ impl Aggregates {
         self.connection.within(change.into_future()).await
     }
 
-    /// Notes that nobody needs any more. Those of an earlier run stay: only the process that finishes a claim knows.
+    /// Notes that nobody needs any more.
     async fn old_notes(&self, ledger: &Ledger, part: &Part, pending: &Pending<'_>) -> Document {
-        let finished = self.finished.lock().await;
+        let limit = ago(NOTE_KEPT);
         let mut old = Document::new();
         for (name, value) in &part.entries {
             let Some(claim) = ledger.claim_of(name).filter(|_| !ledger.rows(value).is_empty()) else {
                 continue;
             };
-            let is_finished = finished.get(&claim).is_some_and(|since| since.elapsed() > NOTE_KEPT);
-            if is_finished && !pending.covered.contains_key(&claim) {
+            if !pending.covered.contains_key(&claim) && self.claims.is_finished_before(claim, limit).await {
                 old.insert(format!("{APPLIED}.{name}"), "");
             }
         }
@@ -422,45 +280,9 @@ impl Aggregates {
             .run_written(command)
             .await
             .map_err(Failure::into_write_error)?;
-        part.contents = Contents::of(document, self.setup.engine);
+        part.contents = stored::Contents::of(document, self.setup.engine);
         part.stale = false;
         Ok(())
-    }
-
-    /// The document never changes again. Returns the next one, or `None`: it is gone, look again.
-    async fn close(&self, ledger: &Ledger, place: &Place, part: Part) -> Result<Option<Part>, Failure> {
-        let documents = self.documents(place);
-        let change = documents
-            .find_one_and_update(doc! {"_id": part.id}, doc! {"$set": {CLOSED: true}})
-            .projection(doc! {APPLIED: 1})
-            .return_document(ReturnDocument::After);
-        let Some(document) = self.connection.within(change.into_future()).await? else {
-            return Ok(None);
-        };
-        self.warn(format!(
-            "a document of {} has {} bytes and is continued in another one; look for tags, keys or paths that are unique to \
-             every request, or set meta.max_keys_per_dimension",
-            place.collection, part.contents.size
-        ));
-        let mut closed = part.closed;
-        add_notes(ledger, &document, &mut closed);
-        Ok(Some(Part::new(&self.pump, place, part.number + 1, closed)))
-    }
-
-    async fn remember(&self, place: &Place, part: Part) {
-        let mut places = self.places.0.lock().await;
-        if places.len() >= REMEMBERED {
-            places.clear();
-        }
-        places.insert(place.key(), part);
-    }
-}
-
-/// Adds the rows that a closed document has counted.
-fn add_notes(ledger: &Ledger, document: &RawDocument, closed: &mut BTreeMap<String, RowRanges>) {
-    for (name, value) in applied::entries(document) {
-        let rows = closed.entry(name).or_default();
-        ledger.rows(&value).iter().for_each(|range| rows.insert(range.clone()));
     }
 }
 

@@ -2,8 +2,10 @@
 //! API) and bucket, which every write adds to.
 
 mod applied;
+mod claims;
 mod guarded;
 mod healing;
+mod part;
 mod prefixes;
 mod pump;
 mod room;
