@@ -44,6 +44,7 @@ pub const UPTIME: SinkSpec = SinkSpec {
     options: schema::<Options>,
     build: Some(build),
     migrate: Some(migrate),
+    indexes: None,
     #[cfg(feature = "testkit")]
     harness: Some(crate::testkit::sql::start_uptime),
 };

@@ -45,6 +45,7 @@ pub const SPEC: SinkSpec = SinkSpec {
     options: crate::options::schema::<Options>,
     build: Some(build),
     migrate: None,
+    indexes: None,
     #[cfg(feature = "testkit")]
     harness: Some(crate::testkit::elasticsearch::start),
 };
