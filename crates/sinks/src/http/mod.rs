@@ -29,6 +29,7 @@
 
 mod alias;
 mod answer;
+mod body_limit;
 mod proxy;
 
 use std::{error::Error, io::Write, time::Duration};
@@ -42,7 +43,7 @@ use reqwest::{
 };
 
 use self::alias::Alias;
-pub use self::answer::Answer;
+pub use self::{answer::Answer, body_limit::BodyLimit};
 use crate::{
     BuildError, WriteError,
     tls::{self, TlsSettings},
