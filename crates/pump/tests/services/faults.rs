@@ -5,38 +5,15 @@ use std::{
     time::{Duration, Instant},
 };
 
-use analytics::{Int, Text, msgpack, record::Builder};
-use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde_json::{Map, Value, json};
 use sinks::testkit::certificates::Certificates;
 
 use crate::{
     endpoint::{Endpoint, Fault},
     kinds::KINDS,
-    support::{self, Server, daemon::Site, free_ports, oracle::Tally},
+    records::{element, push},
+    support::{self, daemon::Site, free_ports, oracle::Tally},
 };
-
-const LIST: &str = "analytics-tyk-system-analytics";
-
-/// Pushes numbered records in one command, so that they are claimed together.
-fn push(redis: &Server, serials: std::ops::Range<u64>) {
-    let mut command = redis::cmd("RPUSH");
-    command.arg(LIST);
-    for serial in serials {
-        let head = format!("GET /serial/{serial} HTTP/1.1\r\nHost: gateway\r\n\r\n");
-        let mut record = Builder::new();
-        record
-            .text(Text::Method, "GET")
-            .text(Text::Path, format!("/serial/{serial}"))
-            .text(Text::RawRequest, STANDARD.encode(head))
-            .text(Text::RawResponse, STANDARD.encode("HTTP/1.1 200 OK\r\n\r\nbody"))
-            .int(Int::ResponseCode, 200);
-        let mut element = Vec::new();
-        msgpack::encode(&mut element, &record.view());
-        command.arg(element);
-    }
-    let () = command.query(&mut redis.client(0, "")).unwrap();
-}
 
 /// What pumps are called in `/status`.
 fn pump(endpoint: &Endpoint) -> String {
@@ -145,7 +122,7 @@ fn every_service_says_what_is_wrong_and_gets_everything_afterwards() {
     let site = Site::new(&redis, pumps(&endpoints));
     let daemon = site.start_with(&[("SSL_CERT_FILE", &certificates.text("ca.crt"))]);
     site.wait_until_ready();
-    push(&redis, 0..BEFORE);
+    push(&redis, (0..BEFORE).map(element));
     let incomplete = |endpoints: &[Endpoint], pushed: u64| -> Vec<String> {
         let tally = |endpoint: &Endpoint| (pump(endpoint), Tally::of(pushed, endpoint.held.serials()));
         let tallies = endpoints.iter().map(tally);
@@ -160,7 +137,7 @@ fn every_service_says_what_is_wrong_and_gets_everything_afterwards() {
         }
     });
     let until = Instant::now() + outage();
-    push(&redis, BEFORE..MEANWHILE);
+    push(&redis, (BEFORE..MEANWHILE).map(element));
     wait_for("what is wrong", 60, || odd(&site, &endpoints));
     std::thread::sleep(until.saturating_duration_since(Instant::now()));
     assert_eq!(odd(&site, &endpoints), [""; 0]);
@@ -170,7 +147,7 @@ fn every_service_says_what_is_wrong_and_gets_everything_afterwards() {
             endpoint.heal(&certificates).await;
         }
     });
-    push(&redis, MEANWHILE..ALL);
+    push(&redis, (MEANWHILE..ALL).map(element));
     // A paused pump looks every 30 seconds, one that tries again waits up to 60.
     wait_for("everything everywhere", 120, || incomplete(&endpoints, ALL));
     site.wait_until_drained(&redis, 20);
