@@ -8,6 +8,7 @@ mod documents;
 mod endpoint;
 mod faults;
 mod kinds;
+mod proxy;
 mod records;
 #[path = "../support/mod.rs"]
 mod support;
