@@ -72,16 +72,17 @@ impl Held {
 
     /// What `kind` answers to a request.
     fn take(&self, kind: &Kind, request: &Received) -> Reply {
-        if kind.name == "elasticsearch" {
-            return sinks::testkit::elasticsearch::answer(request, &self.documents);
-        }
-        if request.path.ends_with("/ack") {
-            return Reply::new(200, r#"{"acks":{"7":true}}"#);
-        }
-        self.bytes.lock().unwrap().extend_from_slice(&request.body);
+        let mut reply = if kind.name == "elasticsearch" {
+            sinks::testkit::elasticsearch::answer(request, &self.documents)
+        } else if request.path.ends_with("/ack") {
+            Reply::new(200, r#"{"acks":{"7":true}}"#)
+        } else {
+            self.bytes.lock().unwrap().extend_from_slice(&request.body);
+            Reply::new(200, r#"{"text":"Success","code":0,"ackId":7}"#)
+        };
         // Longer than its head, so that half of it ends in the body.
-        let rest = " ".repeat(200);
-        Reply::new(200, format!(r#"{{"text":"Success","code":0,"ackId":7}}{rest}"#))
+        reply.body.extend([b' '; 200]);
+        reply
     }
 }
 
@@ -200,12 +201,11 @@ async fn receive(listener: TcpListener, acceptor: Option<TlsAcceptor>, fault: Op
             if fault == Some(Fault::Silent) {
                 return std::future::pending().await;
             }
-            match acceptor {
-                None => keep(stream, fault, &held).await,
-                Some(acceptor) => match acceptor.accept(stream).await {
-                    Ok(stream) => keep(stream, fault, &held).await,
-                    Err(_) => {}
-                },
+            let Some(acceptor) = acceptor else {
+                return keep(stream, fault, &held).await;
+            };
+            if let Ok(stream) = acceptor.accept(stream).await {
+                keep(stream, fault, &held).await;
             }
         });
     }

@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeMap,
+    sync::OnceLock,
     time::{Duration, Instant},
 };
 
@@ -101,7 +102,20 @@ const MEANWHILE: u64 = 200;
 const ALL: u64 = 250;
 
 #[test]
-fn every_service_says_what_is_wrong_and_gets_everything_afterwards() {
+fn a_service_that_fails_later_says_what_is_wrong_and_gets_everything_afterwards() {
+    run(BEFORE, 0);
+}
+
+#[test]
+fn a_service_that_fails_at_first_says_what_is_wrong_and_gets_everything_afterwards() {
+    run(0, 1);
+}
+
+/// Ports for both tests, which run at the same time.
+static PORTS: OnceLock<u16> = OnceLock::new();
+
+/// Lets every service fail after it has got the records `0..before`. `number` is that of the test.
+fn run(before: u64, number: u16) {
     let Some(redis) = support::redis("plain", &[]) else {
         return;
     };
@@ -111,7 +125,8 @@ fn every_service_says_what_is_wrong_and_gets_everything_afterwards() {
         .iter()
         .flat_map(|kind| kind.faults().iter().map(move |fault| (kind, *fault)))
         .collect();
-    let first = free_ports(cells.len() as u16, &[]);
+    let count = cells.len() as u16;
+    let first = PORTS.get_or_init(|| free_ports(2 * count, &[])) + number * count;
     let mut endpoints: Vec<Endpoint> = runtime.block_on(async {
         let mut endpoints = Vec::new();
         for (port, (kind, fault)) in (first..).zip(cells) {
@@ -122,14 +137,16 @@ fn every_service_says_what_is_wrong_and_gets_everything_afterwards() {
     let site = Site::new(&redis, pumps(&endpoints));
     let daemon = site.start_with(&[("SSL_CERT_FILE", &certificates.text("ca.crt"))]);
     site.wait_until_ready();
-    push(&redis, (0..BEFORE).map(element));
+    if before > 0 {
+        push(&redis, (0..before).map(element));
+    }
     let incomplete = |endpoints: &[Endpoint], pushed: u64| -> Vec<String> {
         let tally = |endpoint: &Endpoint| (pump(endpoint), Tally::of(pushed, endpoint.held.serials()));
         let tallies = endpoints.iter().map(tally);
         let missing = tallies.filter(|(_, tally)| !tally.lost.is_empty());
         missing.map(|(name, tally)| format!("{name}: {tally}")).collect()
     };
-    wait_for("the first records everywhere", 60, || incomplete(&endpoints, BEFORE));
+    wait_for("the first records everywhere", 60, || incomplete(&endpoints, before));
 
     runtime.block_on(async {
         for endpoint in &mut endpoints {
@@ -137,7 +154,7 @@ fn every_service_says_what_is_wrong_and_gets_everything_afterwards() {
         }
     });
     let until = Instant::now() + outage();
-    push(&redis, (BEFORE..MEANWHILE).map(element));
+    push(&redis, (before..MEANWHILE).map(element));
     wait_for("what is wrong", 60, || odd(&site, &endpoints));
     std::thread::sleep(until.saturating_duration_since(Instant::now()));
     assert_eq!(odd(&site, &endpoints), [""; 0]);

@@ -82,7 +82,10 @@ fn a_proxy_leads_to_the_service_and_its_certificate_is_still_checked() {
     let start = |proxy: String| site.start_with(&[("HTTPS_PROXY", &proxy), ("HTTP_PROXY", &plain.url())]);
     let state = |pump: &str| {
         let (_, shown) = site.status(pump)?;
-        Some((shown["state"].as_str()?.to_owned(), shown["cause"].as_str().unwrap_or_default().to_owned()))
+        Some((
+            shown["state"].as_str()?.to_owned(),
+            shown["cause"].as_str().unwrap_or_default().to_owned(),
+        ))
     };
 
     let daemon = start(format!("http://user:wrong@127.0.0.1:{port}"));
