@@ -172,6 +172,7 @@ impl Lane {
             let pause = match built {
                 Ok(sink) => {
                     self.shared.stand_by(self.number, false);
+                    self.board.promise(sink.guarantee());
                     self.board.enter(LaneState::Running, None, None);
                     return Some(sink);
                 }
