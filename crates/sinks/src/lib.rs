@@ -18,8 +18,8 @@ pub mod tls;
 pub mod wire;
 
 pub use sink::{
-    BoxError, Build, BuildContext, BuildError, Fleet, Gather, Guarantee, Migrate, MigrationMode, Rejected, Sink,
-    SinkSpec, WriteError, Written,
+    BoxError, Build, BuildContext, BuildError, Fleet, Gather, Guarantee, IndexReport, IndexState, Indexes, Migrate,
+    MigrationMode, Rejected, Sink, SinkSpec, WriteError, Written,
 };
 pub use table::{find, find_uptime, suggest};
 
@@ -69,11 +69,11 @@ sinks! {
     segment;
     splunk;
     sql;
-    sql_aggregate;
-    sql_graph;
-    sql_graph_aggregate;
-    sql_mcp;
-    sql_mcp_aggregate;
+    sql::AGGREGATE;
+    sql::GRAPH;
+    sql::GRAPH_AGGREGATE;
+    sql::MCP;
+    sql::MCP_AGGREGATE;
     planned "sqs", "SQS Pump", "sqs-pump", "TYK_PMP_PUMPS_SQS_META";
     planned "statsd", "Statsd Pump", "statsd-pump", "TYK_PMP_PUMPS_STATSD_META";
     stdout;

@@ -124,7 +124,7 @@ impl Lane {
                 continue;
             }
             self.update_board();
-            self.board.limit_promise(sink.guarantee());
+            self.board.promise(sink.guarantee());
             if self.work.is_empty() {
                 if self.board.state() == LaneState::Retrying {
                     // What failed is somebody else's now.

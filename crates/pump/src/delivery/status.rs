@@ -65,11 +65,11 @@ pub struct LaneBoard {
 struct LaneText {
     state: LaneState,
     since: Option<SystemTime>,
+    /// What the sink that was made promises, if that is less than its type's best.
+    guarantee: Option<Guarantee>,
     cause: Option<String>,
     remedy: Option<String>,
     last_error: Option<(SystemTime, String)>,
-    /// What the sink has found that it can promise at most.
-    most: Option<Guarantee>,
     dropped: BTreeMap<&'static str, u64>,
 }
 
@@ -89,6 +89,11 @@ impl LaneBoard {
         text.remedy = remedy;
     }
 
+    /// What the sink promises now, if that is less than its type's best.
+    pub fn promise(&self, guarantee: Option<Guarantee>) {
+        self.text().guarantee = guarantee;
+    }
+
     /// Remembers an error.
     pub fn failed(&self, error: &str) {
         self.text().last_error = Some((SystemTime::now(), error.to_owned()));
@@ -97,11 +102,6 @@ impl LaneBoard {
     /// Counts rows that are gone for good.
     pub fn dropped(&self, reason: &'static str, rows: u64) {
         *self.text().dropped.entry(reason).or_default() += rows;
-    }
-
-    /// Notes what its sink can promise at most.
-    pub fn limit_promise(&self, most: Guarantee) {
-        self.text().most = Some(most);
     }
 
     /// Why it is in its state.
@@ -317,20 +317,14 @@ fn epoch_seconds(at: SystemTime) -> u64 {
     at.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs()
 }
 
-/// What a pump promises, as far as its back-end and the way in which records are taken allow.
-fn promise(guarantee: Option<Guarantee>, most: Option<Guarantee>, mode: Option<Mode>) -> String {
-    let taken = match mode {
+/// What a pump promises, as far as the way in which records are taken allows.
+fn promise(guarantee: Option<Guarantee>, mode: Option<Mode>) -> String {
+    let most = match mode {
         Some(Mode::Peek) => Guarantee::AtLeastOnce,
         Some(Mode::Legacy) => Guarantee::BestEffort,
         None | Some(Mode::ClaimsScript | Mode::ClaimsWatch | Mode::Memory | Mode::Embedded) => Guarantee::ExactlyOnce,
     };
-    guarantee.map_or_else(
-        || "none".to_owned(),
-        |guarantee| {
-            let most = most.unwrap_or(Guarantee::ExactlyOnce);
-            guarantee.min(most).min(taken).to_string()
-        },
-    )
+    guarantee.map_or_else(|| "none".to_owned(), |guarantee| guarantee.min(most).to_string())
 }
 
 fn lane_status(entry: &LaneEntry, mode: Option<Mode>) -> LaneStatus {
@@ -344,7 +338,7 @@ fn lane_status(entry: &LaneEntry, mode: Option<Mode>) -> LaneStatus {
     LaneStatus {
         pump: entry.pump.clone(),
         kind: entry.kind.clone(),
-        guarantee: promise(entry.guarantee, text.most, mode),
+        guarantee: promise(text.guarantee.or(entry.guarantee), mode),
         state: text.state,
         since: text.since.map(epoch_seconds).unwrap_or_default(),
         cause: text.cause.clone(),

@@ -7,10 +7,12 @@ use serde_json::json;
 
 use crate::{
     database::Database,
-    deck::{Deck, assert_aggregates, assert_rows},
+    stored::{assert_aggregates, assert_rows},
     support::{
         self, Server,
         daemon::{Daemon, Site},
+        deck::Deck,
+        kills::Watched,
     },
 };
 

@@ -6,10 +6,10 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod database;
-mod deck;
 mod engines;
 mod instances;
 mod kills;
+mod stored;
 #[path = "../support/mod.rs"]
 mod support;
 mod zones;

@@ -11,8 +11,8 @@ use serde_json::json;
 
 use crate::{
     database::Database,
-    deck::{Deck, assert_aggregates, assert_rows},
-    support::{self, Server, daemon::Site},
+    stored::{assert_aggregates, assert_rows},
+    support::{self, Server, daemon::Site, deck::Deck},
 };
 
 /// 72 hours from 12:00 UTC of 30 October 2026 on: over three midnights, wherever, and over the night in which New York

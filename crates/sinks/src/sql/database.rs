@@ -41,9 +41,10 @@ pub(crate) trait Database: Send + Sync {
     /// 7 days (a process that was paused for hours may still come back with rows of a finished claim).
     async fn forget(&self, pump: &str, fleet: &str, claims: &[ClaimId]) -> Result<(), DatabaseError>;
 
-    /// What the tables seen so far allow: without transactions no ledger can keep a repeated row out.
-    fn guarantee(&self) -> Guarantee {
-        Guarantee::ExactlyOnce
+    /// What the tables seen so far allow, if that is less than exactly once: without transactions no ledger can keep a
+    /// repeated row out.
+    fn guarantee(&self) -> Option<Guarantee> {
+        None
     }
 
     /// Lets go of every connection.

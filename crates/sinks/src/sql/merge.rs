@@ -1,6 +1,6 @@
 //! What an upsert assigns, for the dialects that differ only in words.
 
-use super::table::{Column, Layout, Merge};
+use super::table::{Column, Merge};
 
 /// Words of a dialect.
 pub(crate) struct Words<'a> {
@@ -18,10 +18,10 @@ pub(crate) struct Words<'a> {
     pub double: &'a dyn Fn(&str) -> String,
 }
 
-/// `column = value` for every column that a conflict changes. Averages come first, then extremes, then sums: MySQL lets
+/// `column = value` for those of the columns that a conflict changes. Averages come first, then extremes, then sums: MySQL lets
 /// later assignments see earlier ones, and an average is made of the old sums.
-pub(crate) fn assignments(layout: &Layout, words: &Words<'_>) -> String {
-    let mut columns: Vec<&Column> = layout.columns.iter().filter(|c| c.merge != Merge::Keep).collect();
+pub(crate) fn assignments<'a>(columns: impl IntoIterator<Item = &'a Column>, words: &Words<'_>) -> String {
+    let mut columns: Vec<&Column> = columns.into_iter().filter(|c| c.merge != Merge::Keep).collect();
     columns.sort_by_key(|column| match column.merge {
         Merge::Average { .. } => 0,
         Merge::Max | Merge::Min | Merge::AnsweredMin { .. } => 1,

@@ -20,6 +20,7 @@
 pub(crate) mod aggregate;
 #[cfg(test)]
 mod contract;
+mod counters;
 mod database;
 mod ledger;
 mod merge;
@@ -27,6 +28,7 @@ mod mysql;
 mod options;
 mod poison;
 mod postgres;
+mod protocols;
 mod raw;
 mod raw_pump;
 mod shard;
@@ -39,17 +41,21 @@ mod table;
 use std::{sync::Arc, time::Duration};
 
 use analytics::{Flag, RecordKind};
-use futures::{FutureExt, future::BoxFuture};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use self::database::Database;
-pub use self::options::{Connection, Mysql, Postgres};
-pub(crate) use self::{
+pub use self::{
+    aggregate::AggregateOptions,
+    counters::{AGGREGATE, GRAPH_AGGREGATE, MCP_AGGREGATE},
+    options::{Connection, Mysql, Postgres},
+    protocols::{GRAPH, MCP, ProtocolOptions},
+};
+use self::{
     raw::RawLayout,
     raw_pump::{RawPump, RawSetup},
 };
-use crate::{BuildContext, BuildError, Gather, Guarantee, MigrationMode, Sink, SinkSpec, options::schema};
+use crate::{BuildContext, BuildError, Gather, Guarantee, SinkSpec, options::schema};
 
 /// Writes every record as a row of `tyk_analytics`, exactly once: rows and the note that they are written (table
 /// `tyk_pump_ledger`) share a transaction. Records of the MCP protocol are left to `sql-mcp`.
@@ -78,8 +84,9 @@ pub const SPEC: SinkSpec = SinkSpec {
     writes_empty: false,
     purge_line: true,
     options: schema::<Options>,
-    build: Some(build),
-    migrate: Some(migrate),
+    build: Some(|context| RawPump::build(context, setup)),
+    migrate: Some(|context, mode| RawPump::migrate(context, mode, setup)),
+    indexes: None,
     #[cfg(feature = "testkit")]
     harness: Some(crate::testkit::sql::start_raw),
 };
@@ -87,17 +94,9 @@ pub const SPEC: SinkSpec = SinkSpec {
 /// One transaction's worth of rows.
 pub(crate) const GATHER: Gather = Gather {
     rows: 20_000,
-    bytes: 16 << 20,
+    bytes: 8 << 20,
     wait: Duration::ZERO,
 };
-
-fn build(context: BuildContext) -> BoxFuture<'static, Result<Box<dyn Sink>, BuildError>> {
-    async move { RawPump::open(&context, setup(&context)?).await }.boxed()
-}
-
-fn migrate(context: BuildContext, mode: MigrationMode) -> BoxFuture<'static, Result<Vec<String>, BuildError>> {
-    async move { RawPump::migrate(&context, setup(&context)?, mode).await }.boxed()
-}
 
 fn setup(context: &BuildContext) -> Result<RawSetup, BuildError> {
     let options: Options = decode(context)?;
@@ -125,13 +124,5 @@ pub(crate) fn connect(connection: &Connection, log_prefix: &'static str) -> Resu
         other => Err(BuildError::Options(format!(
             "Unsupported `config_storage.type` value:{other} – meta.type is postgres, mysql or sqlite"
         ))),
-    }
-}
-
-/// `text`, or `default` when it is empty.
-pub(crate) fn or(text: String, default: &str) -> String {
-    match text.is_empty() {
-        true => default.to_owned(),
-        false => text,
     }
 }

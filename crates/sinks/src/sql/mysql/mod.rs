@@ -228,11 +228,9 @@ impl Database for Mysql {
         Ok(())
     }
 
-    fn guarantee(&self) -> Guarantee {
-        match self.shared.without_transactions().is_empty() {
-            true => Guarantee::ExactlyOnce,
-            false => Guarantee::AtLeastOnce,
-        }
+    fn guarantee(&self) -> Option<Guarantee> {
+        let has_some = !self.shared.without_transactions().is_empty();
+        has_some.then_some(Guarantee::AtLeastOnce)
     }
 
     async fn close(&self) {

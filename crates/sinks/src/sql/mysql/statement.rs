@@ -142,7 +142,7 @@ pub(super) fn write_placeholders(sql: &mut String, rows: usize, columns: usize) 
 fn on_duplicate(layout: &Layout, table: &str, server: &Server) -> String {
     let alias = if server.has_row_alias() { " AS excluded" } else { "" };
     let assigned = assignments(
-        layout,
+        &layout.columns,
         &Words {
             stored: &|column| format!("{table}.{}", quoted_part(column)),
             proposed: &|column| server.proposed(column),

@@ -1,4 +1,5 @@
-//! Aggregate rows: one statement for any number of them, a parameter a column.
+//! Aggregate rows: one statement for any number of them, a parameter a column. Columns of counters that have nothing to add
+//! (most response codes) are not sent.
 
 use std::ops::Range;
 
@@ -9,20 +10,34 @@ use super::{
     super::{
         database::DatabaseError,
         merge::{Words, assignments},
-        table::{Class, Rows, Table, Value},
+        table::{Class, Merge, Rows, Table, Value},
     },
     statement::{quote, quote_part},
     tuple::{self, Kind},
 };
 
-/// The statement that merges rows into a table by its key.
-pub(super) fn statement(table: &Table) -> String {
+/// The statement that merges these rows into a table by its key.
+pub(super) fn statement(table: &Table, arrays: &[Array]) -> String {
     let columns = &table.layout.columns;
-    let names: Vec<String> = columns.iter().map(|column| quote_part(&column.name)).collect();
-    let arrays: Vec<String> = (1..=columns.len()).map(|at| format!("${at}")).collect();
+    let (mut names, mut values, mut changed) = (Vec::new(), Vec::new(), Vec::new());
+    let mut sent = 0;
+    for (column, array) in columns.iter().zip(arrays) {
+        names.push(quote_part(&column.name));
+        if array.is_nothing {
+            values.push("0".to_owned());
+            continue;
+        }
+        sent += 1;
+        values.push(format!("u.c{sent}"));
+        changed.push(column);
+    }
+    let numbered = |prefix: &str| -> String {
+        let all: Vec<String> = (1..=sent).map(|at| format!("{prefix}{at}")).collect();
+        all.join(",")
+    };
     let key: Vec<String> = table.layout.key.iter().map(|key| quote_part(key)).collect();
     let merges = assignments(
-        &table.layout,
+        changed,
         &Words {
             stored: &|column| format!("t.{}", quote_part(column)),
             proposed: &|column| format!("EXCLUDED.{}", quote_part(column)),
@@ -33,10 +48,12 @@ pub(super) fn statement(table: &Table) -> String {
         },
     );
     format!(
-        "INSERT INTO {} AS t ({}) SELECT * FROM unnest({}) ON CONFLICT ({}) DO UPDATE SET {merges}",
+        "INSERT INTO {} AS t ({}) SELECT {} FROM unnest({}) AS u ({}) ON CONFLICT ({}) DO UPDATE SET {merges}",
         quote(&table.name),
         names.join(","),
-        arrays.join(","),
+        values.join(","),
+        numbered("$"),
+        numbered("c"),
         key.join(",")
     )
 }
@@ -45,6 +62,8 @@ pub(super) fn statement(table: &Table) -> String {
 pub(super) struct Array {
     class: Class,
     len: usize,
+    /// Zeros that are to be added.
+    is_nothing: bool,
     values: BytesMut,
 }
 
@@ -56,6 +75,7 @@ pub(super) fn arrays(table: &Table, rows: &dyn Rows, range: Range<usize>) -> Res
         .map(|column| Array {
             class: column.class,
             len: range.len(),
+            is_nothing: column.class == Class::Int && column.merge == Merge::Add,
             values: BytesMut::new(),
         })
         .collect();
@@ -63,10 +83,11 @@ pub(super) fn arrays(table: &Table, rows: &dyn Rows, range: Range<usize>) -> Res
         let mut column = 0;
         let mut failed = None;
         let written = rows.write(index, &mut |value: Value<'_>| {
-            if let Some(array) = arrays.get_mut(column)
-                && let Err(reason) = tuple::write(&mut array.values, value, kind_of(array.class))
-            {
-                failed = Some((column, reason));
+            if let Some(array) = arrays.get_mut(column) {
+                array.is_nothing &= value == Value::Int(0);
+                if let Err(reason) = tuple::write(&mut array.values, value, kind_of(array.class)) {
+                    failed = Some((column, reason));
+                }
             }
             column += 1;
         });
@@ -79,13 +100,13 @@ pub(super) fn arrays(table: &Table, rows: &dyn Rows, range: Range<usize>) -> Res
     Ok(arrays)
 }
 
-/// The arrays as parameters with their types.
+/// The arrays that are sent, as parameters with their types.
 pub(super) fn parameters(arrays: &[Array]) -> Vec<(&(dyn ToSql + Sync), Type)> {
     let parameter = |array| {
         let array: &Array = array;
         (array as &(dyn ToSql + Sync), types_of(array.class).1)
     };
-    arrays.iter().map(parameter).collect()
+    arrays.iter().filter(|array| !array.is_nothing).map(parameter).collect()
 }
 
 fn kind_of(class: Class) -> Kind {

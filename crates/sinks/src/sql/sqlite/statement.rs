@@ -68,7 +68,7 @@ pub(super) fn insert(table: &Table) -> String {
 /// One row, merged into the one with the same key.
 pub(super) fn upsert(table: &Table) -> String {
     let assigned = assignments(
-        &table.layout,
+        &table.layout.columns,
         &Words {
             stored: &quoted_part,
             proposed: &|column| format!("excluded.{}", quoted_part(column)),
