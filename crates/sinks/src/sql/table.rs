@@ -147,6 +147,7 @@ pub(crate) trait Rows: Send + Sync {
 }
 
 /// `text` as a text column can hold it: bytes that are no UTF-8 become U+FFFD, and so does NUL, which Postgres refuses.
+#[cfg(any(feature = "mysql", feature = "postgres"))]
 pub(crate) fn clean(text: &[u8]) -> Cow<'_, str> {
     match std::str::from_utf8(text) {
         Ok(valid) if !text.contains(&0) => Cow::Borrowed(valid),
