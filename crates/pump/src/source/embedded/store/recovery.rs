@@ -89,7 +89,8 @@ fn opened(
 
 /// An empty folder: the first segment, with an image.
 fn begin(folder: &Path, replay: Replay<'_>) -> io::Result<Opened> {
-    let current = Arc::new(Segment::create(folder, 1)?);
+    let created = Segment::create(folder, 1).inspect_err(|_| Segment::discard(folder, 1));
+    let current = Arc::new(created?);
     let image = serde_json::to_vec(&super::ImageOf::Image(&replay.state)).map_err(io::Error::other)?;
     let image = frame::change(&image);
     current.write(&image, 0)?;
