@@ -9,6 +9,7 @@ use std::{
 };
 
 pub mod daemon;
+pub mod lists;
 pub mod oracle;
 pub mod promises;
 

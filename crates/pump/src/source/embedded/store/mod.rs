@@ -18,6 +18,7 @@ use std::{
     io,
     path::{Path, PathBuf},
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
 };
 
 use anyhow::Context;
@@ -38,6 +39,8 @@ const MOST_WAITING: usize = 32 << 20;
 /// The end of a segment that is left to claims and cursors while there is no next one: on a full disk, what is delivered
 /// can still be taken off.
 const KEPT_FREE: u32 = 4 << 20;
+/// How long to wait for a folder that a subcommand, or a pump that is ending, has open.
+const PATIENCE: Duration = Duration::from_secs(2);
 /// Chunks that are smaller are copied behind the one before.
 const SMALL: usize = 8 << 10;
 /// Lists, and strings, that the store keeps.
@@ -247,15 +250,19 @@ impl Store {
 fn lock(folder: &Path) -> anyhow::Result<File> {
     let path = folder.join("lock");
     let file = File::options().create(true).truncate(false).write(true).open(&path)?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(std::fs::TryLockError::WouldBlock) => {
-            anyhow::bail!(
+    let end = Instant::now() + PATIENCE;
+    loop {
+        match file.try_lock() {
+            Ok(()) => return Ok(file),
+            Err(std::fs::TryLockError::WouldBlock) if Instant::now() < end => {
+                std::thread::sleep(Duration::from_millis(20));
+            }
+            Err(std::fs::TryLockError::WouldBlock) => anyhow::bail!(
                 "embedded_storage.dir {} is open in another process: each pump needs a folder of its own",
                 folder.display()
-            )
+            ),
+            Err(std::fs::TryLockError::Error(error)) => return Err(error).with_context(|| path.display().to_string()),
         }
-        Err(std::fs::TryLockError::Error(error)) => Err(error).with_context(|| path.display().to_string()),
     }
 }
 
