@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod damage;
+mod encrypted;
 mod full_disk;
 mod hostile;
 mod kills;
