@@ -1,6 +1,7 @@
 //! Every back-end that Tyk Pump writes to. A sink is one file here and one line in the table below.
 
 mod clock;
+pub mod durable;
 pub mod failpoints;
 #[cfg(feature = "http")]
 mod go_json;
