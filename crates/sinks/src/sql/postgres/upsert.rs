@@ -10,7 +10,7 @@ use super::{
     super::{
         database::DatabaseError,
         merge::{Words, assignments},
-        table::{Class, Rows, Table, Value},
+        table::{Class, Merge, Rows, Table, Value},
     },
     statement::{quote, quote_part},
     tuple::{self, Kind},
