@@ -81,6 +81,21 @@ golden() {
     --server "es=$PUMP_TEST_ELASTICSEARCH" --server "es5=$PUMP_TEST_ELASTICSEARCH5")
   tests/golden/golden.py run --pump "$target/release/tyk-pump" --overrides tests/golden-overrides --not-yet tests/golden/not-yet.txt "${servers[@]}" -j "${GOLDEN_JOBS:-6}" files core documents sql mongo
 }
+lean_build() { # README command 1, and what a binary says of what it was built without
+  local folder=$logs/lean pump=$target/quickstart/tyk-pump
+  rm -rf "$folder" && mkdir -p "$folder"
+  cat >"$folder/pump.conf" <<'EOF'
+{"pumps": {"docs": {"type": "mongo", "meta": {"mongo_url": "mongodb://localhost/x"}},
+  "rows": {"type": "sql", "meta": {"type": "postgres", "connection_string": "host=localhost"}}}}
+EOF
+  cargo clippy --profile quickstart --locked -p tyk-pump --no-default-features -- -D warnings &&
+    cargo run --profile quickstart --locked -p tyk-pump --no-default-features -- quickstart "$folder/show" --once || return 1
+  "$pump" check -c "$folder/pump.conf" >"$folder/said" 2>&1
+  "$pump" migrate --plan -c "$folder/pump.conf" >>"$folder/said" 2>&1
+  cat "$folder/said"
+  grep -qF 'pump type "mongo" is not in this binary, which was built without the feature "mongo"' "$folder/said" &&
+    grep -qF 'meta.type "postgres" is not in this binary, which was built without the feature "postgres"' "$folder/said"
+}
 not_skipped() { # what was skipped, or waits for a sink, is no success
   ! grep -hE '^(SKIP|SKIPPED) ' "$logs"/*.log
 }
@@ -98,6 +113,7 @@ step "documentation" documentation
 step "generated pages" generated_pages
 step "explained differences" explained_differences
 step "dependencies" dependencies
+step "lean build" lean_build
 step "release build" cargo build --release --locked -p tyk-pump --bin tyk-pump
 if [ -x "$target/release/tyk-pump" ]; then
   step "golden corpus" golden

@@ -244,15 +244,13 @@ fn known_pumps(settings: &Settings, status: &StatusBoard) -> Vec<Pump> {
     let mut pumps = Vec::new();
     for pump in &settings.pumps {
         match sinks::find(&pump.kind) {
-            Some(spec) if spec.build.is_some() => pumps.push(Pump {
-                settings: pump.clone(),
-                spec,
-            }),
-            Some(spec) => skip(
-                pump,
-                status,
-                format!("the type {} is planned, but not built yet", spec.name),
-            ),
+            Some(spec) => match spec.absence() {
+                None => pumps.push(Pump {
+                    settings: pump.clone(),
+                    spec,
+                }),
+                Some(absence) => skip(pump, status, format!("the type {} {absence}", spec.name)),
+            },
             None => {
                 let meant = sinks::suggest(&pump.kind).map(|name| format!(" – did you mean \"{name}\"?"));
                 let text = format!("{} Not found: unknown type{}", pump.kind, meant.unwrap_or_default());
@@ -281,12 +279,13 @@ fn uptime_pump(settings: &Settings) -> Option<Pump> {
     })
 }
 
-/// Uptime data of a type that is not built yet stays where it is, and that is said.
+/// Uptime data for a type that this binary does not have stays where it is, and that is said.
 fn report_uptime(settings: &Settings) {
     if let Some(uptime) = &settings.uptime {
         tracing::error!(
             prefix = "main",
-            "the uptime pump of type {} is planned, but not built yet: uptime data stays in Redis",
+            "uptime pumps of type {} are not in this binary: uptime data stays in its list – take a binary that \
+             `cargo build --release` builds, or set dont_purge_uptime_data",
             uptime.kind
         );
     }

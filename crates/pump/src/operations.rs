@@ -167,10 +167,11 @@ async fn restore(
             }
         }
     }
-    writeln!(
-        out,
-        "{moved} records are back in the gateways' lists; the gateways' time to live (60 s by default) starts now"
-    )?;
+    let until = match settings.embedded {
+        Some(_) => "they wait there, whatever time to live gateways have set",
+        None => "the gateways' time to live (60 s by default) starts now",
+    };
+    writeln!(out, "{moved} records are back in the gateways' lists; {until}")?;
     if refused > 0 {
         writeln!(out, "{refused} claims stay; --accept-duplicates puts them back as well")?;
     }

@@ -2,12 +2,17 @@
 
 mod clock;
 pub mod failpoints;
+#[cfg(feature = "http")]
 mod go_json;
+#[cfg(feature = "http")]
 pub mod http;
+#[cfg(feature = "http")]
 mod http_body;
 mod ledger;
 pub mod options;
+#[cfg(feature = "http")]
 mod outbox;
+#[cfg(feature = "http")]
 mod row_uuid;
 pub mod sink;
 pub mod sql_uptime;
@@ -24,24 +29,39 @@ pub use sink::{
 pub use table::{find, find_uptime, suggest};
 
 /// Declares the sinks' modules and lists them in [`SINKS`]: `acme;` is the module `acme` with its `SPEC`.
-/// `acme::OTHER;` is a further type of the same module. `planned` types are known to configurations and not built yet: name, title, log prefix, environment prefix.
+/// `acme::OTHER;` is a further type of the same module. `#[cfg(feature = "acme")]` and ` = "type"` around either make it a
+/// type that a lean build leaves out, and knows by name. `planned` types are known to configurations and not built yet:
+/// name, title, log prefix, environment prefix.
 macro_rules! sinks {
-    (@ [$($spec:expr,)*]) => {
+    (@ [$($spec:tt)*] [$($optional:tt)*]) => {
         /// Every type that a pump can have, in the order of the documentation.
-        pub static SINKS: &[SinkSpec] = &[$($spec),*];
+        pub static SINKS: &[SinkSpec] = &[$($spec)*];
+        /// Types that are built with a feature of this crate only: type, feature.
+        static OPTIONAL: &[(&str, &str)] = &[$($optional)*];
     };
-    (@ [$($spec:expr,)*] planned $name:literal, $title:literal, $prefix:literal, $env:literal; $($rest:tt)*) => {
-        sinks!(@ [$($spec,)* SinkSpec::planned($name, $title, $prefix, $env),] $($rest)*);
-    };
-    (@ [$($spec:expr,)*] $module:ident :: $name:ident; $($rest:tt)*) => {
-        sinks!(@ [$($spec,)* $module::$name,] $($rest)*);
-    };
-    (@ [$($spec:expr,)*] $module:ident; $($rest:tt)*) => {
+    (@ $specs:tt $optional:tt #[cfg(feature = $feature:literal)] $module:ident = $name:literal; $($rest:tt)*) => {
+        #[cfg(feature = $feature)]
         pub mod $module;
-        sinks!(@ [$($spec,)* $module::SPEC,] $($rest)*);
+        sinks!(@ $specs $optional #[cfg(feature = $feature)] $module::SPEC = $name; $($rest)*);
+    };
+    (@ [$($spec:tt)*] [$($optional:tt)*] #[cfg(feature = $feature:literal)] $module:ident :: $const:ident = $name:literal; $($rest:tt)*) => {
+        sinks!(@ [$($spec)*
+            #[cfg(feature = $feature)] $module::$const,
+            #[cfg(not(feature = $feature))] SinkSpec::planned($name, $name, $name, ""),
+        ] [$($optional)* ($name, $feature),] $($rest)*);
+    };
+    (@ [$($spec:tt)*] $optional:tt planned $name:literal, $title:literal, $prefix:literal, $env:literal; $($rest:tt)*) => {
+        sinks!(@ [$($spec)* SinkSpec::planned($name, $title, $prefix, $env),] $optional $($rest)*);
+    };
+    (@ [$($spec:tt)*] $optional:tt $module:ident :: $name:ident; $($rest:tt)*) => {
+        sinks!(@ [$($spec)* $module::$name,] $optional $($rest)*);
+    };
+    (@ [$($spec:tt)*] $optional:tt $module:ident; $($rest:tt)*) => {
+        pub mod $module;
+        sinks!(@ [$($spec)* $module::SPEC,] $optional $($rest)*);
     };
     ($($lines:tt)*) => {
-        sinks!(@ [] $($lines)*);
+        sinks!(@ [] [] $($lines)*);
     };
 }
 
@@ -49,25 +69,25 @@ sinks! {
     csv;
     planned "dogstatsd", "DogStatsd Pump", "dogstatsd", "TYK_PMP_PUMPS_DOGSTATSD_META";
     dummy;
-    elasticsearch;
-    graylog;
+    #[cfg(feature = "http")] elasticsearch = "elasticsearch";
+    #[cfg(feature = "graylog")] graylog = "graylog";
     planned "hybrid", "Hybrid pump", "hybrid-pump", "TYK_PMP_PUMPS_HYBRID_META";
     planned "influx", "InfluxDB Pump", "influx-pump", "TYK_PMP_PUMPS_INFLUX_META";
     planned "influx2", "InfluxDB2 Pump", "influx2-pump", "TYK_PMP_PUMPS_INFLUX2_META";
     planned "kafka", "Kafka Pump", "kafka-pump", "TYK_PMP_PUMPS_KAFKA_META";
     planned "kinesis", "Kinesis Pump", "kinesis-pump", "TYK_PMP_PUMPS_KINESIS_META";
-    logzio;
-    moesif;
-    mongo;
-    mongo::GRAPH;
-    mongo::MCP;
-    mongo::MCP_AGGREGATE;
-    mongo::AGGREGATE;
-    mongo::SELECTIVE;
+    #[cfg(feature = "http")] logzio = "logzio";
+    #[cfg(feature = "http")] moesif = "moesif";
+    #[cfg(feature = "mongo")] mongo = "mongo";
+    #[cfg(feature = "mongo")] mongo::GRAPH = "mongo-graph";
+    #[cfg(feature = "mongo")] mongo::MCP = "mongo-mcp";
+    #[cfg(feature = "mongo")] mongo::MCP_AGGREGATE = "mongo-mcp-aggregate";
+    #[cfg(feature = "mongo")] mongo::AGGREGATE = "mongo-pump-aggregate";
+    #[cfg(feature = "mongo")] mongo::SELECTIVE = "mongo-pump-selective";
     planned "prometheus", "Prometheus Pump", "prometheus-pump", "TYK_PMP_PUMPS_PROMETHEUS_META";
-    resurfaceio;
-    segment;
-    splunk;
+    #[cfg(feature = "http")] resurfaceio = "resurfaceio";
+    #[cfg(feature = "http")] segment = "segment";
+    #[cfg(feature = "http")] splunk = "splunk";
     sql;
     sql_aggregate;
     sql_graph;
@@ -82,4 +102,8 @@ sinks! {
 }
 
 /// The types that `uptime_pump_config` can have, in place of the traffic sinks of the same names.
-pub static UPTIME_SINKS: &[SinkSpec] = &[mongo::UPTIME, sql_uptime::UPTIME];
+pub static UPTIME_SINKS: &[SinkSpec] = &[
+    #[cfg(feature = "mongo")]
+    mongo::UPTIME,
+    sql_uptime::UPTIME,
+];

@@ -204,6 +204,23 @@ impl SinkSpec {
     pub fn is_built(&self) -> bool {
         self.build.is_some()
     }
+
+    /// Why a pump of this type cannot be built, following its name in a sentence; `None`: it can.
+    pub fn absence(&self) -> Option<String> {
+        if self.is_built() {
+            return None;
+        }
+        let left_out = crate::table::feature(self.name).map(left_out);
+        Some(left_out.unwrap_or_else(|| "is planned but not built yet".to_owned()))
+    }
+}
+
+/// What is said of something that only a build with `feature` has.
+pub(crate) fn left_out(feature: &str) -> String {
+    format!(
+        "is not in this binary, which was built without the feature \"{feature}\" – `cargo build --release` builds one \
+         with everything"
+    )
 }
 
 /// Constructor of a sink. An error keeps this pump from starting, never the others; it is tried again in the background.

@@ -1,6 +1,6 @@
 //! Looking up sink types.
 
-use crate::{SINKS, SinkSpec, UPTIME_SINKS};
+use crate::{OPTIONAL, SINKS, SinkSpec, UPTIME_SINKS};
 
 /// The type of this name, in any case.
 pub fn find(name: &str) -> Option<&'static SinkSpec> {
@@ -10,6 +10,12 @@ pub fn find(name: &str) -> Option<&'static SinkSpec> {
 /// The type of this name that takes uptime data, in any case.
 pub fn find_uptime(name: &str) -> Option<&'static SinkSpec> {
     UPTIME_SINKS.iter().find(|spec| spec.name.eq_ignore_ascii_case(name))
+}
+
+/// The feature that has the type of this name, if a lean build leaves it out.
+pub(crate) fn feature(name: &str) -> Option<&'static str> {
+    let (_, feature) = OPTIONAL.iter().find(|(optional, _)| *optional == name)?;
+    Some(feature)
 }
 
 /// The type that somebody who wrote `name` probably meant.
@@ -69,6 +75,29 @@ mod tests {
         names.sort_unstable();
         names.dedup();
         assert_eq!(names.len(), SINKS.len());
+    }
+
+    #[test]
+    fn a_full_build_has_every_optional_type_under_the_name_in_the_table() {
+        for (name, feature) in OPTIONAL {
+            let spec = find(name).filter(|spec| spec.name == *name);
+            assert!(spec.is_some_and(SinkSpec::is_built), "{name} ({feature})");
+        }
+    }
+
+    #[test]
+    fn a_lean_build_names_the_feature_that_a_type_needs() {
+        let left_out = SinkSpec::planned("mongo-graph", "mongo-graph", "mongo-graph", "");
+        assert_eq!(
+            left_out.absence().as_deref(),
+            Some(
+                "is not in this binary, which was built without the feature \"mongo\" – `cargo build --release` builds \
+                 one with everything"
+            )
+        );
+        let planned = SinkSpec::planned("kafka", "Kafka Pump", "kafka-pump", "");
+        assert_eq!(planned.absence().as_deref(), Some("is planned but not built yet"));
+        assert_eq!(crate::csv::SPEC.absence(), None);
     }
 
     #[test]

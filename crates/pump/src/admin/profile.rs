@@ -2,17 +2,16 @@
 
 use std::time::Duration;
 
-use anyhow::Context;
 use axum::{
     extract::Query,
-    http::{HeaderValue, StatusCode, Uri, header},
+    http::{StatusCode, Uri},
     response::{Html, IntoResponse, Response},
 };
-use pprof::protos::Message;
 
 use super::error_text;
 
 /// Samples a second; a prime, so that sampling does not run in step with timers.
+#[cfg(feature = "profile")]
 const FREQUENCY: i32 = 99;
 
 /// Seconds of a profile when the request names none.
@@ -53,7 +52,17 @@ pub(super) async fn answer(name: &str, uri: &Uri) -> Response {
     }
 }
 
+#[cfg(not(feature = "profile"))]
+async fn cpu_profile(_: Duration) -> Response {
+    let text = "this binary was built without the feature \"profile\": take a full one\n".to_owned();
+    error_text(StatusCode::NOT_IMPLEMENTED, text)
+}
+
+#[cfg(feature = "profile")]
 async fn cpu_profile(length: Duration) -> Response {
+    use anyhow::Context;
+    use axum::http::{HeaderValue, header};
+
     let guard = match pprof::ProfilerGuardBuilder::default().frequency(FREQUENCY).build() {
         Ok(guard) => guard,
         Err(error) => {
@@ -85,6 +94,9 @@ async fn cpu_profile(length: Duration) -> Response {
     }
 }
 
+#[cfg(feature = "profile")]
 fn encode(guard: &pprof::ProfilerGuard<'static>) -> anyhow::Result<Vec<u8>> {
+    use pprof::protos::Message;
+
     Ok(guard.report().build()?.pprof()?.encode_to_vec())
 }

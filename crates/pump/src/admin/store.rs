@@ -10,7 +10,7 @@ use axum::{
 };
 use base64::{Engine, engine::general_purpose::STANDARD};
 use bytes::Bytes;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, de::Error};
 use serde_json::json;
 
 use super::json_answer;
@@ -39,6 +39,7 @@ pub enum Wanted {
         /// Of this lane alone.
         lane: Option<String>,
         /// At most so many.
+        #[serde(deserialize_with = "number")]
         limit: usize,
     },
     /// [`Source::remove_dead`]
@@ -48,6 +49,11 @@ pub enum Wanted {
         /// `<claim>/<row>`, separated by commas.
         rows: String,
     },
+}
+
+/// A number in a query is text, which serde does not take for a number within an enum.
+fn number<'de, D: Deserializer<'de>>(text: D) -> Result<usize, D::Error> {
+    String::deserialize(text)?.parse().map_err(D::Error::custom)
 }
 
 /// A dead letter on its way.

@@ -7,6 +7,7 @@ use analytics::{
     logrus::{LogForm, LogFormat, LogLevel},
 };
 use serde_json::{Map, Value};
+use sinks::SinkSpec;
 
 use super::{
     Config, DeliverySettings, ModeChoice, OnFull, PumpEntry, PumpSettings, Request, Settings, StatsdSettings,
@@ -400,15 +401,11 @@ fn on_full(values: &Values, context: &str, spool: bool, findings: &mut Findings)
 /// Why a pump must not start, if so. The reason is a finding too.
 fn refusal(entry: &PumpEntry, context: &str, findings: &mut Findings) -> Option<String> {
     let kind = entry.kind();
-    let refused = match entry.spec() {
-        None => format!("{context}{}", unknown_type(entry, &kind)),
-        Some(spec) if !spec.is_built() => {
-            format!(
-                "{context}pump type \"{}\" is planned but not built yet – it is skipped",
-                spec.name
-            )
-        }
-        Some(_) => {
+    let absence = entry.spec().and_then(SinkSpec::absence);
+    let refused = match (entry.spec(), absence) {
+        (None, _) => format!("{context}{}", unknown_type(entry, &kind)),
+        (Some(spec), Some(absence)) => format!("{context}pump type \"{}\" {absence} – it is skipped", spec.name),
+        (Some(_), None) => {
             let filters = PUMP
                 .settings
                 .iter()

@@ -461,7 +461,10 @@ fn builder(pump: &PumpSettings, spec: &'static SinkSpec, settings: &Settings, fl
                     tracing::info!(prefix = "main", "Init Pump: {name}");
                     Ok(sink)
                 }
-                (None, None) => Err(BuildError::Options(format!("type {} is not built yet", spec.name))),
+                (None, None) => {
+                    let absence = spec.absence().unwrap_or_default();
+                    Err(BuildError::Options(format!("the type {} {absence}", spec.name)))
+                }
             }
         });
         Box::pin(async move {

@@ -5,13 +5,10 @@ use std::fs;
 use serde_json::{Value, json};
 use tyk_pump::load::LoadOptions;
 
-use crate::{
-    push,
-    support::{
-        self,
-        daemon::Site,
-        oracle::{Tally, csv_serials, push_serials},
-    },
+use crate::support::{
+    daemon::Site,
+    lists::Lists,
+    oracle::{Tally, csv_serials},
 };
 
 fn records(records: u64) -> LoadOptions {
@@ -24,9 +21,10 @@ fn records(records: u64) -> LoadOptions {
 
 #[test]
 fn every_pump_gets_its_own_selection_of_the_same_records() {
-    let Some(redis) = support::redis("plain", &[]) else {
-        return;
-    };
+    Lists::both().for_each(|lists| every_pump_gets_its_own_selection_of_the_same_records_in(&lists));
+}
+
+fn every_pump_gets_its_own_selection_of_the_same_records_in(lists: &Lists) {
     let pumps = json!({
         "failures": {
             "type": "stdout",
@@ -39,10 +37,10 @@ fn every_pump_gets_its_own_selection_of_the_same_records() {
             "meta": {"format": "json", "log_field_name": "anonymous"},
         },
     });
-    let site = Site::new(&redis, pumps);
-    push_serials(&redis, records(2_000));
+    let site = lists.site(pumps);
+    site.push_serials(records(2_000));
     let daemon = site.start_ready();
-    site.wait_until_drained(&redis, 20);
+    site.wait_until_empty(20);
     let (_, status) = site.status("FAILURES").unwrap();
     assert!(daemon.stop().success());
 
@@ -67,16 +65,13 @@ fn every_pump_gets_its_own_selection_of_the_same_records() {
 
 #[test]
 fn elements_of_an_unknown_encoding_stay_until_an_operator_lets_them_go() {
-    let Some(redis) = support::redis("plain", &[]) else {
-        return;
-    };
-    let site = Site::new(&redis, json!({"csv": {"type": "csv", "meta": {"csv_dir": "@/csv"}}}));
+    Lists::both().for_each(|lists| elements_of_an_unknown_encoding_stay_until_an_operator_lets_them_go_in(&lists));
+}
+
+fn elements_of_an_unknown_encoding_stay_until_an_operator_lets_them_go_in(lists: &Lists) {
+    let site = lists.site(json!({"csv": {"type": "csv", "meta": {"csv_dir": "@/csv"}}}));
     let daemon = site.start_ready();
-    push(
-        &redis,
-        "analytics-tyk-system-analytics_3",
-        &vec![b"no record".to_vec(); 50],
-    );
+    site.push("analytics-tyk-system-analytics_3", &vec![b"no record".to_vec(); 50]);
     let cause = site.wait("the pump to pause", 20, || {
         let (_, csv) = site.status("CSV")?;
         (csv["state"] == "paused").then(|| csv["cause"].to_string())
@@ -89,22 +84,23 @@ fn elements_of_an_unknown_encoding_stay_until_an_operator_lets_them_go() {
 
     assert!(!site.operate("lane accept-refusals NOBODY").status.success());
     assert!(site.operate("lane accept-refusals !undecodable").status.success());
-    site.wait_until_drained(&redis, 20);
+    site.wait_until_empty(20);
     assert_eq!(site.operate_json("dlq list --json").len(), 50);
-    push_serials(&redis, records(1_000));
-    site.wait_until_drained(&redis, 20);
+    site.push_serials(records(1_000));
+    site.wait_until_empty(20);
     site.wait_until_ready();
     assert!(daemon.stop().success());
     Tally::of(1_000, csv_serials(&site.path("csv"))).assert_exactly_once();
 }
 
 /// A site whose pump cannot start, and may hold next to nothing in Redis.
-fn site_over_its_budget(redis: &support::Server) -> Site {
+fn site_over_its_budget(lists: &Lists) -> Site {
     let pumps = json!({
         "csv": {"type": "csv", "meta": {"csv_dir": "@/file/csv"}},
         "good": {"type": "csv", "meta": {"csv_dir": "@/good"}},
     });
-    let site = Site::new(redis, pumps)
+    let site = lists
+        .site(pumps)
         .configure("/purge_chunk", json!(500))
         .configure("/delivery/max_unacked", json!(1_000_000))
         .configure("/delivery/max_backlog", json!("1GiB"));
@@ -114,11 +110,12 @@ fn site_over_its_budget(redis: &support::Server) -> Site {
 
 #[test]
 fn what_redis_may_not_hold_for_a_failing_pump_waits_on_disk() {
-    let Some(redis) = support::redis("plain", &[]) else {
-        return;
-    };
-    let site = site_over_its_budget(&redis).configure("/delivery/spool_dir", json!("@/spool"));
-    push_serials(&redis, records(10_000));
+    Lists::both().for_each(|lists| what_redis_may_not_hold_for_a_failing_pump_waits_on_disk_in(&lists));
+}
+
+fn what_redis_may_not_hold_for_a_failing_pump_waits_on_disk_in(lists: &Lists) {
+    let site = site_over_its_budget(lists).configure("/delivery/spool_dir", json!("@/spool"));
+    site.push_serials(records(10_000));
     let daemon = site.start();
     site.wait("rows in the spool", 20, || {
         let (_, csv) = site.status("CSV")?;
@@ -126,7 +123,7 @@ fn what_redis_may_not_hold_for_a_failing_pump_waits_on_disk() {
     });
     assert!(fs::read_dir(site.path("spool/CSV")).unwrap().count() > 1);
     fs::remove_file(site.path("file")).unwrap();
-    site.wait_until_drained(&redis, 60);
+    site.wait_until_empty(60);
     site.wait("an empty spool", 60, || {
         let (_, csv) = site.status("CSV")?;
         (csv["spooled_rows"] == 0 && csv["backlog_rows"] == 0).then_some(())
@@ -138,11 +135,12 @@ fn what_redis_may_not_hold_for_a_failing_pump_waits_on_disk() {
 
 #[test]
 fn without_a_spool_the_oldest_go_and_are_counted() {
-    let Some(redis) = support::redis("plain", &[]) else {
-        return;
-    };
-    let site = site_over_its_budget(&redis);
-    push_serials(&redis, records(10_000));
+    Lists::both().for_each(|lists| without_a_spool_the_oldest_go_and_are_counted_in(&lists));
+}
+
+fn without_a_spool_the_oldest_go_and_are_counted_in(lists: &Lists) {
+    let site = site_over_its_budget(lists);
+    site.push_serials(records(10_000));
     let daemon = site.start();
     let dropped = site.wait("dropped rows", 20, || {
         let (_, csv) = site.status("CSV")?;
@@ -151,7 +149,7 @@ fn without_a_spool_the_oldest_go_and_are_counted() {
     });
     assert!(dropped > 0 && dropped < 10_000, "{dropped}");
     fs::remove_file(site.path("file")).unwrap();
-    site.wait_until_drained(&redis, 60);
+    site.wait_until_empty(60);
     assert!(daemon.stop().success());
     let rest = Tally::of(10_000, csv_serials(&site.path("file/csv")));
     assert!(

@@ -7,7 +7,8 @@ use tyk_pump::load::LoadOptions;
 
 use crate::support::{
     self,
-    daemon::{Site, left},
+    daemon::Site,
+    lists::Lists,
     oracle::{Tally, csv_serials, json_serials, push_serials},
 };
 
@@ -27,26 +28,28 @@ fn run(program: &str, words: &[&str]) -> bool {
 
 #[test]
 fn a_directory_that_turns_read_only_delays_nobody_else_and_recovers_by_itself() {
-    let Some(redis) = support::redis("plain", &[]) else {
-        return;
-    };
+    Lists::both()
+        .for_each(|lists| a_directory_that_turns_read_only_delays_nobody_else_and_recovers_by_itself_in(&lists));
+}
+
+fn a_directory_that_turns_read_only_delays_nobody_else_and_recovers_by_itself_in(lists: &Lists) {
     let pumps = json!({
         "csv": {"type": "csv", "meta": {"csv_dir": "@/csv"}},
         "stdout": {"type": "stdout", "meta": {"format": "json"}},
     });
-    let site = Site::new(&redis, pumps);
+    let site = lists.site(pumps);
     let folder = site.path("csv");
     fs::create_dir(&folder).unwrap();
     let shown = folder.to_str().unwrap();
     let daemon = site.start_ready();
-    push_serials(&redis, records(1_000));
-    site.wait_until_drained(&redis, 20);
+    site.push_serials(records(1_000));
+    site.wait_until_empty(20);
     // A file system with open files cannot be made read-only in the ordinary way: another one is put over it.
     if !run("mount", &["-t", "tmpfs", "-o", "ro", "tmpfs", shown]) {
         println!("SKIPPED a_directory_that_turns_read_only…: this user may not mount file systems");
         return;
     }
-    push_serials(&redis, records(2_000));
+    site.push_serials(records(2_000));
     site.wait("the other pump to go on", 10, || {
         let (_, stdout) = site.status("STDOUT")?;
         (stdout["delivered"] == 3_000).then_some(())
@@ -59,7 +62,7 @@ fn a_directory_that_turns_read_only_delays_nobody_else_and_recovers_by_itself() 
     assert!(status["not_ready"].to_string().contains("csv"), "{status}");
     assert_eq!(site.get("/readyz").unwrap().0, 503);
     assert!(run("umount", &[shown]));
-    site.wait_until_drained(&redis, 20);
+    site.wait_until_empty(20);
     site.wait_until_ready();
     assert!(daemon.stop().success());
     let mut pushed: Vec<u64> = (0..1_000).chain(0..2_000).collect();
@@ -73,16 +76,17 @@ fn a_directory_that_turns_read_only_delays_nobody_else_and_recovers_by_itself() 
 
 #[test]
 fn a_pump_that_cannot_start_yet_gets_its_records_later() {
-    let Some(redis) = support::redis("plain", &[]) else {
-        return;
-    };
+    Lists::both().for_each(|lists| a_pump_that_cannot_start_yet_gets_its_records_later_in(&lists));
+}
+
+fn a_pump_that_cannot_start_yet_gets_its_records_later_in(lists: &Lists) {
     let pumps = json!({
         "good": {"type": "csv", "meta": {"csv_dir": "@/good"}},
         "late": {"type": "csv", "meta": {"csv_dir": "@/file/late"}},
     });
-    let site = Site::new(&redis, pumps);
+    let site = lists.site(pumps);
     fs::write(site.path("file"), "in the way").unwrap();
-    push_serials(&redis, records(3_000));
+    site.push_serials(records(3_000));
     let daemon = site.start();
     site.wait("the good pump", 20, || {
         let (_, good) = site.status("GOOD")?;
@@ -95,7 +99,7 @@ fn a_pump_that_cannot_start_yet_gets_its_records_later() {
         "{claims:?}"
     );
     fs::remove_file(site.path("file")).unwrap();
-    site.wait_until_drained(&redis, 30);
+    site.wait_until_empty(30);
     assert!(daemon.stop().success());
     Tally::of(3_000, csv_serials(&site.path("good"))).assert_exactly_once();
     Tally::of(3_000, csv_serials(&site.path("file/late"))).assert_exactly_once();
@@ -103,30 +107,24 @@ fn a_pump_that_cannot_start_yet_gets_its_records_later() {
 
 #[test]
 fn what_is_claimed_goes_back_to_its_list_for_an_old_pump() {
-    let Some(redis) = support::redis("plain", &[]) else {
-        return;
-    };
-    let site = Site::new(
-        &redis,
-        json!({"csv": {"type": "csv", "meta": {"csv_dir": "@/file/csv"}}}),
-    );
+    Lists::both().for_each(|lists| what_is_claimed_goes_back_to_its_list_for_an_old_pump_in(&lists));
+}
+
+fn what_is_claimed_goes_back_to_its_list_for_an_old_pump_in(lists: &Lists) {
+    let site = lists.site(json!({"csv": {"type": "csv", "meta": {"csv_dir": "@/file/csv"}}}));
     fs::write(site.path("file"), "in the way").unwrap();
-    push_serials(&redis, records(2_500));
+    site.push_serials(records(2_500));
     let daemon = site.start();
-    let mut client = redis.client(0, "");
     site.wait("a claim", 10, || {
-        left(&mut client).iter().any(|key| key.contains("claim:")).then_some(())
+        (site.log().contains("Starting purge loop") && !site.operate_json("claims list --json").is_empty())
+            .then_some(())
     });
     assert!(daemon.stop().success());
     fs::remove_file(site.path("file")).unwrap();
     let restored = site.operate("claims restore");
     assert!(restored.status.success(), "{restored:?}");
-    assert_eq!(left(&mut client), ["analytics-tyk-system-analytics"]);
-    let length: u64 = redis::cmd("LLEN")
-        .arg("analytics-tyk-system-analytics")
-        .query(&mut client)
-        .unwrap();
-    assert_eq!(length, 2_500);
+    assert!(site.operate_json("claims list --json").is_empty());
+    assert_eq!(site.length("analytics-tyk-system-analytics"), 2_500);
 }
 
 #[test]

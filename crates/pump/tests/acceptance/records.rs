@@ -6,12 +6,9 @@ use analytics::{Text, msgpack, record::Builder};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde_json::{Value, json};
 
-use crate::{
-    push,
-    support::{
-        self, Server,
-        daemon::{Site, csv_rows, left},
-    },
+use crate::support::{
+    daemon::{Site, csv_rows},
+    lists::Lists,
 };
 
 pub(crate) const KEY: &str = "analytics-tyk-system-analytics";
@@ -45,19 +42,20 @@ fn encoded(build: impl FnOnce(&mut Builder)) -> Vec<u8> {
     element
 }
 
-fn both(redis: &Server) -> Site {
+fn csv_and_stdout(lists: &Lists) -> Site {
     let pumps = json!({
         "csv": {"type": "csv", "meta": {"csv_dir": "@/csv"}},
         "stdout": {"type": "stdout", "meta": {"format": "json"}},
     });
-    Site::new(redis, pumps)
+    lists.site(pumps)
 }
 
 #[test]
 fn damaged_and_enormous_elements_cost_only_themselves() {
-    let Some(redis) = support::redis("plain", &[]) else {
-        return;
-    };
+    Lists::both().for_each(|lists| damaged_and_enormous_elements_in(&lists));
+}
+
+fn damaged_and_enormous_elements_in(lists: &Lists) {
     let broken = elements("decks/broken.jsonl").remove(KEY).unwrap();
     let good: Vec<Vec<u8>> = (0..10_000)
         .map(|number| {
@@ -73,14 +71,14 @@ fn damaged_and_enormous_elements_cost_only_themselves() {
     let tagged = encoded(|record| {
         record.tags(tags.iter().map(String::as_bytes));
     });
-    push(&redis, KEY, &good[..5_000]);
-    push(&redis, KEY, &broken);
-    push(&redis, KEY, &[enormous, tagged]);
-    push(&redis, KEY, &good[5_000..]);
+    let site = lists.site(json!({"csv": {"type": "csv", "meta": {"csv_dir": "@/csv"}}}));
+    site.push(KEY, &good[..5_000]);
+    site.push(KEY, &broken);
+    site.push(KEY, &[enormous, tagged]);
+    site.push(KEY, &good[5_000..]);
 
-    let site = Site::new(&redis, json!({"csv": {"type": "csv", "meta": {"csv_dir": "@/csv"}}}));
     let mut daemon = site.start_ready();
-    site.wait_until_drained(&redis, 60);
+    site.wait_until_empty(60);
     let letters = site.operate_json("dlq list --json");
     let rows = csv_rows(&site.path("csv"));
     assert_eq!(rows.len() + letters.len(), 10_000 + broken.len() + 2);
@@ -108,28 +106,28 @@ fn damaged_and_enormous_elements_cost_only_themselves() {
 
 #[test]
 fn records_of_real_gateways_arrive_completely() {
-    for capture in [
+    for (capture, lists) in [
         "msgpack-plain",
         "msgpack-detailed-ten-keys",
         "protobuf-detailed-ten-keys",
-    ] {
-        let Some(redis) = support::redis("plain", &[]) else {
-            return;
-        };
-        let lists = elements(&format!("gateway/{capture}.jsonl"));
+    ]
+    .into_iter()
+    .flat_map(|capture| Lists::both().map(move |lists| (capture, lists)))
+    {
+        let site = csv_and_stdout(&lists);
+        let pushed = elements(&format!("gateway/{capture}.jsonl"));
         let traffic = |list: &&String| list.starts_with(KEY);
-        let records: usize = lists
+        let records: usize = pushed
             .iter()
             .filter(|(list, _)| traffic(list))
             .map(|(_, elements)| elements.len())
             .sum();
         assert!(records > 200, "{capture}: {records}");
-        for (list, elements) in &lists {
-            push(&redis, list, elements);
+        for (list, elements) in &pushed {
+            site.push(list, elements);
         }
-        let site = both(&redis);
         let daemon = site.start_ready();
-        site.wait_until_drained(&redis, 30);
+        site.wait_until_empty(30);
         assert!(daemon.stop().success());
         let text = fs::read_to_string(site.path("stdout")).unwrap();
         assert_eq!(text.lines().count(), records, "{capture}");
@@ -142,7 +140,5 @@ fn records_of_real_gateways_arrive_completely() {
         // A body may hold line ends, so that CSV rows are told apart by their number of records, not of lines.
         assert!(csv_rows(&site.path("csv")).len() >= records, "{capture}");
         assert!(site.operate_json("dlq list --json").is_empty(), "{capture}");
-        let mut client = redis.client(0, "");
-        assert!(left(&mut client).is_empty());
     }
 }

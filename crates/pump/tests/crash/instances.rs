@@ -10,10 +10,11 @@ use serde_json::json;
 use tyk_pump::load::LoadOptions;
 
 use crate::{
-    csv_site,
+    csv_pump, csv_site,
     support::{
         self, Server,
         daemon::{Daemon, Site, csv_rows},
+        lists::Lists,
         oracle::{Tally, csv_serials, push_serials},
     },
 };
@@ -109,4 +110,26 @@ fn a_stop_during_a_backlog_hands_the_rest_to_another_instance_at_once() {
     let tally = Tally::of(60_000, both).after(2, &b.log());
     println!("{tally}");
     tally.assert_exactly_once();
+}
+
+#[test]
+fn a_stop_during_a_backlog_leaves_the_rest_to_the_next_start() {
+    for lists in Lists::both() {
+        let site = lists.site(csv_pump());
+        site.push_serials(backlog(60_000));
+        let first = start_and_see_rows(&site);
+        let began = Instant::now();
+        assert!(first.stop().success());
+        let took = began.elapsed();
+        assert!(took < Duration::from_secs(10), "the stop took {took:?}");
+        let before = csv_serials(&site.path("csv")).len();
+        assert!(before < 60_000, "the stop came too late");
+
+        let second = site.start();
+        site.wait_until_empty(30);
+        assert!(second.stop().success());
+        let tally = Tally::of(60_000, csv_serials(&site.path("csv"))).after(2, &site.log());
+        println!("{tally}");
+        tally.assert_exactly_once();
+    }
 }

@@ -11,10 +11,11 @@ use rand::{Rng, SeedableRng, rngs::StdRng};
 use tyk_pump::load::LoadOptions;
 
 use crate::{
-    csv_site,
+    csv_pump, csv_site,
     support::{
         self, Server,
-        daemon::{Site, left},
+        daemon::Site,
+        lists::Lists,
         oracle::{Tally, csv_serials, push_serials},
     },
 };
@@ -31,17 +32,14 @@ fn ten_keys(records: u64) -> LoadOptions {
 
 /// Starts the pump and kills it, again and again, at moments `within` these milliseconds after it has claims or finds nothing to
 /// claim.
-fn kill_at_random(redis: &Server, site: &Site, within: Range<u64>) {
+fn kill_at_random(site: &Site, within: Range<u64>) {
     let seed: u64 = rand::rng().random();
     println!("moments of the kills: seed {seed}");
     let mut moments = StdRng::seed_from_u64(seed);
-    let mut client = redis.client(0, "");
     for kill in 1..=KILLS {
         let daemon = site.start();
         site.wait("the pump's work", 10, || {
-            let left = left(&mut client);
-            let works = left.is_empty() || left.iter().any(|key| key.starts_with("analytics-claim"));
-            (works && site.log().matches("Starting purge loop").count() == kill).then_some(())
+            (site.is_at_work() && site.log().matches("Starting purge loop").count() == kill).then_some(())
         });
         thread::sleep(Duration::from_millis(moments.random_range(within.clone())));
         daemon.kill();
@@ -50,15 +48,16 @@ fn kill_at_random(redis: &Server, site: &Site, within: Range<u64>) {
 
 #[test]
 fn random_kills_cost_no_record_and_no_lease() {
-    let Some(redis) = support::redis("plain", &[]) else {
-        return;
-    };
-    let site = csv_site(&redis);
-    push_serials(&redis, ten_keys(60_000));
-    kill_at_random(&redis, &site, 0..250);
+    Lists::both().for_each(|lists| random_kills_cost_nothing(&lists));
+}
+
+fn random_kills_cost_nothing(lists: &Lists) {
+    let site = lists.site(csv_pump());
+    site.push_serials(ten_keys(60_000));
+    kill_at_random(&site, 0..250);
     let last = site.start_ready();
     // The lease is 600 s: whatever waits for it fails here.
-    site.wait_until_drained(&redis, 30);
+    site.wait_until_empty(30);
     assert!(last.stop().success());
     let tally = Tally::of(60_000, csv_serials(&site.path("csv"))).after(KILLS + 1, &site.log());
     println!("{tally}");
@@ -106,7 +105,7 @@ fn an_old_pump_beside_it_and_kills_share_every_record_once() {
         });
         let popper = scope.spawn(|| pop(&redis, &pushed));
         // The first claim comes a second after the start.
-        kill_at_random(&redis, &site, 900..1_500);
+        kill_at_random(&site, 900..1_500);
         pusher.join().unwrap();
         popper.join().unwrap()
     });

@@ -6,11 +6,11 @@ use serde_json::{Value, json};
 use tyk_pump::{failpoints::*, load::LoadOptions};
 
 use crate::{
-    csv_pump, csv_site,
+    csv_pump,
     support::{
-        self, Server,
         daemon::{Daemon, Site, csv_rows},
-        oracle::{Tally, csv_serials, json_serials, push_serials},
+        lists::Lists,
+        oracle::{Tally, csv_serials, json_serials},
     },
 };
 
@@ -51,25 +51,23 @@ fn passages(points: &[&str]) -> Vec<String> {
     twice.flatten().collect()
 }
 
-fn two_pumps(redis: &Server) -> Site {
+fn two_pumps(lists: &Lists) -> Site {
     let mut pumps = csv_pump();
     pumps["out"] = json!({"type": "stdout", "meta": {"format": "json"}});
-    Site::new(redis, pumps).configure("/purge_chunk", json!(200))
+    lists.site(pumps).configure("/purge_chunk", json!(200))
 }
 
-/// An empty Redis gets the records and the other elements.
-fn fill(redis: &Server) {
-    let mut client = redis.client(0, "");
-    redis::cmd("FLUSHALL").exec(&mut client).unwrap();
+/// The records and the other elements are pushed.
+fn fill(site: &Site) {
     let options = LoadOptions {
         records: RECORDS,
         keys: "10".to_owned(),
         ..LoadOptions::default()
     };
-    push_serials(redis, options);
+    site.push_serials(options);
     for shard in 0..UNDECODABLE {
-        let key = format!("analytics-tyk-system-analytics_{shard}");
-        redis::cmd("RPUSH").arg(key).arg("no record").exec(&mut client).unwrap();
+        let list = format!("analytics-tyk-system-analytics_{shard}");
+        site.push(&list, &[b"no record".to_vec()]);
     }
 }
 
@@ -79,9 +77,9 @@ fn run_until_it_dies(site: &Site, point: &str) {
 }
 
 /// Everything is where it belongs after a last run.
-fn finish(redis: &Server, site: &Site, last: Daemon, point: &str) {
+fn finish(site: &Site, last: Daemon, point: &str) {
     site.wait_until_ready();
-    site.wait_until_drained(redis, 30);
+    site.wait_until_empty(30);
     assert!(last.stop().success());
     let log = site.log();
     let attempts = log.matches("## Tyk Pump").count();
@@ -100,11 +98,11 @@ fn dead_letters(site: &Site) -> Vec<Value> {
     site.operate_json("dlq list --json")
 }
 
-fn dies_and_recovers(redis: &Server, point: &str) {
-    fill(redis);
-    let site = two_pumps(redis);
+fn dies_and_recovers(lists: &Lists, point: &str) {
+    let site = two_pumps(lists);
+    fill(&site);
     run_until_it_dies(&site, point);
-    finish(redis, &site, site.start(), point);
+    finish(&site, site.start(), point);
     let dead = dead_letters(&site);
     assert_eq!(dead.len(), UNDECODABLE, "{point}: {dead:?}");
     assert!(dead.iter().all(|letter| letter["pump"] == "!undecodable"), "{dead:?}");
@@ -112,90 +110,89 @@ fn dies_and_recovers(redis: &Server, point: &str) {
 
 #[test]
 fn a_death_around_claims_and_reads_costs_nothing() {
-    let Some(redis) = support::redis("plain", &[]) else {
-        return;
-    };
-    for point in passages(&ON_THE_WAY[..3]) {
-        dies_and_recovers(&redis, &point);
+    for lists in Lists::both() {
+        for point in passages(&ON_THE_WAY[..3]) {
+            dies_and_recovers(&lists, &point);
+        }
     }
 }
 
 #[test]
 fn a_death_around_writes_and_acknowledgements_costs_nothing() {
-    let Some(redis) = support::redis("plain", &[]) else {
-        return;
-    };
-    for point in passages(&ON_THE_WAY[3..7]) {
-        dies_and_recovers(&redis, &point);
+    for lists in Lists::both() {
+        for point in passages(&ON_THE_WAY[3..7]) {
+            dies_and_recovers(&lists, &point);
+        }
     }
 }
 
 #[test]
 fn a_death_within_a_write_or_around_dead_letters_costs_nothing() {
-    let Some(redis) = support::redis("plain", &[]) else {
-        return;
-    };
-    for point in passages(&ON_THE_WAY[7..]) {
-        dies_and_recovers(&redis, &point);
+    for lists in Lists::both() {
+        for point in passages(&ON_THE_WAY[7..]) {
+            dies_and_recovers(&lists, &point);
+        }
     }
 }
 
 #[test]
 fn a_death_after_a_take_over_costs_nothing() {
-    let Some(redis) = support::redis("plain", &[]) else {
-        return;
-    };
-    for point in passages(&[AFTER_TAKE_OVER]) {
-        fill(&redis);
-        let site = two_pumps(&redis);
-        run_until_it_dies(&site, "after_claim:5");
-        run_until_it_dies(&site, &point);
-        finish(&redis, &site, site.start(), &point);
-        assert_eq!(dead_letters(&site).len(), UNDECODABLE, "{point}");
+    for lists in Lists::both() {
+        for point in passages(&[AFTER_TAKE_OVER]) {
+            let site = two_pumps(&lists);
+            fill(&site);
+            run_until_it_dies(&site, "after_claim:5");
+            run_until_it_dies(&site, &point);
+            finish(&site, site.start(), &point);
+            assert_eq!(dead_letters(&site).len(), UNDECODABLE, "{point}");
+        }
     }
 }
 
 #[test]
 fn a_death_before_the_release_costs_nothing() {
-    let Some(redis) = support::redis("plain", &[]) else {
-        return;
-    };
-    fill(&redis);
-    let site = two_pumps(&redis);
-    let daemon = site.start_with(&[("TYK_PMP_FAILPOINT", BEFORE_RELEASE)]);
-    site.wait("first rows", 20, || {
-        (!csv_rows(&site.path("csv")).is_empty()).then_some(())
-    });
-    let status = daemon.stop();
-    assert!(!status.success(), "it must die on the way");
-    finish(&redis, &site, site.start(), BEFORE_RELEASE);
+    for lists in Lists::both() {
+        let site = two_pumps(&lists);
+        fill(&site);
+        let daemon = site.start_with(&[("TYK_PMP_FAILPOINT", BEFORE_RELEASE)]);
+        site.wait("first rows", 20, || {
+            (!csv_rows(&site.path("csv")).is_empty()).then_some(())
+        });
+        let status = daemon.stop();
+        assert!(!status.success(), "it must die on the way");
+        finish(&site, site.start(), BEFORE_RELEASE);
+    }
 }
 
 /// The directory of the only pump goes away, so that its rows go to the spool.
 #[test]
 fn a_death_while_spooling_costs_nothing() {
-    let Some(redis) = support::redis("plain", &[]) else {
-        return;
-    };
-    for point in passages(&IN_THE_SPOOL) {
-        redis::cmd("FLUSHALL").exec(&mut redis.client(0, "")).unwrap();
-        let site = csv_site(&redis)
-            .configure("/purge_chunk", json!(200))
-            .configure("/delivery/spool_dir", json!("@/spool"))
-            .configure("/delivery/max_unacked", json!(10_000))
-            .configure("/delivery/max_backlog", json!("1GiB"));
-        let mut daemon = site.start_with(&[("TYK_PMP_FAILPOINT", &point)]);
-        site.wait_until_ready();
-        let (csv, aside) = (site.path("csv"), site.path("aside"));
-        fs::rename(&csv, &aside).unwrap();
-        fs::write(&csv, "in the way").unwrap();
-        fill(&redis);
-        site.wait(&format!("death at {point}"), 20, || daemon.was_killed().then_some(()));
-        fs::remove_file(&csv).unwrap();
-        fs::rename(&aside, &csv).unwrap();
-        finish(&redis, &site, site.start(), &point);
-        let spooled = fs::read_dir(site.path("spool/CSV")).unwrap();
-        let names: Vec<_> = spooled.map(|entry| entry.unwrap().file_name()).collect();
-        assert_eq!(names, ["lock"], "{point}: spool files are left");
+    for lists in Lists::both() {
+        for point in passages(&IN_THE_SPOOL) {
+            dies_while_spooling(&lists, &point);
+        }
     }
+}
+
+fn dies_while_spooling(lists: &Lists, point: &str) {
+    let site = lists.site(csv_pump()).configure("/purge_chunk", json!(200)).configure(
+        "/delivery",
+        json!({
+            "instance_id": "spooling", "lease": "600s",
+            "spool_dir": "@/spool", "max_unacked": 10_000, "max_backlog": "1GiB",
+        }),
+    );
+    let mut daemon = site.start_with(&[("TYK_PMP_FAILPOINT", point)]);
+    site.wait_until_ready();
+    let (csv, aside) = (site.path("csv"), site.path("aside"));
+    fs::rename(&csv, &aside).unwrap();
+    fs::write(&csv, "in the way").unwrap();
+    fill(&site);
+    site.wait(&format!("death at {point}"), 20, || daemon.was_killed().then_some(()));
+    fs::remove_file(&csv).unwrap();
+    fs::rename(&aside, &csv).unwrap();
+    finish(&site, site.start(), point);
+    let spooled = fs::read_dir(site.path("spool/CSV")).unwrap();
+    let names: Vec<_> = spooled.map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(names, ["lock"], "{point}: spool files are left");
 }

@@ -131,6 +131,32 @@ async fn a_torn_tail_is_cut_off_and_counted() {
 }
 
 #[tokio::test]
+async fn records_that_end_with_zeros_are_whole_after_a_crash() {
+    let folder = TempDir::new().unwrap();
+    let source = open(&settings(folder.path())).instance("a", LEASE);
+    let rows: Vec<Vec<u8>> = (0..20).map(|row| [&[row as u8][..], &[0; 9000]].concat()).collect();
+    for row in &rows {
+        source.push(KEY, &[row]).await.unwrap();
+        let copy = copy_of(folder.path());
+        let again = open(&settings(copy.path()));
+        assert_eq!(again.recovered(), (0, 0));
+        assert_eq!(
+            again.usage().await.unwrap().unclaimed[0].1,
+            u64::from(row[0]) + 1,
+            "nothing is taken for a torn tail"
+        );
+    }
+    let copy = copy_of(folder.path());
+    let source = open(&settings(copy.path()));
+    let claim = source
+        .claim(&source.keys()[0].clone(), &lanes(&["A"]))
+        .await
+        .unwrap()
+        .unwrap();
+    assert_eq!(read_all(&source, &claim, 0).await, rows);
+}
+
+#[tokio::test]
 async fn every_cut_of_the_log_is_recovered() {
     let folder = TempDir::new().unwrap();
     let source = open(&settings(folder.path()));

@@ -2,6 +2,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod damage;
+mod encrypted;
+mod full_disk;
 mod hostile;
 mod kills;
 mod redis_answers;
@@ -9,15 +11,18 @@ mod server;
 #[path = "../support/mod.rs"]
 mod support;
 
-use std::{net::SocketAddr, path::Path, sync::Arc, time::Duration};
+use std::{net::SocketAddr, path::Path, sync::Arc};
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use support::promises::{self, LEASE, World};
+use support::{
+    lists::store_settings,
+    promises::{self, LEASE, World},
+};
 use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 use tyk_pump::{
-    config::{EmbeddedSettings, Fsync, Secret},
+    config::EmbeddedSettings,
     source::{
         Source,
         embedded::{EmbeddedSource, server::Server},
@@ -27,18 +32,7 @@ use tyk_pump::{
 const KEY: &str = "analytics-tyk-system-analytics";
 
 fn settings(dir: &Path) -> EmbeddedSettings {
-    EmbeddedSettings {
-        listen: SocketAddr::from(([127, 0, 0, 1], 0)),
-        dir: dir.to_owned(),
-        username: "default".to_owned(),
-        password: Secret::default(),
-        tls: None,
-        max_bytes: 1 << 30,
-        fsync: Fsync::Group,
-        max_clients: 1000,
-        max_command: 64 << 20,
-        idle_timeout: Duration::from_secs(600),
-    }
+    store_settings(dir, 0)
 }
 
 fn open(settings: &EmbeddedSettings) -> EmbeddedSource {

@@ -7,10 +7,7 @@ use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
 };
-use tyk_pump::{
-    config::{Secret, ServerTls},
-    source::Source,
-};
+use tyk_pump::{config::Secret, source::Source};
 
 use super::{
     KEY, Served,
@@ -171,52 +168,4 @@ async fn the_original_pump_can_drain_it() {
     drained.extend(part);
     assert_eq!(drained, rows);
     assert_eq!(ask::<u64>(&mut client, &["DBSIZE"]).await, 0);
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn tls_is_spoken_and_clear_text_is_not() {
-    let Ok(output) = std::process::Command::new("openssl").arg("version").output() else {
-        println!("SKIPPED tls_is_spoken_and_clear_text_is_not: openssl is not installed");
-        return;
-    };
-    assert!(output.status.success());
-    let files = tempfile::TempDir::new().unwrap();
-    let (cert, key) = (files.path().join("cert.pem"), files.path().join("key.pem"));
-    let made = std::process::Command::new("openssl")
-        .args([
-            "req",
-            "-x509",
-            "-newkey",
-            "rsa:2048",
-            "-nodes",
-            "-days",
-            "2",
-            "-subj",
-            "/CN=localhost",
-        ])
-        .args(["-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1", "-keyout"])
-        .arg(&key)
-        .arg("-out")
-        .arg(&cert)
-        .output()
-        .unwrap();
-    assert!(made.status.success());
-    let tls = Some(ServerTls {
-        cert,
-        key,
-        client_ca: None,
-    });
-    // One crypto provider for the client; only the first call of the process can set it.
-    let _ = rustls::crypto::ring::default_provider().install_default();
-    let served = Served::start(|settings| settings.tls = tls).await;
-    let url = format!("rediss://{}/#insecure", served.address);
-    let client = redis::Client::open(url).unwrap();
-    let mut client = client.get_multiplexed_async_connection().await.unwrap();
-    assert_eq!(ask::<u64>(&mut client, &["RPUSH", KEY, "record"]).await, 1);
-    let mut plain = TcpStream::connect(served.address).await.unwrap();
-    plain.write_all(b"PING\r\n").await.unwrap();
-    let mut answer = Vec::new();
-    let _ = plain.read_to_end(&mut answer).await;
-    assert!(!answer.starts_with(b"+PONG"), "{answer:?}");
-    drop(served.stop().await);
 }

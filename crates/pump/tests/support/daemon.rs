@@ -19,6 +19,7 @@ use super::{Server, free_ports};
 pub struct Site {
     folder: TempDir,
     port: u16,
+    redis: Option<u16>,
     conf: Value,
 }
 
@@ -39,6 +40,7 @@ impl Site {
         let mut site = Site {
             folder: TempDir::new().unwrap(),
             port,
+            redis: Some(redis.port),
             conf,
         };
         site.store();
@@ -55,17 +57,24 @@ impl Site {
         let mut site = Site {
             folder: TempDir::new().unwrap(),
             port,
+            redis: None,
             conf: json!({
                 "analytics_storage_type": "embedded",
                 "embedded_storage": settings,
                 "purge_delay": 1,
                 "dont_purge_uptime_data": true,
                 "health_check_endpoint_port": port,
+                "delivery": {},
                 "pumps": pumps,
             }),
         };
         site.store();
         site
+    }
+
+    /// Port of the Redis of [`Site::new`].
+    pub fn redis_port(&self) -> Option<u16> {
+        self.redis
     }
 
     /// Port of the store of [`Site::embedded`].

@@ -8,8 +8,13 @@ use super::{Server, daemon::csv_rows};
 
 /// Pushes records with the serials `0..records`.
 pub fn push_serials(server: &Server, options: LoadOptions) {
+    push_serials_to(&server.addr(0), options);
+}
+
+/// The same, to a host and port.
+pub fn push_serials_to(address: &str, options: LoadOptions) {
     let options = LoadOptions {
-        redis: Some(server.addr(0)),
+        redis: Some(address.to_owned()),
         serials: true,
         ttl: -1,
         ..options

@@ -23,9 +23,11 @@ mod contract;
 mod database;
 mod ledger;
 mod merge;
+#[cfg(feature = "mysql")]
 mod mysql;
 mod options;
 mod poison;
+#[cfg(feature = "postgres")]
 mod postgres;
 mod raw;
 mod raw_pump;
@@ -120,13 +122,26 @@ pub(crate) fn decode<T: serde::de::DeserializeOwned + JsonSchema>(context: &Buil
 /// The database that the options name; nothing is connected yet.
 pub(crate) fn connect(connection: &Connection, log_prefix: &'static str) -> Result<Arc<dyn Database>, BuildError> {
     match connection.kind.as_str() {
+        #[cfg(feature = "postgres")]
         "postgres" => Ok(Arc::new(postgres::PostgresDatabase::new(connection, log_prefix)?)),
+        #[cfg(feature = "mysql")]
         "mysql" => Ok(Arc::new(mysql::Mysql::new(connection, log_prefix)?)),
         "sqlite" => Ok(Arc::new(sqlite::Sqlite::new(connection, log_prefix)?)),
+        #[cfg(not(feature = "postgres"))]
+        "postgres" => Err(left_out("postgres")),
+        #[cfg(not(feature = "mysql"))]
+        "mysql" => Err(left_out("mysql")),
         other => Err(BuildError::Options(format!(
             "Unsupported `config_storage.type` value:{other} – meta.type is postgres, mysql or sqlite"
         ))),
     }
+}
+
+/// A database that this binary was built without.
+#[cfg(not(all(feature = "mysql", feature = "postgres")))]
+fn left_out(kind: &str) -> BuildError {
+    let without = crate::sink::left_out(kind);
+    BuildError::Options(format!("meta.type \"{kind}\" {without}"))
 }
 
 /// `text`, or `default` when it is empty.

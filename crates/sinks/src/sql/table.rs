@@ -2,7 +2,7 @@
 
 use std::{borrow::Cow, sync::Arc};
 
-use analytics::{Time, scan};
+use analytics::Time;
 
 /// What a column holds. Each dialect has one type for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -155,8 +155,9 @@ pub(crate) trait Rows: Send + Sync {
 }
 
 /// `text` as a text column can hold it: bytes that are no UTF-8 become U+FFFD, and so does NUL, which Postgres refuses.
+#[cfg(any(feature = "mysql", feature = "postgres"))]
 pub(crate) fn clean(text: &[u8]) -> Cow<'_, [u8]> {
-    let is_plain = || !scan::contains(text, |byte| byte == 0 || byte > 127);
+    let is_plain = || !analytics::scan::contains(text, |byte| byte == 0 || byte > 127);
     if is_plain() || (std::str::from_utf8(text).is_ok() && !text.contains(&0)) {
         return Cow::Borrowed(text);
     }

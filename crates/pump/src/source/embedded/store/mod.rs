@@ -18,6 +18,7 @@ use std::{
     io,
     path::{Path, PathBuf},
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
 };
 
 use anyhow::Context;
@@ -35,6 +36,11 @@ pub(crate) use crate::delivery::dead_letter::now_ms;
 
 /// Bytes that may wait for the disk; more, and clients wait before they are read.
 const MOST_WAITING: usize = 32 << 20;
+/// The end of a segment that is left to claims and cursors while there is no next one: on a full disk, what is delivered
+/// can still be taken off.
+const KEPT_FREE: u32 = 4 << 20;
+/// How long to wait for a folder that a subcommand, or a pump that is ending, has open.
+const PATIENCE: Duration = Duration::from_secs(2);
 /// Chunks that are smaller are copied behind the one before.
 const SMALL: usize = 8 << 10;
 /// Lists, and strings, that the store keeps.
@@ -244,15 +250,19 @@ impl Store {
 fn lock(folder: &Path) -> anyhow::Result<File> {
     let path = folder.join("lock");
     let file = File::options().create(true).truncate(false).write(true).open(&path)?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(std::fs::TryLockError::WouldBlock) => {
-            anyhow::bail!(
+    let end = Instant::now() + PATIENCE;
+    loop {
+        match file.try_lock() {
+            Ok(()) => return Ok(file),
+            Err(std::fs::TryLockError::WouldBlock) if Instant::now() < end => {
+                std::thread::sleep(Duration::from_millis(20));
+            }
+            Err(std::fs::TryLockError::WouldBlock) => anyhow::bail!(
                 "embedded_storage.dir {} is open in another process: each pump needs a folder of its own",
                 folder.display()
-            )
+            ),
+            Err(std::fs::TryLockError::Error(error)) => return Err(error).with_context(|| path.display().to_string()),
         }
-        Err(std::fs::TryLockError::Error(error)) => Err(error).with_context(|| path.display().to_string()),
     }
 }
 
@@ -297,7 +307,7 @@ impl Locked<'_> {
 
     /// Why nothing can be written at the moment.
     pub(crate) fn trouble(&self) -> Option<&str> {
-        self.inner.trouble.as_deref()
+        self.inner.trouble.as_deref().or(self.inner.no_spare.as_deref())
     }
 
     /// Appends elements to their list. Returns its new length.
@@ -306,16 +316,41 @@ impl Locked<'_> {
         if used > max {
             return Err(Refusal::Full { used: self.used(), max });
         }
-        if let Some(trouble) = &self.inner.no_spare {
-            // What is left of this segment is for claims and cursors, so that records are delivered and make room.
-            return Err(Refusal::Disk(trouble.clone()));
-        }
         let lists = &self.inner.state.lists;
         if lists.len() >= MOST_KEYS && !lists.contains_key(&elements.list) {
             return Err(Refusal::Keys);
         }
+        self.make_room(elements.bytes.len())?;
         let place = self.append(elements.bytes)?;
         Ok(self.inner.state.append(&elements.list, place, elements.count))
+    }
+
+    /// Makes sure that elements of so many bytes, and the changes behind them, have their place on the disk.
+    fn make_room(&mut self, bytes: usize) -> Result<(), Refusal> {
+        let inner = &mut *self.inner;
+        let end = inner.offset.saturating_add(bytes as u32);
+        if end <= SIZE - KEPT_FREE {
+            return Ok(());
+        }
+        if let Some(trouble) = &inner.no_spare {
+            // The writer keeps trying.
+            return Err(Refusal::Disk(trouble.clone()));
+        }
+        let reserved = match end > SIZE && inner.offset < SIZE {
+            true => inner.current.reserve(end),
+            false => Ok(()),
+        };
+        let made = reserved.and_then(|()| match &inner.spare {
+            Some(_) => Ok(()),
+            None => {
+                Segment::create(&self.store.folder, inner.current.number + 1).map(|spare| inner.spare = Some(spare))
+            }
+        });
+        made.map_err(|error| {
+            inner.no_spare = Some(error.to_string());
+            self.store.work.notify_one();
+            Refusal::Disk(error.to_string())
+        })
     }
 
     /// Makes a change.

@@ -89,7 +89,8 @@ fn opened(
 
 /// An empty folder: the first segment, with an image.
 fn begin(folder: &Path, replay: Replay<'_>) -> io::Result<Opened> {
-    let current = Arc::new(Segment::create(folder, 1)?);
+    let created = Segment::create(folder, 1).inspect_err(|_| Segment::discard(folder, 1));
+    let current = Arc::new(created?);
     let image = serde_json::to_vec(&super::ImageOf::Image(&replay.state)).map_err(io::Error::other)?;
     let image = frame::change(&image);
     current.write(&image, 0)?;
@@ -135,8 +136,10 @@ impl Replay<'_> {
     /// Applies the frames of a segment. Returns where the next one goes.
     fn segment(&mut self, segment: &Segment, last: bool) -> io::Result<u32> {
         let contents = segment.contents()?;
+        // The last frame may end with zeros of its own.
+        let written = written(&contents);
         let mut at = 0;
-        loop {
+        while at < written {
             let rest = contents.get(at..).unwrap_or_default();
             match frame::look(rest) {
                 Found::Frame(len) => {
@@ -148,7 +151,7 @@ impl Replay<'_> {
                     self.frame(rest, place);
                     at += len;
                 }
-                Found::Nothing | Found::Damage => match next_frame(&contents, at + 1) {
+                Found::Nothing | Found::Damage => match next_frame(&contents, at + 1, written) {
                     Some(next) => {
                         self.put_aside(segment.number, at as u32, next as u32);
                         at = next;
@@ -158,11 +161,7 @@ impl Replay<'_> {
             }
         }
         let end = at as u32;
-        let torn = contents
-            .iter()
-            .skip(at)
-            .rposition(|byte| *byte != 0)
-            .map_or(0, |last| last + 1);
+        let torn = written.saturating_sub(at);
         if torn > 0 && !last {
             self.put_aside(segment.number, end, (at + torn) as u32);
         } else if torn > 0 {
@@ -230,11 +229,26 @@ impl Replay<'_> {
     }
 }
 
-/// Where the next good frame begins, from `from` on.
-fn next_frame(contents: &[u8], from: usize) -> Option<usize> {
+/// Bytes in front of the zeros at the end. Compared in blocks: most of a segment may be zeros, and this is in the way of a
+/// start.
+fn written(contents: &[u8]) -> usize {
+    const ZEROS: [u8; 4096] = [0; 4096];
+    let mut end = contents.len();
+    for block in contents.rchunks(ZEROS.len()) {
+        if ZEROS.get(..block.len()) != Some(block) {
+            break;
+        }
+        end -= block.len();
+    }
+    let left = contents.get(..end).unwrap_or_default();
+    left.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1)
+}
+
+/// Where the next good frame begins, from `from` on and before `written`.
+fn next_frame(contents: &[u8], from: usize, written: usize) -> Option<usize> {
     let mut at = from;
     while let Some(found) = contents
-        .get(at..)?
+        .get(at..written)?
         .windows(frame::MAGIC.len())
         .position(|four| four == frame::MAGIC)
     {

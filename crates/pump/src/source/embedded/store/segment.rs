@@ -23,6 +23,8 @@ use crate::delivery::durable::sync_folder;
 
 /// Size at which a new segment begins.
 pub(super) const SIZE: u32 = 64 << 20;
+/// The last change of a segment may begin right before its end.
+const RESERVED: u32 = SIZE + (64 << 10);
 
 /// One file of the log.
 #[derive(Debug)]
@@ -59,7 +61,7 @@ impl Segment {
         folder.join(format!("{number:010}.log"))
     }
 
-    /// Makes the file, with its space reserved.
+    /// Makes the file, with its space reserved. After an error the file may be there: see [`Segment::discard`].
     pub(super) fn create(folder: &Path, number: u32) -> io::Result<Self> {
         let path = Self::path(folder, number);
         let file = OpenOptions::new()
@@ -68,19 +70,31 @@ impl Segment {
             .create(true)
             .truncate(true)
             .open(&path)?;
-        // Only saves time, and says early that the disk is full; a file system may not have it.
-        let reserved = rustix::fs::fallocate(&file, rustix::fs::FallocateFlags::empty(), 0, u64::from(SIZE));
-        if reserved == Err(rustix::io::Errno::NOSPC) {
-            drop(std::fs::remove_file(&path));
-            return Err(io::Error::from(io::ErrorKind::StorageFull));
-        }
-        sync_folder(folder)?;
-        Ok(Self {
+        let segment = Self {
             number,
             path,
             file,
             filled: AtomicU32::new(0),
-        })
+        };
+        segment.reserve(RESERVED)?;
+        sync_folder(folder)?;
+        Ok(segment)
+    }
+
+    /// Removes the file of a segment that could not be made, or was never written.
+    pub(super) fn discard(folder: &Path, number: u32) {
+        // The next attempt, or the next start, finds it empty.
+        drop(std::fs::remove_file(Self::path(folder, number)));
+    }
+
+    /// Reserves space up to `end`, so that a full disk is noticed before anything is promised. A file system may not be
+    /// able to; then writes find out.
+    pub(super) fn reserve(&self, end: u32) -> io::Result<()> {
+        let reserved = rustix::fs::fallocate(&self.file, rustix::fs::FallocateFlags::empty(), 0, u64::from(end));
+        match reserved {
+            Err(full @ (rustix::io::Errno::NOSPC | rustix::io::Errno::DQUOT)) => Err(full.into()),
+            _ => Ok(()),
+        }
     }
 
     /// The segments of a folder, in order.
@@ -126,13 +140,8 @@ impl Segment {
     /// Makes zeros of everything behind `end`.
     pub(super) fn cut(&self, end: u32) -> io::Result<()> {
         self.file.set_len(u64::from(end))?;
-        // As in `create`: it only saves time.
-        let _ = rustix::fs::fallocate(
-            &self.file,
-            rustix::fs::FallocateFlags::empty(),
-            0,
-            u64::from(SIZE.max(end)),
-        );
+        // What was delivered makes room, so a full disk must not keep the store from being opened.
+        drop(self.reserve(RESERVED.max(end)));
         self.file.sync_all()
     }
 

@@ -50,7 +50,19 @@ impl Store {
             if inner.stopping {
                 return None;
             }
-            inner = self.work.wait(inner).unwrap_or_else(PoisonError::into_inner);
+            if inner.no_spare.is_none() {
+                inner = self.work.wait(inner).unwrap_or_else(PoisonError::into_inner);
+                continue;
+            }
+            // Nobody says when there is space again.
+            let waited = self.work.wait_timeout(inner, PAUSE);
+            let (guard, time) = waited.unwrap_or_else(PoisonError::into_inner);
+            inner = guard;
+            if time.timed_out() {
+                drop(inner);
+                self.make_spare();
+                inner = self.inner();
+            }
         }
         if self.fsync == Fsync::Always {
             return inner.waiting.pop_front().map(|chunk| vec![chunk]);
@@ -85,7 +97,6 @@ impl Store {
         while inner.doomed.front().is_some_and(|(needs, _)| *needs <= number) {
             gone.extend(inner.doomed.pop_front());
         }
-        let next = (inner.spare.is_none() && inner.offset > SIZE / 2).then_some(inner.current.number + 1);
         drop(inner);
         self.durable.send_replace(number);
         for (_, segment) in gone {
@@ -97,17 +108,45 @@ impl Store {
                 );
             }
         }
-        let Some(next) = next else { return };
+        self.make_spare();
+    }
+
+    /// Makes the next segment when this one is half full, so that nobody waits for it.
+    fn make_spare(&self) {
+        let mut inner = self.inner();
+        let wanted = inner.offset > SIZE / 2 || inner.no_spare.is_some();
+        if !wanted || inner.spare.is_some() {
+            inner.no_spare = None;
+            return;
+        }
+        let next = inner.current.number + 1;
+        drop(inner);
         let spare = Segment::create(&self.folder, next);
         let mut inner = self.inner();
         match spare {
             Ok(spare) => {
-                inner.no_spare = None;
+                if inner.no_spare.take().is_some() {
+                    tracing::info!(prefix = "embedded", "there is space on the disk again");
+                }
                 if inner.current.number + 1 == spare.number && inner.spare.is_none() {
                     inner.spare = Some(spare);
                 }
             }
-            Err(error) => inner.no_spare = Some(error.to_string()),
+            Err(error) => {
+                // Somebody else may have been luckier under the same name.
+                if inner.current.number < next && inner.spare.is_none() {
+                    Segment::discard(&self.folder, next);
+                }
+                let text = error.to_string();
+                if inner.no_spare.as_ref() != Some(&text) {
+                    tracing::error!(
+                        prefix = "embedded",
+                        "{} has no space for another segment: {text}; soon gateways are refused until there is",
+                        self.folder.display()
+                    );
+                }
+                inner.no_spare = Some(text);
+            }
         }
     }
 }
