@@ -13,6 +13,7 @@ pub mod logging;
 pub mod operations;
 pub mod quickstart;
 pub mod source;
+mod upkeep;
 
 pub use sinks::failpoints;
 

@@ -1,4 +1,4 @@
-//! What operators do by hand: `tyk-pump check`, `load`, `claims`, `dlq`, `lane` and `migrate`.
+//! What operators do by hand: `tyk-pump check`, `load`, `claims`, `dlq`, `lane`, `migrate` and `indexes`.
 
 use std::{
     collections::HashMap,
@@ -10,16 +10,17 @@ use std::{
 use analytics::ClaimId;
 use anyhow::{Context, bail};
 use async_trait::async_trait;
-use sinks::{BuildContext, MigrationMode, Sink, SinkSpec};
+use sinks::{BuildContext, Sink};
 
 use crate::{
     admin::client,
     app,
-    cli::{ClaimsCommand, Command, DeadLetterCommand, LaneCommand, MigrateOptions},
-    config::{self, PumpSettings, Request, Settings, Severity},
+    cli::{ClaimsCommand, Command, DeadLetterCommand, LaneCommand},
+    config::{self, Request, Settings, Severity},
     delivery::dead_letter::DeadLetters,
     load, quickstart,
     source::{ClaimReport, DeadLetter, DeadLetterId, DeadLimits, Ledgers, Source, embedded::remote::RemoteStore},
+    upkeep,
 };
 
 /// Dead letters that are removed at once.
@@ -49,7 +50,8 @@ pub async fn run(command: Command, out: &mut dyn Write) -> anyhow::Result<bool> 
         }
         Command::Claims(command) => claims(command, out).await,
         Command::Dlq(command) => dead_letters(command, out).await,
-        Command::Migrate(options) => migrate(options, out).await,
+        Command::Migrate(options) => upkeep::migrate(&settings(&options.file.conf)?, &options, out).await,
+        Command::Indexes(options) => upkeep::indexes(&settings(&options.file.conf)?, &options, out).await,
         Command::Lane(LaneCommand::AcceptRefusals { file, pump }) => {
             let settings = settings(&file.conf)?;
             client::accept_refusals(settings.health_port, &pump).await?;
@@ -126,60 +128,6 @@ async fn claims(command: ClaimsCommand, out: &mut dyn Write) -> anyhow::Result<b
         }
     }
     Ok(true)
-}
-
-/// The pumps of known types, that of uptime data last.
-fn known_pumps(settings: &Settings) -> impl Iterator<Item = (&PumpSettings, &'static SinkSpec)> {
-    let traffic = settings.pumps.iter().map(|pump| (pump, sinks::find(&pump.kind)));
-    let uptime = settings
-        .uptime
-        .iter()
-        .map(|pump| (pump, sinks::find_uptime(&pump.kind)));
-    let known = |(pump, spec): (_, Option<&'static SinkSpec>)| Some((pump, spec?));
-    traffic.chain(uptime).filter_map(known)
-}
-
-/// For every pump with tables: the statements that its start would execute. A pump that cannot be reached does not hide
-/// the others.
-async fn migrate(options: MigrateOptions, out: &mut dyn Write) -> anyhow::Result<bool> {
-    let settings = settings(&options.file.conf)?;
-    let mode = match options.apply {
-        true => MigrationMode::Apply,
-        false => MigrationMode::Plan,
-    };
-    let wanted = |name: &str| options.pump.as_ref().is_none_or(|pump| pump.eq_ignore_ascii_case(name));
-    let (mut pumps, mut failed) = (0, 0);
-    for (pump, spec) in known_pumps(&settings) {
-        let Some(migrate) = spec.migrate.filter(|_| wanted(&pump.name)) else {
-            continue;
-        };
-        pumps += 1;
-        let context = BuildContext {
-            pump: pump.name.clone(),
-            meta: pump.meta.clone(),
-            compat: pump.compat,
-            log: settings.log,
-            fleet: Arc::default(),
-        };
-        match migrate(context, mode).await {
-            Ok(statements) if statements.is_empty() => writeln!(out, "-- {}: nothing to change", pump.name)?,
-            Ok(statements) => {
-                let done = if options.apply { ", done" } else { "" };
-                writeln!(out, "-- {}: {} statements{done}", pump.name, statements.len())?;
-                for statement in statements {
-                    writeln!(out, "{statement};")?;
-                }
-            }
-            Err(error) => {
-                failed += 1;
-                writeln!(out, "-- {}: {error}", pump.name)?;
-            }
-        }
-    }
-    if pumps == 0 {
-        writeln!(out, "-- no pump with tables")?;
-    }
-    Ok(failed == 0)
 }
 
 fn print_claim(claim: &ClaimReport, out: &mut dyn Write) -> anyhow::Result<()> {

@@ -184,6 +184,8 @@ const ROWS: &[Row] = &[
     row("uptime_pump_config.max_document_size_bytes", "8", "TYK_PMP_UPTIMEPUMPCONFIG_MAXDOCUMENTSIZEBYTES", "0b1000", uptime!("/max_document_size_bytes"), "", "8"),
     row("uptime_pump_config.collection_cap_max_size_bytes", "8", "TYK_PMP_UPTIMEPUMPCONFIG_COLLECTIONCAPMAXSIZEBYTES", "0o10", uptime!("/collection_cap_max_size_bytes"), "", "8"),
     row("uptime_pump_config.collection_cap_enable", "true", "TYK_PMP_UPTIMEPUMPCONFIG_COLLECTIONCAPENABLE", "true", uptime!("/collection_cap_enable"), "", "true"),
+    row("uptime_pump_config.retention_days", "5", "TYK_PMP_UPTIMEPUMPCONFIG_RETENTIONDAYS", "5", uptime!("/retention_days"), "", "5"),
+    row("uptime_pump_config.expire_documents", "true", "TYK_PMP_UPTIMEPUMPCONFIG_EXPIREDOCUMENTS", "true", uptime!("/expire_documents"), "", "true"),
     row("uptime_pump_config.type", "\"mysql\"", "TYK_PMP_UPTIMEPUMPCONFIG_TYPE", "mysql", uptime!("/type"), "", "\"mysql\""),
     row("uptime_pump_config.connection_string", "\"c\"", "TYK_PMP_UPTIMEPUMPCONFIG_CONNECTIONSTRING", "c", uptime!("/connection_string"), "", "\"c\""),
     row("uptime_pump_config.postgres.prefer_simple_protocol", "true", "TYK_PMP_UPTIMEPUMPCONFIG_POSTGRES_PREFERSIMPLEPROTOCOL", "true", uptime!("/postgres/prefer_simple_protocol"), "", "true"),

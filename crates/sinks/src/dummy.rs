@@ -28,6 +28,7 @@ pub const SPEC: SinkSpec = SinkSpec {
     options: options::schema::<Options>,
     build: Some(build),
     migrate: None,
+    indexes: None,
     #[cfg(feature = "testkit")]
     harness: Some(crate::testkit::dummy::start),
 };

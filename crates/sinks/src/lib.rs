@@ -23,8 +23,8 @@ pub mod tls;
 pub mod wire;
 
 pub use sink::{
-    BoxError, Build, BuildContext, BuildError, Fleet, Gather, Guarantee, Migrate, MigrationMode, Rejected, Sink,
-    SinkSpec, WriteError, Written,
+    BoxError, Build, BuildContext, BuildError, Fleet, Gather, Guarantee, IndexReport, IndexState, Indexes, Migrate,
+    MigrationMode, Rejected, Sink, SinkSpec, WriteError, Written,
 };
 pub use table::{find, find_uptime, suggest};
 

@@ -20,6 +20,11 @@ pub trait Sink: Send + Sync {
     /// pump's `timeout`), a write that goes on in a thread of its own must end before the next one begins.
     async fn write(&self, group: &[Selection]) -> Result<Written, WriteError>;
 
+    /// What this one promises, where its options or its surroundings make that less than its type's best.
+    fn guarantee(&self) -> Option<Guarantee> {
+        None
+    }
+
     /// Every row of these claims is finished and acknowledged, so that their ledger entries may go.
     async fn forget(&self, _claims: &[ClaimId]) {}
 
@@ -144,7 +149,7 @@ pub struct SinkSpec {
     pub env_prefix: &'static str,
     /// Which records it takes.
     pub records: RecordKind,
-    /// What it promises.
+    /// What it promises at best; see [`Sink::guarantee`].
     pub guarantee: Guarantee,
     /// Group size.
     pub gather: Gather,
@@ -160,6 +165,8 @@ pub struct SinkSpec {
     pub build: Option<Build>,
     /// Lists or makes the changes to tables that the start would make, for back-ends that have tables.
     pub migrate: Option<Migrate>,
+    /// Compares indexes with those that the pump wants, for back-ends whose existing collections a start leaves alone.
+    pub indexes: Option<Indexes>,
     /// How the conformance suite fakes this back-end.
     #[cfg(feature = "testkit")]
     pub harness: Option<crate::testkit::Harness>,
@@ -187,6 +194,7 @@ impl SinkSpec {
             options: crate::options::any,
             build: None,
             migrate: None,
+            indexes: None,
             #[cfg(feature = "testkit")]
             harness: None,
         }
@@ -220,6 +228,42 @@ pub type Build = fn(BuildContext) -> BoxFuture<'static, Result<Box<dyn Sink>, Bu
 
 /// Lists or executes what the start of a pump would change; the statements in order.
 pub type Migrate = fn(BuildContext, MigrationMode) -> BoxFuture<'static, Result<Vec<String>, BuildError>>;
+
+/// Compares the indexes that a pump wants with those that are there, and builds what is missing if it may.
+pub type Indexes = fn(BuildContext, MigrationMode) -> BoxFuture<'static, Result<Vec<IndexReport>, BuildError>>;
+
+/// An index of one of a pump's collections.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct IndexReport {
+    /// The collection.
+    pub collection: String,
+    /// The index's name; where it is there under another, the one that the pump would give it.
+    pub name: String,
+    /// How it stands.
+    pub state: IndexState,
+}
+
+/// How an index stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum IndexState {
+    /// It is there as it should be.
+    Present,
+    /// It is there, and the pump has no use for it; its keys.
+    Other(String),
+    /// It is missing; the statement that makes it.
+    Missing(String),
+    /// It was missing and is there now; the statement.
+    Built(String),
+    /// It is there, but not as it should be.
+    Differs {
+        /// In what.
+        how: String,
+        /// What its owner can do.
+        remedy: String,
+    },
+    /// It is missing and cannot be built; why.
+    Failed(String),
+}
 
 /// Whether changes are only listed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -46,6 +46,7 @@ pub const SPEC: SinkSpec = SinkSpec {
     options: schema::<Options>,
     build: Some(build),
     migrate: Some(migrate),
+    indexes: None,
     #[cfg(feature = "testkit")]
     harness: Some(crate::testkit::sql::start_graph_aggregate),
 };

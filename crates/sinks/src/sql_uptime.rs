@@ -44,8 +44,9 @@ pub const UPTIME: SinkSpec = SinkSpec {
     options: schema::<Options>,
     build: Some(build),
     migrate: Some(migrate),
+    indexes: None,
     #[cfg(feature = "testkit")]
-    harness: None,
+    harness: Some(crate::testkit::sql::start_uptime),
 };
 
 fn build(context: BuildContext) -> BoxFuture<'static, Result<Box<dyn Sink>, BuildError>> {

@@ -67,6 +67,7 @@ pub const SPEC: SinkSpec = SinkSpec {
     options: options::schema::<Options>,
     build: Some(build),
     migrate: None,
+    indexes: None,
     #[cfg(feature = "testkit")]
     harness: Some(crate::testkit::stdout::start),
 };

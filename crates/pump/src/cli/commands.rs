@@ -28,6 +28,10 @@ pub(super) const COMMANDS: &[(&str, &str)] = &[
         "lists or makes the changes to tables that the start would make",
     ),
     (
+        "indexes",
+        "compares the indexes of MongoDB collections with those that the pumps want, or builds what is missing",
+    ),
+    (
         "quickstart",
         "shows the whole way with made-up records, and then waits for a gateway's",
     ),
@@ -63,6 +67,8 @@ pub enum Command {
     Lane(LaneCommand),
     /// lists or makes the changes to tables that the start would make
     Migrate(MigrateOptions),
+    /// compares the indexes of MongoDB collections with those that the pumps want, or builds what is missing
+    Indexes(MigrateOptions),
     /// shows the whole way with made-up records, and then waits for a gateway's
     Quickstart(QuickstartOptions),
 }
@@ -83,7 +89,7 @@ pub struct CheckOptions {
     pub file: ConfOption,
 }
 
-/// `migrate`
+/// `migrate` and `indexes`
 #[derive(Clone, Debug, Args)]
 pub struct MigrateOptions {
     /// Which configuration.
@@ -247,6 +253,8 @@ mod tests {
             "dlq replay",
             "dlq drop --pump CSV",
             "lane accept-refusals CSV",
+            "migrate --plan --pump SQL",
+            "indexes --apply -c x.conf",
             "quickstart",
             "quickstart folder --records 10 --once",
         ] {

@@ -11,6 +11,8 @@ use sinks::testkit::{
 use tokio::runtime::Runtime;
 use tokio_postgres::{NoTls, SimpleQueryMessage};
 
+use crate::support::kills::Watched;
+
 /// What a client of MySQL says at the end of a transaction.
 const MYSQL_COMMIT: &[u8] = b"\x07\0\0\0\x03COMMIT";
 
@@ -91,22 +93,6 @@ impl Database {
         meta
     }
 
-    /// From now on one of `every` commits happens, and the pump never learns of it.
-    pub(crate) fn cut_commits(&self, every: u32) {
-        self.proxy.cut_one_in(
-            every,
-            Cut {
-                when: self.commit,
-                delivered: true,
-            },
-        );
-    }
-
-    /// Commits since [`Database::cut_commits`].
-    pub(crate) fn commits(&self) -> u32 {
-        self.proxy.moments()
-    }
-
     /// Rows of a query, every value as text; NULL is empty.
     #[track_caller]
     pub(crate) fn query(&mut self, sql: &str) -> Vec<Vec<String>> {
@@ -146,6 +132,22 @@ impl Database {
     #[track_caller]
     pub(crate) fn number(&mut self, sql: &str) -> i64 {
         self.query(sql)[0][0].parse().unwrap()
+    }
+}
+
+impl Watched for Database {
+    fn cut_commits(&self, every: u32) {
+        self.proxy.cut_one_in(
+            every,
+            Cut {
+                when: self.commit,
+                delivered: true,
+            },
+        );
+    }
+
+    fn commits(&self) -> u32 {
+        self.proxy.moments()
     }
 }
 

@@ -6,9 +6,9 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod database;
-mod deck;
 mod instances;
 mod kills;
+mod stored;
 #[path = "../support/mod.rs"]
 mod support;
 mod zones;

@@ -9,6 +9,8 @@ use std::{
 };
 
 pub mod daemon;
+pub mod deck;
+pub mod kills;
 pub mod lists;
 pub mod oracle;
 pub mod promises;

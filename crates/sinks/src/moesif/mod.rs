@@ -94,6 +94,7 @@ pub const SPEC: SinkSpec = SinkSpec {
     options: options::schema::<Options>,
     build: Some(build),
     migrate: None,
+    indexes: None,
     #[cfg(feature = "testkit")]
     harness: Some(crate::testkit::saas::moesif),
 };
@@ -253,9 +254,8 @@ impl Moesif {
     }
 
     async fn send(&self, parcel: Parcel) -> Result<(), WriteError> {
-        let mut body = Vec::with_capacity(parcel.body.len() + 2);
-        body.push(b'[');
-        body.extend_from_slice(&parcel.body);
+        let mut body = parcel.body;
+        body.insert(0, b'[');
         body.push(b']');
         let answer = self
             .client

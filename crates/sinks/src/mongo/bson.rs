@@ -1,6 +1,6 @@
 //! BSON straight into bytes: documents are made from a record's spans without a tree in between.
 
-use mongodb::bson::{RawDocumentBuf, error::Error};
+use mongodb::bson::{RawDocument, RawDocumentBuf, error::Error};
 
 /// A document that is being written. Keys and texts may be any bytes: what is not UTF-8 becomes U+FFFD, and so does a
 /// NUL in a key, which BSON cannot express.
@@ -110,8 +110,19 @@ impl Writer {
 
     /// An instant; what is finer than a millisecond is cut off.
     pub(super) fn date(&mut self, key: impl AsRef<[u8]>, time: analytics::Time) {
+        self.instant(key, milliseconds(time));
+    }
+
+    /// An instant in milliseconds since 1970.
+    pub(super) fn instant(&mut self, key: impl AsRef<[u8]>, milliseconds: i64) {
         self.key(0x09, key.as_ref());
-        self.out.extend_from_slice(&milliseconds(time).to_le_bytes());
+        self.out.extend_from_slice(&milliseconds.to_le_bytes());
+    }
+
+    /// A document that is there already.
+    pub(super) fn document(&mut self, key: impl AsRef<[u8]>, document: &RawDocument) {
+        self.key(0x03, key.as_ref());
+        self.out.extend_from_slice(document.as_bytes());
     }
 
     pub(super) fn object_id(&mut self, key: impl AsRef<[u8]>, id: [u8; 12]) {

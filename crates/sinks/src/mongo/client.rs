@@ -14,7 +14,7 @@ use mongodb::{
 };
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
 
-use super::{failure::Failure, options::ConnectionOptions, url::ConnectionUrl};
+use super::{bson::Writer, failure::Failure, index::Retention, options::ConnectionOptions, url::ConnectionUrl};
 use crate::BuildError;
 
 /// How long one operation may take, unless the URL says so with `timeoutMS`.
@@ -47,6 +47,7 @@ pub(super) struct Connection {
     pub(super) database: Database,
     pub(super) dialect: Dialect,
     pub(super) omit_indexes: bool,
+    pub(super) retention: Retention,
     write_concern: Option<WriteConcern>,
     deadline: Deadline,
 }
@@ -84,6 +85,7 @@ impl Connection {
                 )));
             }
         };
+        let retention = retention(options, dialect)?;
         for name in &url.ignored {
             tracing::warn!(
                 prefix,
@@ -99,6 +101,7 @@ impl Connection {
             database: client.database(&url.database),
             dialect,
             omit_indexes: options.omit_index_creation,
+            retention,
             write_concern,
             deadline: Deadline {
                 base,
@@ -147,6 +150,16 @@ impl Connection {
         self.run(command).await
     }
 
+    /// The same for a command that is bytes already.
+    pub(super) async fn run_written(&self, mut command: Writer) -> Result<Document, Failure> {
+        if let Some(concern) = &self.write_concern {
+            let concern = mongodb::bson::serialize_to_raw_document_buf(concern).map_err(mongodb::error::Error::from)?;
+            command.document("writeConcern", &concern);
+        }
+        let command = command.finish().map_err(mongodb::error::Error::from)?;
+        self.within(self.database.run_raw_command(command).into_future()).await
+    }
+
     /// Whether there is a collection of this name.
     pub(super) async fn has_collection(&self, name: &str) -> Result<bool, Failure> {
         let answer = self
@@ -172,6 +185,30 @@ impl Deadline {
     fn relax(&self) {
         self.now_ms.store(self.base.as_millis() as u64, Relaxed);
     }
+}
+
+/// A TTL index takes no more seconds.
+const MAX_RETENTION_DAYS: u32 = (i32::MAX / DAY) as u32;
+const DAY: i32 = 86_400;
+
+fn retention(options: &ConnectionOptions, dialect: Dialect) -> Result<Retention, BuildError> {
+    let days = options.retention_days;
+    if days > MAX_RETENTION_DAYS {
+        return Err(BuildError::Options(format!(
+            "meta.retention_days is {days} – write at most {MAX_RETENTION_DAYS}"
+        )));
+    }
+    if dialect == Dialect::Cosmos && (days > 0 || options.expire_documents) {
+        return Err(BuildError::Options(
+            "meta.retention_days and meta.expire_documents have no effect with meta.mongo_db_type 2 – give the collection a \
+             time to live in Cosmos DB"
+                .to_owned(),
+        ));
+    }
+    Ok(Retention {
+        seconds: (days > 0).then(|| i64::from(days) * i64::from(DAY)),
+        by_expire_at: options.expire_documents,
+    })
 }
 
 fn read_url(options: &ConnectionOptions) -> Result<ConnectionUrl, BuildError> {

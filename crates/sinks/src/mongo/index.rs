@@ -3,6 +3,7 @@
 use mongodb::bson::{Document, doc};
 
 use super::{
+    aggregate::int,
     client::{Connection, Dialect},
     failure::Failure,
 };
@@ -23,21 +24,37 @@ pub(super) enum Family {
 pub(super) struct Index {
     pub(super) name: &'static str,
     pub(super) key: Document,
-    /// Documents go when the time in the field has come.
-    pub(super) expires: bool,
+    /// Documents go so many seconds after the time in the field.
+    pub(super) expire_after: Option<i64>,
+    /// It is there because of an option that asks for it, and is therefore made in collections that exist, too.
+    pub(super) is_retention: bool,
+}
+
+/// How long documents stay, as the options say.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Retention {
+    /// Seconds after their time.
+    pub(super) seconds: Option<i64>,
+    /// Until the time that is noted in them.
+    pub(super) by_expire_at: bool,
 }
 
 impl Family {
-    pub(super) fn indexes(self, dialect: Dialect) -> Vec<Index> {
+    pub(super) fn indexes(self, dialect: Dialect, retention: Retention) -> Vec<Index> {
         let plain = |name, key| Index {
             name,
             key,
-            expires: false,
+            expire_after: None,
+            is_retention: false,
         };
-        let expiry = Index {
-            name: "expireAt_1",
-            key: doc! {"expireAt": 1},
-            expires: true,
+        let expiry = || Index {
+            expire_after: Some(0),
+            ..plain("expireAt_1", doc! {"expireAt": 1})
+        };
+        let by_time = Index {
+            expire_after: retention.seconds,
+            is_retention: retention.seconds.is_some(),
+            ..plain("timestamp_1", doc! {"timestamp": 1})
         };
         let mut indexes = match self {
             Family::Records => vec![
@@ -50,20 +67,25 @@ impl Family {
             ],
             Family::Selective => vec![
                 plain("apiid_1", doc! {"apiid": 1}),
-                expiry,
+                expiry(),
                 plain(
                     "logBrowserIndex",
                     doc! {"timestamp": -1, "apiid": 1, "apikey": 1, "responsecode": 1},
                 ),
             ],
-            Family::Aggregates => vec![
-                expiry,
-                plain("timestamp_1", doc! {"timestamp": 1}),
-                plain("orgid_1", doc! {"orgid": 1}),
-            ],
+            Family::Aggregates => vec![expiry(), by_time.clone(), plain("orgid_1", doc! {"orgid": 1})],
         };
+        if self == Family::Records && retention.by_expire_at {
+            indexes.push(Index {
+                is_retention: true,
+                ..expiry()
+            });
+        }
+        if self != Family::Aggregates && by_time.is_retention {
+            indexes.push(by_time);
+        }
         if dialect == Dialect::Cosmos {
-            indexes.retain(|index| !index.expires);
+            indexes.retain(|index| index.expire_after.is_none());
         }
         indexes
     }
@@ -71,10 +93,10 @@ impl Family {
 
 impl Index {
     /// As `createIndexes` takes it.
-    fn specification(&self, dialect: Dialect) -> Document {
+    pub(super) fn specification(&self, dialect: Dialect) -> Document {
         let mut index = doc! {"key": self.key.clone(), "background": dialect == Dialect::Mongo};
-        if self.expires {
-            index.insert("expireAfterSeconds", 0);
+        if let Some(seconds) = self.expire_after {
+            index.insert("expireAfterSeconds", int(seconds));
         }
         index.insert("name", self.name);
         index
@@ -82,15 +104,24 @@ impl Index {
 }
 
 impl Connection {
-    /// Creates the indexes of a collection that does not exist yet, or wherever the server is not MongoDB. A failure is
-    /// logged and keeps nobody from writing.
+    /// The indexes that a collection is to have.
+    pub(super) fn indexes(&self, family: Family) -> Vec<Index> {
+        family.indexes(self.dialect, self.retention)
+    }
+
+    /// Creates the indexes of a collection that does not exist yet, or wherever the server is not MongoDB; those of
+    /// retention in any case. A failure is logged and keeps nobody from writing.
     pub(super) async fn ensure_indexes(&self, collection: &str, family: Family, prefix: &str, pump: &str) {
         if self.omit_indexes {
             return;
         }
         if self.dialect == Dialect::Mongo {
             match self.has_collection(collection).await {
-                Ok(true) => return,
+                Ok(true) => {
+                    let retention = self.indexes(family).into_iter().filter(|index| index.is_retention);
+                    self.create_all(collection, retention.collect(), prefix, pump).await;
+                    return;
+                }
                 Ok(false) => {}
                 Err(failure) => tracing::error!(
                     prefix,
@@ -105,7 +136,11 @@ impl Connection {
 
     /// Creates the indexes, whatever is there.
     pub(super) async fn create_indexes(&self, collection: &str, family: Family, prefix: &str, pump: &str) {
-        for index in family.indexes(self.dialect) {
+        self.create_all(collection, self.indexes(family), prefix, pump).await;
+    }
+
+    async fn create_all(&self, collection: &str, indexes: Vec<Index>, prefix: &str, pump: &str) {
+        for index in indexes {
             let command = doc! {"createIndexes": collection, "indexes": [index.specification(self.dialect)]};
             if let Err(failure) = self.run_write(command).await {
                 tracing::error!(
@@ -113,7 +148,7 @@ impl Connection {
                     pump,
                     collection,
                     index = index.name,
-                    "the index cannot be created, nor those after it: {failure}"
+                    "the index cannot be created, nor those after it; tyk-pump indexes says what to do: {failure}"
                 );
                 return;
             }

@@ -13,6 +13,7 @@ mod id;
 mod index;
 mod insert;
 mod options;
+mod reconcile;
 mod records;
 #[cfg(test)]
 mod tests;
@@ -29,8 +30,16 @@ use serde::de::DeserializeOwned;
 pub use aggregate::{AggregateOptions, CommonOptions, McpAggregateOptions};
 pub use options::{CollectionOptions, ConnectionOptions, SelectiveOptions};
 
-use self::{aggregate::Aggregates, document::Form, records::Records, uptime::Uptime};
-use crate::{BuildContext, BuildError, Gather, Guarantee, Sink, SinkSpec};
+use self::{
+    aggregate::{Aggregates, Setup},
+    client::Connection,
+    document::Form,
+    index::Family,
+    reconcile::Collections,
+    records::Records,
+    uptime::Uptime,
+};
+use crate::{BuildContext, BuildError, Gather, Guarantee, IndexReport, MigrationMode, Sink, SinkSpec};
 
 /// Large groups become several inserts at once.
 const GATHER: Gather = Gather {
@@ -54,6 +63,7 @@ const COMMON: SinkSpec = SinkSpec {
     options: options::collection,
     build: Some(build_mongo),
     migrate: None,
+    indexes: Some(indexes_of_mongo),
     #[cfg(feature = "testkit")]
     harness: Some(crate::testkit::mongo::start_nothing),
 };
@@ -73,7 +83,7 @@ pub const GRAPH: SinkSpec = SinkSpec {
     env_prefix: "TYK_PMP_PUMPS_MONGOGRAPH_META",
     options: crate::options::schema::<CollectionOptions>,
     build: Some(build_graph),
-    migrate: None,
+    indexes: Some(indexes_of_graph),
     ..COMMON
 };
 
@@ -85,7 +95,7 @@ pub const MCP: SinkSpec = SinkSpec {
     env_prefix: "TYK_PMP_PUMPS_MONGOMCP_META",
     options: crate::options::schema::<CollectionOptions>,
     build: Some(build_mcp),
-    migrate: None,
+    indexes: Some(indexes_of_mcp),
     ..COMMON
 };
 
@@ -97,7 +107,7 @@ pub const SELECTIVE: SinkSpec = SinkSpec {
     env_prefix: "TYK_PMP_PUMPS_MONGOSELECTIVE_META",
     options: options::selective,
     build: Some(build_selective),
-    migrate: None,
+    indexes: Some(indexes_of_selective),
     #[cfg(feature = "testkit")]
     harness: Some(crate::testkit::mongo::start_selective),
     ..COMMON
@@ -119,7 +129,7 @@ pub const AGGREGATE: SinkSpec = SinkSpec {
     gather: AGGREGATE_GATHER,
     options: options::aggregate,
     build: Some(build_aggregate),
-    migrate: None,
+    indexes: Some(indexes_of_aggregate),
     #[cfg(feature = "testkit")]
     harness: Some(crate::testkit::mongo::start_aggregate),
     ..COMMON
@@ -134,16 +144,19 @@ pub const MCP_AGGREGATE: SinkSpec = SinkSpec {
     gather: AGGREGATE_GATHER,
     options: crate::options::schema::<McpAggregateOptions>,
     build: Some(build_mcp_aggregate),
-    migrate: None,
+    indexes: Some(indexes_of_mcp_aggregate),
     ..COMMON
 };
 
 /// Uptime data in MongoDB.
 pub const UPTIME: SinkSpec = SinkSpec {
-    env_prefix: "",
+    env_prefix: "TYK_PMP_UPTIMEPUMPCONFIG",
     records: RecordKind::Uptime,
     build: Some(build_uptime),
     migrate: None,
+    indexes: Some(indexes_of_uptime),
+    #[cfg(feature = "testkit")]
+    harness: Some(crate::testkit::mongo::start_uptime),
     ..COMMON
 };
 
@@ -206,4 +219,82 @@ fn build_mcp_aggregate(context: BuildContext) -> Built {
         Ok(Box::new(sink) as Box<dyn Sink>)
     }
     .boxed()
+}
+
+type Compared = BoxFuture<'static, Result<Vec<IndexReport>, BuildError>>;
+
+/// Compares the indexes of these collections.
+fn compare(
+    context: BuildContext,
+    mode: MigrationMode,
+    spec: &'static SinkSpec,
+    family: Family,
+    wanted: impl FnOnce(&BuildContext) -> Result<(ConnectionOptions, Vec<Collections>), BuildError> + Send + 'static,
+) -> Compared {
+    async move {
+        let (options, collections) = wanted(&context)?;
+        let connection = Connection::open(&options, spec.log_prefix, &context.pump).await?;
+        connection.reconcile(&collections, family, mode).await
+    }
+    .boxed()
+}
+
+fn compare_records(context: BuildContext, mode: MigrationMode, spec: &'static SinkSpec) -> Compared {
+    compare(context, mode, spec, Family::Records, |context| {
+        let options: CollectionOptions = decode(context)?;
+        let (name, cap) = records::collection(&options)?;
+        Ok((options.connection, vec![Collections::One(name, cap)]))
+    })
+}
+
+fn compare_aggregates<T>(context: BuildContext, mode: MigrationMode, spec: &'static SinkSpec) -> Compared
+where
+    T: DeserializeOwned + JsonSchema + Into<Setup>,
+{
+    compare(context, mode, spec, Family::Aggregates, |context| {
+        let setup: Setup = decode::<T>(context)?.into();
+        let (prefix, mixed) = setup.collections();
+        let mut collections = vec![Collections::Beginning(prefix, None)];
+        if setup.common.use_mixed_collection {
+            collections.push(Collections::One(mixed.to_owned(), None));
+        }
+        Ok((setup.common.connection, collections))
+    })
+}
+
+fn indexes_of_mongo(context: BuildContext, mode: MigrationMode) -> Compared {
+    compare_records(context, mode, &SPEC)
+}
+
+fn indexes_of_graph(context: BuildContext, mode: MigrationMode) -> Compared {
+    compare_records(context, mode, &GRAPH)
+}
+
+fn indexes_of_mcp(context: BuildContext, mode: MigrationMode) -> Compared {
+    compare_records(context, mode, &MCP)
+}
+
+fn indexes_of_selective(context: BuildContext, mode: MigrationMode) -> Compared {
+    compare(context, mode, &SELECTIVE, Family::Selective, |context| {
+        let options: SelectiveOptions = decode(context)?;
+        let aggregates = "z_tyk_analyticz_aggregate_";
+        let collections = Collections::Beginning("z_tyk_analyticz_", Some(aggregates));
+        Ok((options.connection, vec![collections]))
+    })
+}
+
+fn indexes_of_uptime(context: BuildContext, mode: MigrationMode) -> Compared {
+    compare(context, mode, &UPTIME, Family::Records, |context| {
+        let options: CollectionOptions = decode(context)?;
+        let collection = Collections::One(uptime::COLLECTION.to_owned(), options.cap()?);
+        Ok((options.connection, vec![collection]))
+    })
+}
+
+fn indexes_of_aggregate(context: BuildContext, mode: MigrationMode) -> Compared {
+    compare_aggregates::<AggregateOptions>(context, mode, &AGGREGATE)
+}
+
+fn indexes_of_mcp_aggregate(context: BuildContext, mode: MigrationMode) -> Compared {
+    compare_aggregates::<McpAggregateOptions>(context, mode, &MCP_AGGREGATE)
 }

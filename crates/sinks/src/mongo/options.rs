@@ -3,7 +3,7 @@
 use schemars::{JsonSchema, Schema};
 use serde::{Deserialize, Serialize};
 
-use crate::options;
+use crate::{BuildError, options};
 
 /// What an unset size stands for: 10 MiB.
 const DEFAULT_BYTES: i64 = 10 << 20;
@@ -32,8 +32,15 @@ pub struct ConnectionOptions {
     /// the background, with 2 without expiry.
     #[schemars(extend("x-env" = "MONGO_DB_TYPE"))]
     pub mongo_db_type: i64,
-    /// Never create indexes.
+    /// Never create indexes at the start or while writing; `tyk-pump indexes --apply` still does.
     pub omit_index_creation: bool,
+    /// Documents go so many days after their time, by a TTL index on `timestamp`, also in collections that exist. 0: they
+    /// stay. Not for capped collections and Cosmos DB.
+    pub retention_days: u32,
+    /// Documents go at their `expireAt`, also in collections that exist: gateways reckon it from the retention of the API or
+    /// the organisation. Collections of organisations and of aggregates do so without this option. Not for capped
+    /// collections and Cosmos DB.
+    pub expire_documents: bool,
     /// `strong` (read from the primary), `monotonic` (preferably) or `eventual` (from the nearest server).
     pub mongo_session_consistency: String,
     /// `mongo-go` or `mgo`: names of Tyk Pump's drivers, of which there is one here.
@@ -78,9 +85,20 @@ impl Default for CollectionOptions {
 
 impl CollectionOptions {
     /// Size of a capped collection; `None`: it is not to be one.
-    pub(super) fn cap(&self) -> Option<i64> {
-        self.collection_cap_enable
-            .then(|| positive(self.collection_cap_max_size_bytes, DEFAULT_CAP))
+    pub(super) fn cap(&self) -> Result<Option<i64>, BuildError> {
+        let ConnectionOptions {
+            retention_days,
+            expire_documents,
+            ..
+        } = self.connection;
+        if self.collection_cap_enable && (retention_days > 0 || expire_documents) {
+            return Err(BuildError::Options(
+                "meta.collection_cap_enable cannot go with meta.retention_days or meta.expire_documents – choose one"
+                    .to_owned(),
+            ));
+        }
+        let cap = positive(self.collection_cap_max_size_bytes, DEFAULT_CAP);
+        Ok(self.collection_cap_enable.then_some(cap))
     }
 }
 

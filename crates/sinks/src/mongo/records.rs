@@ -59,7 +59,7 @@ impl Records {
         form: Form,
         options: CollectionOptions,
     ) -> Result<Records, BuildError> {
-        let name = collection_name(&options.collection_name)?;
+        let (name, cap) = collection(&options)?;
         let sizes = Sizes::new(options.max_insert_batch_size_bytes, options.max_document_size_bytes);
         let records = Records::new(
             context,
@@ -70,14 +70,7 @@ impl Records {
             &options.connection,
         )
         .await?;
-        prepare(
-            &records.connection,
-            &name,
-            options.cap(),
-            spec.log_prefix,
-            &records.pump,
-        )
-        .await;
+        prepare(&records.connection, &name, cap, spec.log_prefix, &records.pump).await;
         Ok(records)
     }
 
@@ -307,12 +300,12 @@ pub(super) async fn prepare(connection: &Connection, collection: &str, cap: Opti
         .await;
 }
 
-/// The option, which has no default.
-fn collection_name(name: &str) -> Result<String, BuildError> {
-    if name.is_empty() {
+/// The collection and, if it is to be capped, its size. The name has no default.
+pub(super) fn collection(options: &CollectionOptions) -> Result<(String, Option<i64>), BuildError> {
+    if options.collection_name.is_empty() {
         return Err(BuildError::Options(
             "meta.collection_name is missing – No collection name! Write \"tyk_analytics\", for instance".to_owned(),
         ));
     }
-    Ok(name.to_owned())
+    Ok((options.collection_name.clone(), options.cap()?))
 }

@@ -11,6 +11,7 @@ use analytics::{
     msgpack,
     record::Builder,
 };
+use futures::TryStreamExt;
 use mongodb::{
     IndexModel,
     bson::{Document, RawDocumentBuf, doc},
@@ -18,7 +19,9 @@ use mongodb::{
 };
 use serde_json::{Value, json};
 
+mod claims;
 mod counting;
+mod retention;
 
 use super::*;
 use crate::{

@@ -7,7 +7,7 @@ use super::{UPTIME, client::Connection, document, id::Ids, insert::Row, options:
 use crate::{BuildContext, BuildError, Rejected, Sink, WriteError, Written};
 
 /// Dashboards read uptime data there and nowhere else.
-const COLLECTION: &str = "tyk_uptime_analytics";
+pub(super) const COLLECTION: &str = "tyk_uptime_analytics";
 /// Reports of one insert.
 const MAX_ROWS: usize = 5_000;
 
@@ -23,6 +23,7 @@ pub(super) struct Uptime {
 impl Uptime {
     pub(super) async fn open(context: &BuildContext, options: CollectionOptions) -> Result<Uptime, BuildError> {
         let prefix = UPTIME.log_prefix;
+        let cap = options.cap()?;
         let connection = Connection::open(&options.connection, prefix, &context.pump).await?;
         if options.collection_name != COLLECTION && !options.collection_name.is_empty() {
             tracing::warn!(
@@ -31,7 +32,7 @@ impl Uptime {
                 options.collection_name
             );
         }
-        records::prepare(&connection, COLLECTION, options.cap(), prefix, &context.pump).await;
+        records::prepare(&connection, COLLECTION, cap, prefix, &context.pump).await;
         Ok(Uptime {
             connection,
             ids: Ids::new(&context.pump, context.compat),

@@ -82,6 +82,7 @@ pub const SPEC: SinkSpec = SinkSpec {
     options: schema::<Options>,
     build: Some(build),
     migrate: Some(migrate),
+    indexes: None,
     #[cfg(feature = "testkit")]
     harness: Some(crate::testkit::sql::start_raw),
 };
@@ -89,7 +90,7 @@ pub const SPEC: SinkSpec = SinkSpec {
 /// One transaction's worth of rows.
 pub(crate) const GATHER: Gather = Gather {
     rows: 20_000,
-    bytes: 16 << 20,
+    bytes: 8 << 20,
     wait: Duration::ZERO,
 };
 

@@ -8,6 +8,7 @@ use std::{
     },
 };
 
+use analytics::RecordKind;
 use async_trait::async_trait;
 use futures::{FutureExt, TryStreamExt, future::BoxFuture};
 use mongodb::{
@@ -40,6 +41,11 @@ pub fn start_selective() -> BoxFuture<'static, Box<dyn BackEnd>> {
 /// See [`super::Harness`]: endpoints are counted by path, so that the path of every row is found again.
 pub fn start_aggregate() -> BoxFuture<'static, Box<dyn BackEnd>> {
     start(&mongo::AGGREGATE, "z_tyk_analyticz_aggregate_o1")
+}
+
+/// See [`super::Harness`].
+pub fn start_uptime() -> BoxFuture<'static, Box<dyn BackEnd>> {
+    start(&mongo::UPTIME, "tyk_uptime_analytics")
 }
 
 /// For types that take other records than those of the suite.
@@ -146,6 +152,7 @@ impl BackEnd for Server {
     fn options(&self) -> Value {
         let url = self.store.as_ref().map(Store::url).unwrap_or_default();
         match self.spec.name {
+            _ if self.spec.records == RecordKind::Uptime => json!({"mongo_url": url}),
             // Their index would let the suite's records expire at once, which have no time for that.
             "mongo-pump-selective" => json!({"mongo_url": url, "omit_index_creation": true}),
             "mongo-pump-aggregate" => json!({"mongo_url": url, "omit_index_creation": true, "track_all_paths": true}),
@@ -174,7 +181,11 @@ impl BackEnd for Server {
         if self.spec.name == "mongo-pump-aggregate" {
             return Ok(documents.iter().flat_map(|document| counted(document)).collect());
         }
-        let paths = documents.iter().filter_map(|document| document.get_str("path").ok());
+        let field = match self.spec.records {
+            RecordKind::Traffic => "path",
+            RecordKind::Uptime => "url",
+        };
+        let paths = documents.iter().filter_map(|document| document.get_str(field).ok());
         Ok(paths
             .filter_map(|path| rows::serials(path.as_bytes()).first().copied())
             .collect())

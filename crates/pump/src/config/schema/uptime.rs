@@ -30,6 +30,8 @@ pub const UPTIME: Section = Section {
         setting("max_document_size_bytes", "MAXDOCUMENTSIZEBYTES", Int, "10485760", "MongoDB: bytes of one document."),
         setting("collection_cap_max_size_bytes", "COLLECTIONCAPMAXSIZEBYTES", Int, "5368709120", "MongoDB: size of a capped collection."),
         setting("collection_cap_enable", "COLLECTIONCAPENABLE", Bool, "false", "MongoDB: makes a capped collection."),
+        setting("retention_days", "RETENTIONDAYS", Uint, "0", "MongoDB, and SQL with `table_sharding`: days that data stay; 0: for ever."),
+        setting("expire_documents", "EXPIREDOCUMENTS", Bool, "false", "MongoDB: documents go at their `expireAt`."),
         setting("type", "TYPE", Text, "", "SQL: `postgres` or `mysql`."),
         setting("connection_string", "CONNECTIONSTRING", Secret, "", "SQL: connection string."),
         setting("postgres.prefer_simple_protocol", "POSTGRES_PREFERSIMPLEPROTOCOL", Bool, "false", "Postgres: no prepared statements."),

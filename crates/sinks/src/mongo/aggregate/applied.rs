@@ -26,6 +26,10 @@ impl Ledger {
         }
     }
 
+    pub(super) fn fleet(&self) -> &str {
+        &self.fleet
+    }
+
     /// Name of a claim's entry.
     pub(super) fn name(&self, claim: ClaimId) -> String {
         format!("{claim}-{}", self.pump)

@@ -4,112 +4,44 @@
 //! note is the one that was seen last. Whoever was overtaken reads again and counts what is left. A document that has
 //! become large is closed: it never changes again, and what it does not have goes into the next one of the same bucket.
 
-use std::{
-    collections::{BTreeMap, HashMap},
-    time::Duration,
-};
+use std::{borrow::Cow, collections::BTreeMap, time::Duration};
 
 use analytics::{
-    ClaimId, RowRanges, Selection, Text, Time, When,
-    aggregate::{Aggregate, Aggregator, Engine},
+    ClaimId, RowRanges, Selection, Text, When,
+    aggregate::{Aggregate, Aggregator, Engine, Rules},
 };
-use futures::TryStreamExt;
 use mongodb::{
-    Collection,
-    bson::{Document, RawDocument, RawDocumentBuf, doc, oid::ObjectId},
+    bson::{Document, RawDocument, RawDocumentBuf, doc},
     options::ReturnDocument,
 };
-use tokio::sync::Mutex;
 
 use super::{
-    applied::{self, APPLIED, Entries, Ledger},
+    applied::{self, APPLIED, Ledger},
+    claims::ago,
+    part::{CLOSED, Part, Place},
     pump::Aggregates,
-    room,
-    stored::{self, Contents},
+    room, stored,
     update::{Moved, Update},
 };
 use crate::{
     WriteError,
-    mongo::{failure::Failure, id},
+    mongo::{bson::Writer, failure::Failure},
 };
 
 /// A document that would become larger is closed. Servers refuse more than 16 MiB.
 const LARGEST: usize = 12_000_000;
-/// A document that is refused at this size is not refused for its size.
-const SMALL: usize = 64 << 10;
 /// How long the note of a finished claim is kept: a write of another instance may still be on its way.
 const NOTE_KEPT: Duration = Duration::from_secs(600);
-/// Places that are remembered.
-const REMEMBERED: usize = 512;
 /// Attempts that end because somebody else was faster.
 const ATTEMPTS: usize = 100;
 
-/// Field of a document that never changes again.
-const CLOSED: &str = "_closed";
-
-/// One owner's bucket in one collection: one or several documents.
-pub(super) struct Place {
-    collection: String,
-    filter: Document,
-    owner: Box<[u8]>,
-    bucket: Time,
-}
-
-/// What is known about the documents of places that were written lately.
-#[derive(Default)]
-pub(super) struct Places(Mutex<HashMap<PlaceKey, Part>>);
-
-/// Collection, owner, seconds of the bucket.
-type PlaceKey = (String, Box<[u8]>, i64);
-
-/// The document of a place that is being written to.
-struct Part {
-    id: ObjectId,
-    exists: bool,
-    /// Its notes.
-    entries: Entries,
-    /// Rows that closed documents have, by the name of the note.
-    closed: BTreeMap<String, RowRanges>,
-    contents: Contents,
-    /// Averages and lists may be missing.
-    stale: bool,
-}
-
 /// Rows of one place that are to be counted.
-struct Pending {
-    aggregate: Aggregate,
+struct Pending<'a> {
+    aggregate: Cow<'a, Aggregate>,
     /// The rows that are settled once they are counted.
     covered: BTreeMap<ClaimId, RowRanges>,
     /// Whether that is all of the group.
     whole: bool,
-}
-
-impl Place {
-    pub(super) fn new(collection: String, filter: Document, aggregate: &Aggregate) -> Place {
-        Place {
-            collection,
-            filter,
-            owner: aggregate.owner.clone(),
-            bucket: aggregate.bucket,
-        }
-    }
-
-    fn key(&self) -> PlaceKey {
-        (self.collection.clone(), self.owner.clone(), self.bucket.seconds)
-    }
-}
-
-impl Part {
-    /// The rows of a claim that this place has counted.
-    fn rows(&self, ledger: &Ledger, claim: ClaimId) -> RowRanges {
-        let name = ledger.name(claim);
-        let mut rows = self.closed.get(&name).cloned().unwrap_or_default();
-        let here = self.entries.get(&name).map(|value| ledger.rows(value));
-        for range in here.iter().flat_map(RowRanges::iter) {
-            rows.insert(range.clone());
-        }
-        rows
-    }
 }
 
 impl Aggregates {
@@ -117,6 +49,7 @@ impl Aggregates {
     pub(super) async fn count_once(
         &self,
         ledger: &Ledger,
+        rules: &Rules,
         place: Place,
         group: &[Selection],
         whole: &Aggregate,
@@ -128,7 +61,7 @@ impl Aggregates {
                 Some(part) => part,
                 None => self.load(ledger, &place).await.map_err(Failure::into_write_error)?,
             };
-            let Some(pending) = self.pending(ledger, &place, &part, group, whole, limit) else {
+            let Some(pending) = self.pending(ledger, rules, &place, &part, group, whole, limit) else {
                 if part.stale {
                     self.refresh(&place, &mut part).await?;
                 }
@@ -138,7 +71,8 @@ impl Aggregates {
             let moved = self.crowded_out(&place.collection, &part.contents, &pending.aggregate);
             let growth = room::growth(&pending.aggregate, &part.contents, &moved);
             let is_full = part.contents.size + growth > LARGEST;
-            if is_full && self.make_room(&place, &part, &mut limit, group).await? {
+            if is_full && can_shrink(&part, group, limit) {
+                self.make_room(ledger, &place, part, &mut limit, group).await?;
                 continue;
             }
             match self.count(ledger, &place, &part, &pending, &moved).await {
@@ -158,9 +92,10 @@ impl Aggregates {
                 Ok(None) => {}
                 Err(failure) if failure.is_duplicate() => {}
                 Err(failure) if failure.is_about_size() => {
-                    if !self.make_room(&place, &part, &mut limit, group).await? {
+                    if !can_shrink(&part, group, limit) {
                         return Err(failure.into_write_error());
                     }
+                    self.make_room(ledger, &place, part, &mut limit, group).await?;
                 }
                 Err(failure) => return Err(failure.into_write_error()),
             }
@@ -171,98 +106,38 @@ impl Aggregates {
         )))
     }
 
-    /// Closes a document that is full, or lowers the number of rows that are counted at once. `false`: neither helps.
+    /// Closes a document that is full, or lowers the number of rows that are counted at once.
     async fn make_room(
-        &self,
-        place: &Place,
-        part: &Part,
-        limit: &mut usize,
-        group: &[Selection],
-    ) -> Result<bool, WriteError> {
-        if part.exists && part.contents.size > SMALL {
-            self.close(place, part).await.map_err(Failure::into_write_error)?;
-            return Ok(true);
-        }
-        let rows = group.iter().map(Selection::len).sum::<usize>().min(*limit);
-        *limit = rows / 2;
-        Ok(rows > 1)
-    }
-
-    fn documents(&self, place: &Place) -> Collection<RawDocumentBuf> {
-        self.connection.database.collection(&place.collection)
-    }
-
-    /// Looks for the document to write to: the first one that is not closed, or a new one.
-    async fn load(&self, ledger: &Ledger, place: &Place) -> Result<Part, Failure> {
-        let documents = self.documents(place);
-        let found = async {
-            documents
-                .find(place.filter.clone())
-                .projection(doc! {"_id": 1, CLOSED: 1, APPLIED: 1})
-                .sort(doc! {"_id": 1})
-                .await?
-                .try_collect::<Vec<RawDocumentBuf>>()
-                .await
-        };
-        let found = self.connection.within(found).await?;
-        let mut closed: BTreeMap<String, RowRanges> = BTreeMap::new();
-        let mut number = 0u64;
-        for document in &found {
-            let Ok(id) = document.get_object_id("_id") else {
-                continue;
-            };
-            if matches!(document.get(CLOSED), Ok(Some(_))) {
-                number += 1;
-                for (name, value) in applied::entries(document) {
-                    let rows = closed.entry(name).or_default();
-                    ledger.rows(&value).iter().for_each(|range| rows.insert(range.clone()));
-                }
-                continue;
-            }
-            let whole = self
-                .connection
-                .within(documents.find_one(doc! {"_id": id}).into_future())
-                .await?;
-            let Some(whole) = whole else {
-                continue;
-            };
-            let (_, contents) = stored::averages(&whole, self.setup.engine, false);
-            return Ok(Part {
-                id,
-                exists: true,
-                entries: applied::entries(&whole),
-                closed,
-                contents,
-                stale: true,
-            });
-        }
-        let name = [
-            self.pump.as_bytes(),
-            place.collection.as_bytes(),
-            &place.owner,
-            &place.bucket.seconds.to_be_bytes(),
-            &number.to_be_bytes(),
-        ];
-        Ok(Part {
-            id: ObjectId::from_bytes(id::derived(place.bucket, &name)),
-            exists: false,
-            entries: Entries::new(),
-            closed,
-            contents: Contents::default(),
-            stale: false,
-        })
-    }
-
-    /// The rows that are left, at most `limit` of them; `None`: none.
-    fn pending(
         &self,
         ledger: &Ledger,
         place: &Place,
+        part: Part,
+        limit: &mut usize,
+        group: &[Selection],
+    ) -> Result<(), WriteError> {
+        if part.can_close() {
+            let next = self.close(ledger, place, part).await;
+            if let Some(next) = next.map_err(Failure::into_write_error)? {
+                self.remember(place, next).await;
+            }
+            return Ok(());
+        }
+        *limit = rows(group, *limit) / 2;
+        self.remember(place, part).await;
+        Ok(())
+    }
+
+    /// The rows that are left, at most `limit` of them; `None`: none.
+    fn pending<'a>(
+        &self,
+        ledger: &Ledger,
+        rules: &Rules,
+        place: &Place,
         part: &Part,
         group: &[Selection],
-        whole: &Aggregate,
+        whole: &'a Aggregate,
         limit: usize,
-    ) -> Option<Pending> {
+    ) -> Option<Pending<'a>> {
         let mut counted: BTreeMap<ClaimId, RowRanges> = BTreeMap::new();
         for selection in group {
             let claim = selection.batch().claim;
@@ -276,7 +151,7 @@ impl Aggregates {
         if limit == usize::MAX && counted.values().all(RowRanges::is_empty) {
             group.iter().for_each(cover);
             return Some(Pending {
-                aggregate: whole.clone(),
+                aggregate: Cow::Borrowed(whole),
                 covered,
                 whole: true,
             });
@@ -285,8 +160,8 @@ impl Aggregates {
             Engine::Rest => Text::OrgId,
             Engine::Graph | Engine::Mcp => Text::ApiId,
         };
-        let window = self.setup.rules.window;
-        let mut aggregator = Aggregator::new(self.setup.engine, &self.setup.rules);
+        let window = rules.window;
+        let mut aggregator = Aggregator::new(self.setup.engine, rules);
         let mut rows = 0;
         let mut cut = None;
         'group: for selection in group {
@@ -309,7 +184,7 @@ impl Aggregates {
         }
         let aggregate = aggregator.finish().into_iter().next()?;
         Some(Pending {
-            aggregate,
+            aggregate: Cow::Owned(aggregate),
             covered,
             whole: cut.is_none(),
         })
@@ -321,7 +196,7 @@ impl Aggregates {
         ledger: &Ledger,
         place: &Place,
         part: &Part,
-        pending: &Pending,
+        pending: &Pending<'_>,
         moved: &Moved,
     ) -> Result<Option<RawDocumentBuf>, Failure> {
         let mut query = doc! {"_id": part.id, CLOSED: {"$exists": false}};
@@ -356,16 +231,15 @@ impl Aggregates {
         self.connection.within(change.into_future()).await
     }
 
-    /// Notes that nobody needs any more. Those of an earlier run stay: only the process that finishes a claim knows.
-    async fn old_notes(&self, ledger: &Ledger, part: &Part, pending: &Pending) -> Document {
-        let finished = self.finished.lock().await;
+    /// Notes that nobody needs any more.
+    async fn old_notes(&self, ledger: &Ledger, part: &Part, pending: &Pending<'_>) -> Document {
+        let limit = ago(NOTE_KEPT);
         let mut old = Document::new();
         for (name, value) in &part.entries {
             let Some(claim) = ledger.claim_of(name).filter(|_| !ledger.rows(value).is_empty()) else {
                 continue;
             };
-            let is_finished = finished.get(&claim).is_some_and(|since| since.elapsed() > NOTE_KEPT);
-            if is_finished && !pending.covered.contains_key(&claim) {
+            if !pending.covered.contains_key(&claim) && self.claims.is_finished_before(claim, limit).await {
                 old.insert(format!("{APPLIED}.{name}"), "");
             }
         }
@@ -389,35 +263,35 @@ impl Aggregates {
 
     /// The second update. It does not take place if the document was counted in since: whoever did writes his own.
     async fn average(&self, place: &Place, part: &mut Part, document: &RawDocument) -> Result<(), WriteError> {
-        let (update, contents) = stored::averages(document, self.setup.engine, false);
-        let query = doc! {"_id": part.id, "total.hits": stored::hits(document)};
+        let mut command = Writer::new(document.as_bytes().len());
+        command.text("findAndModify", place.collection.as_bytes());
+        let query = command.open_document("query");
+        command.object_id("_id", part.id.bytes());
+        command.long("total.hits", stored::hits(document));
+        command.close(query);
+        let update = command.open_document("update");
+        stored::write_averages(&mut command, document, self.setup.engine, false);
+        command.close(update);
+        // The answer would have the whole document otherwise.
+        let fields = command.open_document("fields");
+        command.int("_id", 1);
+        command.close(fields);
         self.connection
-            .within(self.documents(place).update_one(query, update).into_future())
+            .run_written(command)
             .await
             .map_err(Failure::into_write_error)?;
-        part.contents = contents;
+        part.contents = stored::Contents::of(document, self.setup.engine);
         part.stale = false;
         Ok(())
     }
+}
 
-    async fn close(&self, place: &Place, part: &Part) -> Result<(), Failure> {
-        let query = doc! {"_id": part.id, CLOSED: {"$exists": false}};
-        let documents = self.documents(place);
-        let change = documents.update_one(query, doc! {"$set": {CLOSED: true}});
-        self.connection.within(change.into_future()).await?;
-        self.warn(format!(
-            "a document of {} has {} bytes and is continued in another one; look for tags, keys or paths that are unique to \
-             every request, or set meta.max_keys_per_dimension",
-            place.collection, part.contents.size
-        ));
-        Ok(())
-    }
+/// Whether less can be added to a document than all of the group, or another document begun.
+fn can_shrink(part: &Part, group: &[Selection], limit: usize) -> bool {
+    part.can_close() || rows(group, limit) > 1
+}
 
-    async fn remember(&self, place: &Place, part: Part) {
-        let mut places = self.places.0.lock().await;
-        if places.len() >= REMEMBERED {
-            places.clear();
-        }
-        places.insert(place.key(), part);
-    }
+/// Rows that are counted at once.
+fn rows(group: &[Selection], limit: usize) -> usize {
+    group.iter().map(Selection::len).sum::<usize>().min(limit)
 }

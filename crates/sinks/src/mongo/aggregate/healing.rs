@@ -15,7 +15,10 @@ use super::{
     stored,
     update::{Moved, Update},
 };
-use crate::{WriteError, mongo::failure::Failure};
+use crate::{
+    WriteError,
+    mongo::{bson::Writer, failure::Failure},
+};
 
 /// Full documents in a row after which a write fails.
 const MAX_FULL: usize = 60;
@@ -90,7 +93,10 @@ impl Aggregates {
         let filter = self.filter(aggregate);
         let counted = Update::of(aggregate, &Moved::new()).into_document();
         let document = self.upsert(collection, &filter, counted).await?;
-        let (averages, _) = stored::averages(&document, self.setup.engine, true);
+        let mut averages = Writer::new(document.as_bytes().len());
+        stored::write_averages(&mut averages, &document, self.setup.engine, true);
+        let averages = averages.finish().map_err(mongodb::error::Error::from)?;
+        let averages = Document::try_from(averages).map_err(mongodb::error::Error::from)?;
         let document = self.upsert(collection, &filter, averages).await?;
         self.look_at_tags(collection, &document);
         Ok(())

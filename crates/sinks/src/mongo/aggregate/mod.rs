@@ -2,8 +2,10 @@
 //! API) and bucket, which every write adds to.
 
 mod applied;
+mod claims;
 mod guarded;
 mod healing;
+mod part;
 mod prefixes;
 mod pump;
 mod room;
@@ -14,7 +16,7 @@ use analytics::aggregate::{Dimension, Engine, Rules, Window};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-pub(super) use self::pump::Aggregates;
+pub(super) use self::{pump::Aggregates, update::int};
 use super::options::ConnectionOptions;
 
 /// Options of both types.
@@ -169,7 +171,7 @@ impl From<McpAggregateOptions> for Setup {
 
 impl Setup {
     /// Prefix of organisations' collections, and the collection of all.
-    fn collections(&self) -> (&'static str, &'static str) {
+    pub(super) fn collections(&self) -> (&'static str, &'static str) {
         match self.engine {
             Engine::Mcp => ("z_tyk_mcp_analyticz_aggregate_", "tyk_mcp_analytics_aggregate"),
             _ => ("z_tyk_analyticz_aggregate_", "tyk_analytics_aggregates"),

@@ -1,10 +1,6 @@
 //! The sink of both types.
 
-use std::{
-    collections::{BTreeMap, HashSet},
-    sync::Arc,
-    time::Instant,
-};
+use std::{collections::HashSet, sync::Arc};
 
 use analytics::{
     ClaimId, Selection, Time,
@@ -18,7 +14,8 @@ use tokio::sync::Mutex;
 use super::{
     Setup,
     applied::Ledger,
-    guarded::{Place, Places},
+    claims::Claims,
+    part::{Place, Places},
     prefixes, stored, update,
 };
 use crate::{
@@ -35,11 +32,10 @@ pub(in crate::mongo) struct Aggregates {
     pub(super) setup: Setup,
     pub(super) pump: String,
     pub(super) places: Places,
-    /// Claims of which every row is acknowledged, and since when.
-    pub(super) finished: Mutex<BTreeMap<ClaimId, Instant>>,
+    pub(super) claims: Claims,
     /// `compat`: the window, which self-healing halves, and the bucket that is being filled.
     pub(super) compat: Option<(Mutex<Window>, Arc<Filling>)>,
-    prefix: &'static str,
+    pub(super) prefix: &'static str,
     fleet: Fleet,
     /// Collections whose indexes have been looked after.
     prepared: Mutex<HashSet<String>>,
@@ -59,7 +55,7 @@ impl Aggregates {
             setup,
             pump: context.pump.to_string(),
             places: Places::default(),
-            finished: Mutex::default(),
+            claims: Claims::default(),
             compat: context
                 .compat
                 .then(|| (Mutex::new(window), Arc::new(Filling::default()))),
@@ -166,6 +162,23 @@ impl Aggregates {
         tracing::warn!(prefix = self.prefix, pump = self.pump, "{text}");
     }
 
+    /// Counts rows whose claims have this window.
+    async fn write_counting(&self, ledger: &Ledger, window: Window, group: &[Selection]) -> Result<(), WriteError> {
+        let rules = &Rules {
+            window,
+            ..self.setup.rules.clone()
+        };
+        let aggregates = self.aggregate(group, rules);
+        let mut writes: Vec<BoxFuture<'_, Result<(), WriteError>>> = Vec::new();
+        for aggregate in &aggregates {
+            for collection in self.collections(aggregate) {
+                let place = Place::new(collection, self.filter(aggregate), aggregate);
+                writes.push(self.count_once(ledger, rules, place, group, aggregate).boxed());
+            }
+        }
+        stream::iter(writes).buffer_unordered(IN_FLIGHT).try_collect().await
+    }
+
     /// The pump's name in documents. The source's id is known before the first write.
     pub(super) fn ledger(&self) -> Result<Ledger, WriteError> {
         match self.fleet.get() {
@@ -183,29 +196,18 @@ impl Sink for Aggregates {
             return Ok(Written::default());
         }
         let ledger = self.ledger()?;
-        let aggregates = self.aggregate(group, &self.setup.rules);
-        let mut writes: Vec<BoxFuture<'_, Result<(), WriteError>>> = Vec::new();
-        for aggregate in &aggregates {
-            for collection in self.collections(aggregate) {
-                let place = Place::new(collection, self.filter(aggregate), aggregate);
-                let ledger = &ledger;
-                writes.push(async move { self.count_once(ledger, place, group, aggregate).await }.boxed());
-            }
+        for (window, group) in self.by_window(&ledger, group).await? {
+            self.write_counting(&ledger, window, &group).await?;
         }
-        stream::iter(writes)
-            .buffer_unordered(IN_FLIGHT)
-            .try_collect::<Vec<()>>()
-            .await?;
         Ok(Written::default())
     }
 
     async fn forget(&self, claims: &[ClaimId]) {
-        let now = Instant::now();
-        let mut finished = self.finished.lock().await;
-        finished.extend(claims.iter().map(|&claim| (claim, now)));
-        // Documents of that time are hardly written to any more.
-        while finished.len() > 10_000 {
-            finished.pop_first();
+        if self.compat.is_some() {
+            return;
+        }
+        if let Ok(ledger) = self.ledger() {
+            self.note_finished(&ledger, claims).await;
         }
     }
 }

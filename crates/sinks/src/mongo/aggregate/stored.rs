@@ -6,10 +6,9 @@ use std::{
 };
 
 use analytics::{Time, aggregate::Engine};
-use mongodb::bson::{Bson, DateTime, Document, RawBsonRef, RawDocument, doc};
+use mongodb::bson::{DateTime, RawBsonRef, RawDocument};
 
-use super::update::int;
-use crate::mongo::bson::milliseconds;
+use crate::mongo::bson::{Writer, milliseconds};
 
 const FLAT: &[&str] = &[
     "apiid",
@@ -45,10 +44,37 @@ impl Contents {
         self.by_dimension.get(dimension).copied().unwrap_or_default()
     }
 
-    fn note(&mut self, dimension: &'static str, path: &str) {
-        self.counters.insert(hash(path));
-        *self.by_dimension.entry(dimension).or_default() += 1;
+    /// What a stored document holds.
+    pub(super) fn of(document: &RawDocument, engine: Engine) -> Contents {
+        let mut contents = Contents {
+            size: document.as_bytes().len(),
+            ..Contents::default()
+        };
+        for dimension in flat(engine) {
+            if let Ok(entries) = document.get_document(dimension) {
+                contents.note(dimension, dimension, entries);
+            }
+        }
+        for &dimension in NESTED {
+            let outer = document.get_document(dimension);
+            for (key, entries) in outer.into_iter().flat_map(documents) {
+                contents.note(dimension, &format!("{dimension}.{key}"), entries);
+            }
+        }
+        contents
     }
+
+    fn note(&mut self, dimension: &'static str, prefix: &str, entries: &RawDocument) {
+        for (key, _) in documents(entries) {
+            self.counters.insert(hash(&format!("{prefix}.{key}")));
+            *self.by_dimension.entry(dimension).or_default() += 1;
+        }
+    }
+}
+
+fn flat(engine: Engine) -> impl Iterator<Item = &'static str> {
+    let mcp: &[&str] = if engine == Engine::Mcp { MCP } else { &[] };
+    FLAT.iter().chain(mcp).copied()
 }
 
 fn hash(path: &str) -> u64 {
@@ -57,65 +83,39 @@ fn hash(path: &str) -> u64 {
     hasher.finish()
 }
 
-/// The second update: averages, error lists and lists, computed from all that is stored.
+/// Writes the second update: averages, error lists and lists, computed from all that is stored.
 ///
 /// `late_request_time`: the average request time in lists is the one before, as upstream's.
-pub(super) fn averages(document: &RawDocument, engine: Engine, late_request_time: bool) -> (Document, Contents) {
-    let mut set = Document::new();
-    let mut contents = Contents {
-        size: document.as_bytes().len(),
-        ..Contents::default()
-    };
+pub(super) fn write_averages(out: &mut Writer, document: &RawDocument, engine: Engine, late_request_time: bool) {
+    let set = out.open_document("$set");
     if let Ok(total) = document.get_document("total") {
-        Stored::read(total).average("total", &mut set);
+        Stored::read("", total).write_averages("total", out);
     }
-    let mcp: &[&str] = if engine == Engine::Mcp { MCP } else { &[] };
-    for &dimension in FLAT.iter().chain(mcp) {
-        let mut list = Vec::new();
-        if let Ok(entries) = document.get_document(dimension) {
-            list = average_all(
-                dimension,
-                dimension,
-                entries,
-                late_request_time,
-                &mut set,
-                &mut contents,
-            );
-        }
-        set.insert(format!("lists.{dimension}"), list);
+    for dimension in flat(engine) {
+        let entries = document.get_document(dimension).ok();
+        write_dimension(out, dimension, entries, late_request_time);
     }
     for &dimension in NESTED {
-        let Ok(outer) = document.get_document(dimension) else {
-            continue;
-        };
-        for (key, entries) in documents(outer) {
-            let path = format!("{dimension}.{key}");
-            let list = average_all(dimension, &path, entries, late_request_time, &mut set, &mut contents);
-            set.insert(format!("lists.{path}"), list);
+        let outer = document.get_document(dimension);
+        for (key, entries) in outer.into_iter().flat_map(documents) {
+            write_dimension(out, &format!("{dimension}.{key}"), Some(entries), late_request_time);
         }
     }
-    (doc! {"$set": set}, contents)
+    out.close(set);
 }
 
-fn average_all(
-    dimension: &'static str,
-    prefix: &str,
-    entries: &RawDocument,
-    late_request_time: bool,
-    set: &mut Document,
-    contents: &mut Contents,
-) -> Vec<Bson> {
-    let mut sorted: Vec<(&str, &RawDocument)> = documents(entries).collect();
-    sorted.sort_unstable_by_key(|(key, _)| *key);
-    let mut list = Vec::with_capacity(sorted.len());
-    for (key, entry) in sorted {
-        let path = format!("{prefix}.{key}");
-        let counter = Stored::read(entry);
-        contents.note(dimension, &path);
-        counter.average(&path, set);
-        list.push(Bson::Document(counter.into_element(late_request_time)));
+fn write_dimension(out: &mut Writer, prefix: &str, entries: Option<&RawDocument>, late_request_time: bool) {
+    let entries = entries.into_iter().flat_map(documents);
+    let mut sorted: Vec<Stored<'_>> = entries.map(|(key, entry)| Stored::read(key, entry)).collect();
+    sorted.sort_unstable_by_key(|stored| stored.key);
+    for stored in &sorted {
+        stored.write_averages(&format!("{prefix}.{}", stored.key), out);
     }
-    list
+    let list = out.open_array(format!("lists.{prefix}"));
+    for (number, stored) in sorted.iter().enumerate() {
+        stored.write_element(number, late_request_time, out);
+    }
+    out.close(list);
 }
 
 /// The documents inside. Others are no counters, whoever put them there.
@@ -128,6 +128,7 @@ fn documents(document: &RawDocument) -> impl Iterator<Item = (&str, &RawDocument
 
 /// A counter as it is stored; what is missing is zero.
 struct Stored<'a> {
+    key: &'a str,
     document: &'a RawDocument,
     hits: i64,
     total_request_time: f64,
@@ -137,7 +138,7 @@ struct Stored<'a> {
 }
 
 impl<'a> Stored<'a> {
-    fn read(document: &'a RawDocument) -> Stored<'a> {
+    fn read(key: &'a str, document: &'a RawDocument) -> Stored<'a> {
         let mut codes = Vec::new();
         if let Ok(map) = document.get_document("errormap") {
             let counts = map.iter().filter_map(Result::ok);
@@ -145,6 +146,7 @@ impl<'a> Stored<'a> {
         }
         codes.sort_unstable();
         Stored {
+            key,
             document,
             hits: long(document, "hits"),
             total_request_time: double(document, "totalrequesttime"),
@@ -166,57 +168,65 @@ impl<'a> Stored<'a> {
         self.per_hit(self.total_upstream_latency as f64)
     }
 
-    fn error_list(&self) -> Vec<Bson> {
-        let codes = self.codes.iter();
-        codes
-            .map(|(code, count)| Bson::Document(doc! {"code": *code, "count": int(*count)}))
-            .collect()
+    fn write_error_list(&self, key: &str, out: &mut Writer) {
+        let list = out.open_array(key);
+        for (number, (code, count)) in self.codes.iter().enumerate() {
+            let element = out.open_document(number.to_string());
+            out.text("code", code.as_bytes());
+            out.int("count", *count);
+            out.close(element);
+        }
+        out.close(list);
     }
 
-    fn average(&self, path: &str, set: &mut Document) {
-        set.insert(format!("{path}.errorlist"), self.error_list());
-        set.insert(format!("{path}.requesttime"), self.per_hit(self.total_request_time));
-        set.insert(format!("{path}.latency"), self.latency());
-        set.insert(format!("{path}.upstreamlatency"), self.upstream_latency());
+    fn write_averages(&self, path: &str, out: &mut Writer) {
+        self.write_error_list(&format!("{path}.errorlist"), out);
+        out.double(format!("{path}.requesttime"), self.per_hit(self.total_request_time));
+        out.double(format!("{path}.latency"), self.latency());
+        out.double(format!("{path}.upstreamlatency"), self.upstream_latency());
     }
 
     /// As an element of a list.
-    fn into_element(self, late_request_time: bool) -> Document {
-        let text = |key| self.document.get_str(key).unwrap_or_default();
-        let number = |key| long(self.document, key);
+    fn write_element(&self, number: usize, late_request_time: bool, out: &mut Writer) {
+        let text = |key| self.document.get_str(key).unwrap_or_default().as_bytes();
+        let number_of = |key| long(self.document, key);
         let request_time = match late_request_time {
             true => double(self.document, "requesttime"),
             false => self.per_hit(self.total_request_time),
         };
-        let last_time = self.document.get_datetime("lasttime");
-        let mut codes = Document::new();
+        let last_time = self.document.get_datetime("lasttime").map(DateTime::timestamp_millis);
+        let element = out.open_document(number.to_string());
+        out.int("hits", self.hits);
+        out.int("success", number_of("success"));
+        out.int("errortotal", number_of("errortotal"));
+        out.double("requesttime", request_time);
+        out.double("totalrequesttime", self.total_request_time);
+        out.text("identifier", text("identifier"));
+        out.text("humanidentifier", text("humanidentifier"));
+        out.instant("lasttime", last_time.unwrap_or(milliseconds(Time::ZERO)));
+        for key in [
+            "openconnections",
+            "closedconnections",
+            "bytesin",
+            "bytesout",
+            "maxupstreamlatency",
+            "minupstreamlatency",
+        ] {
+            out.long(key, number_of(key));
+        }
+        out.long("totalupstreamlatency", self.total_upstream_latency);
+        out.double("upstreamlatency", self.upstream_latency());
+        out.long("maxlatency", number_of("maxlatency"));
+        out.long("minlatency", number_of("minlatency"));
+        out.long("totallatency", self.total_latency);
+        out.double("latency", self.latency());
+        let codes = out.open_document("errormap");
         for (code, count) in &self.codes {
-            codes.insert(*code, int(*count));
+            out.int(code, *count);
         }
-        doc! {
-            "hits": int(self.hits),
-            "success": int(number("success")),
-            "errortotal": int(number("errortotal")),
-            "requesttime": request_time,
-            "totalrequesttime": self.total_request_time,
-            "identifier": text("identifier"),
-            "humanidentifier": text("humanidentifier"),
-            "lasttime": last_time.unwrap_or(DateTime::from_millis(milliseconds(Time::ZERO))),
-            "openconnections": number("openconnections"),
-            "closedconnections": number("closedconnections"),
-            "bytesin": number("bytesin"),
-            "bytesout": number("bytesout"),
-            "maxupstreamlatency": number("maxupstreamlatency"),
-            "minupstreamlatency": number("minupstreamlatency"),
-            "totalupstreamlatency": self.total_upstream_latency,
-            "upstreamlatency": self.upstream_latency(),
-            "maxlatency": number("maxlatency"),
-            "minlatency": number("minlatency"),
-            "totallatency": self.total_latency,
-            "latency": self.latency(),
-            "errormap": codes,
-            "errorlist": self.error_list(),
-        }
+        out.close(codes);
+        self.write_error_list("errorlist", out);
+        out.close(element);
     }
 }
 

@@ -143,7 +143,7 @@ pub(super) fn date(time: analytics::Time) -> Bson {
 }
 
 /// 32 bits wide where the value fits, else 64.
-pub(super) fn int(value: i64) -> Bson {
+pub(in crate::mongo) fn int(value: i64) -> Bson {
     i32::try_from(value).map_or(Bson::Int64(value), Bson::Int32)
 }
 

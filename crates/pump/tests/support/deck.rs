@@ -1,12 +1,12 @@
 //! Numbered records that spread over organisations, APIs, keys, codes, countries, tags and hours; and what a store of aggregates
 //! must hold of them, counted here without the product's own aggregation.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
 
 use analytics::{Flag, Int, Text, Time, When, Zone, msgpack, record::Builder};
 use base64::{Engine, prelude::BASE64_STANDARD_NO_PAD};
 
-use crate::{database::Database, support::Server};
+use super::Server;
 
 const KEY: &str = "analytics-tyk-system-analytics";
 const CODES: [i64; 8] = [200, 201, 200, 301, 404, 405, 500, 200];
@@ -15,11 +15,11 @@ const ELEMENTS: u64 = 100;
 
 /// The records `0..records`, whose times are spread over `seconds` from `start` on, in no order.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Deck {
-    pub(crate) records: u64,
+pub struct Deck {
+    pub records: u64,
     /// Unix seconds.
-    pub(crate) start: i64,
-    pub(crate) seconds: u64,
+    pub start: i64,
+    pub seconds: u64,
 }
 
 /// One record, before any encoding.
@@ -42,26 +42,27 @@ struct Facts {
 
 /// Counters of one row of aggregates.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Cell {
-    hits: i64,
-    success: i64,
-    error: i64,
-    request_time: i64,
-    total_latency: i64,
-    total_upstream: i64,
-    max_latency: i64,
-    max_upstream: i64,
-    code_404: i64,
-    code_4x: i64,
-    code_500: i64,
+pub struct Cell {
+    pub hits: i64,
+    pub success: i64,
+    pub error: i64,
+    pub request_time: i64,
+    pub total_latency: i64,
+    pub total_upstream: i64,
+    pub max_latency: i64,
+    pub max_upstream: i64,
+    pub code_404: i64,
+    /// Client errors that SQL has no column for.
+    pub code_4x: i64,
+    pub code_500: i64,
 }
 
 /// Bucket, organisation, dimension, value.
-type Name = (i64, String, String, String);
+pub type Name = (i64, String, String, String);
 
 impl Deck {
     /// A backlog of hours that are over.
-    pub(crate) fn ordinary(records: u64) -> Deck {
+    pub fn ordinary(records: u64) -> Deck {
         Deck {
             records,
             start: 1_780_000_123,
@@ -94,7 +95,7 @@ impl Deck {
     }
 
     /// The calendar dates (of clocks that are `offset(time)` seconds ahead of UTC) with how many records each has.
-    pub(crate) fn days(self, offset: fn(i64) -> i64) -> BTreeMap<String, u64> {
+    pub fn days(self, offset: fn(i64) -> i64) -> BTreeMap<String, u64> {
         let mut days = BTreeMap::new();
         for serial in 0..self.records {
             let at = self.at(serial);
@@ -104,12 +105,12 @@ impl Deck {
     }
 
     /// Pushes them, as a gateway does that spreads them over `keys` lists.
-    pub(crate) fn push(self, redis: &Server, keys: usize) {
+    pub fn push(self, redis: &Server, keys: usize) {
         self.push_over(redis, keys, std::time::Duration::ZERO);
     }
 
     /// The same, spread over a time.
-    pub(crate) fn push_over(self, redis: &Server, keys: usize, over: std::time::Duration) {
+    pub fn push_over(self, redis: &Server, keys: usize, over: std::time::Duration) {
         let mut client = redis.client(0, "");
         let started = std::time::Instant::now();
         let (mut next, mut round) = (0, 0);
@@ -132,7 +133,7 @@ impl Deck {
 
     /// What the table of aggregates must hold; an hour begins where clocks that are `offset(time)` seconds ahead of UTC
     /// show minute 0.
-    pub(crate) fn expected(self, offset: fn(i64) -> i64) -> BTreeMap<Name, Cell> {
+    pub fn expected(self, offset: fn(i64) -> i64) -> BTreeMap<Name, Cell> {
         let mut cells: BTreeMap<Name, Cell> = BTreeMap::new();
         for serial in 0..self.records {
             let facts = self.facts(serial);
@@ -233,7 +234,8 @@ impl Facts {
     }
 }
 
-fn hex(text: &str) -> String {
+/// The bytes of a text, two digits each.
+pub fn hex(text: &str) -> String {
     text.bytes().map(|byte| format!("{byte:02x}")).collect()
 }
 
@@ -254,70 +256,9 @@ impl Cell {
     }
 }
 
-/// Every record of the deck is in these tables once, and nothing else.
+/// Fails unless these are the aggregates that are expected. `wrong`: what else is not as it should be.
 #[track_caller]
-pub(crate) fn assert_rows(database: &mut Database, tables: &[String], records: u64) {
-    let mut seen = HashSet::new();
-    let (mut rows, mut foreign) = (0u64, 0);
-    for table in tables {
-        for row in database.query(&format!("SELECT contentlength FROM {table}")) {
-            let serial: u64 = row[0].parse().unwrap();
-            rows += 1;
-            foreign += u64::from(serial >= records);
-            seen.insert(serial);
-        }
-    }
-    let (lost, doubled) = (records - seen.len() as u64, rows - seen.len() as u64);
-    println!("rows {rows}, lost {lost}, doubled {doubled}, foreign {foreign}");
-    assert_eq!((rows, lost, doubled, foreign), (records, 0, 0, 0));
-}
-
-/// The tables of aggregates hold these rows and no others, every counter equal.
-#[track_caller]
-pub(crate) fn assert_aggregates(database: &mut Database, tables: &[String], expected: &BTreeMap<Name, Cell>) {
-    let mut found = BTreeMap::new();
-    let mut wrong = Vec::new();
-    for table in tables {
-        let sql = format!(
-            "SELECT \"timestamp\", org_id, dimension, dimension_value, counter_hits, counter_success, counter_error, \
-             counter_total_request_time, counter_total_latency, counter_total_upstream_latency, counter_max_latency, \
-             counter_max_upstream_latency, code_404, code_4x, code_500, counter_request_time, counter_latency, \
-             counter_upstream_latency, id FROM {table}"
-        );
-        for row in database.query(&sql) {
-            let whole = |at: usize| -> i64 {
-                let number: f64 = row[at].parse().unwrap_or_else(|_| panic!("{row:?}"));
-                number as i64
-            };
-            let cell = Cell {
-                hits: whole(4),
-                success: whole(5),
-                error: whole(6),
-                request_time: whole(7),
-                total_latency: whole(8),
-                total_upstream: whole(9),
-                max_latency: whole(10),
-                max_upstream: whole(11),
-                code_404: whole(12),
-                code_4x: whole(13),
-                code_500: whole(14),
-            };
-            for (average, total) in [(15, 7), (16, 8), (17, 9)] {
-                let average: f64 = row[average].parse().unwrap();
-                let right = whole(total) as f64 / cell.hits as f64;
-                if (average - right).abs() > 1e-9 * right.max(1.0) {
-                    wrong.push(format!("{row:?}: average {average}, not {right}"));
-                }
-            }
-            let name = (whole(0), row[1].clone(), row[2].clone(), row[3].clone());
-            if row[18] != hex(&format!("{}{}{}{}", name.0, name.1, name.2, name.3)) {
-                wrong.push(format!("{name:?} has the id {}", row[18]));
-            }
-            if found.insert(name.clone(), cell).is_some() {
-                wrong.push(format!("{name:?} has two rows"));
-            }
-        }
-    }
+pub fn compare(found: &BTreeMap<Name, Cell>, expected: &BTreeMap<Name, Cell>, mut wrong: Vec<String>) {
     for (name, cell) in expected {
         match found.get(name) {
             Some(there) if there == cell => {}
@@ -334,4 +275,19 @@ pub(crate) fn assert_aggregates(database: &mut Database, tables: &[String], expe
         wrong.len(),
         &wrong[..wrong.len().min(8)]
     );
+}
+
+/// Fails unless these are the serial numbers of all records, each once.
+#[track_caller]
+pub fn compare_serials(found: impl Iterator<Item = u64>, records: u64) {
+    let mut seen = std::collections::HashSet::new();
+    let (mut rows, mut foreign) = (0u64, 0);
+    for serial in found {
+        rows += 1;
+        foreign += u64::from(serial >= records);
+        seen.insert(serial);
+    }
+    let (lost, doubled) = (records - seen.len() as u64, rows - seen.len() as u64);
+    println!("rows {rows}, lost {lost}, doubled {doubled}, foreign {foreign}");
+    assert_eq!((rows, lost, doubled, foreign), (records, 0, 0, 0));
 }

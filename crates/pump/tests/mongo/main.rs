@@ -1,0 +1,13 @@
+//! MongoDB pumps as operators run them: killed, cut off, and with an hour in which every path is another one; numbered records
+//! tell what arrived, and an independent count says what every aggregate must hold.
+//!
+//! `cargo test -p tyk-pump --test mongo -- --ignored --nocapture` runs the same at full size; with `PUMP_TEST_BIN` it runs
+//! another build of the pump.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod database;
+mod indexes;
+mod kills;
+mod paths;
+#[path = "../support/mod.rs"]
+mod support;
