@@ -1,6 +1,7 @@
 //! Every back-end that Tyk Pump writes to. A sink is one file here and one line in the table below.
 
 mod clock;
+pub mod durable;
 pub mod failpoints;
 #[cfg(feature = "http")]
 mod go_json;
@@ -89,11 +90,11 @@ sinks! {
     #[cfg(feature = "http")] segment = "segment";
     #[cfg(feature = "http")] splunk = "splunk";
     sql;
-    sql_aggregate;
-    sql_graph;
-    sql_graph_aggregate;
-    sql_mcp;
-    sql_mcp_aggregate;
+    sql::AGGREGATE;
+    sql::GRAPH;
+    sql::GRAPH_AGGREGATE;
+    sql::MCP;
+    sql::MCP_AGGREGATE;
     planned "sqs", "SQS Pump", "sqs-pump", "TYK_PMP_PUMPS_SQS_META";
     planned "statsd", "Statsd Pump", "statsd-pump", "TYK_PMP_PUMPS_STATSD_META";
     stdout;

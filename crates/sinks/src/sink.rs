@@ -20,7 +20,8 @@ pub trait Sink: Send + Sync {
     /// pump's `timeout`), a write that goes on in a thread of its own must end before the next one begins.
     async fn write(&self, group: &[Selection]) -> Result<Written, WriteError>;
 
-    /// What this one promises, where its options or its surroundings make that less than its type's best.
+    /// What this one promises, where its options or its surroundings make that less than its type's best. Asked between
+    /// writes: what it finds in its back-end may change it.
     fn guarantee(&self) -> Option<Guarantee> {
         None
     }

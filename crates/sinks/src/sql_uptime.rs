@@ -1,12 +1,11 @@
 //! Uptime data in SQL.
 
 use analytics::{RecordKind, aggregate::Rules};
-use futures::{FutureExt, future::BoxFuture};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    BuildContext, BuildError, Guarantee, MigrationMode, Sink, SinkSpec,
+    BuildContext, BuildError, Guarantee, SinkSpec,
     options::schema,
     sql::{
         self, Connection,
@@ -42,20 +41,12 @@ pub const UPTIME: SinkSpec = SinkSpec {
     writes_empty: false,
     purge_line: false,
     options: schema::<Options>,
-    build: Some(build),
-    migrate: Some(migrate),
+    build: Some(|context| AggregatePump::build(context, setup)),
+    migrate: Some(|context, mode| AggregatePump::migrate(context, mode, setup)),
     indexes: None,
     #[cfg(feature = "testkit")]
     harness: Some(crate::testkit::sql::start_uptime),
 };
-
-fn build(context: BuildContext) -> BoxFuture<'static, Result<Box<dyn Sink>, BuildError>> {
-    async move { AggregatePump::open(&context, setup(&context)?).await }.boxed()
-}
-
-fn migrate(context: BuildContext, mode: MigrationMode) -> BoxFuture<'static, Result<Vec<String>, BuildError>> {
-    async move { AggregatePump::migrate(&context, setup(&context)?, mode).await }.boxed()
-}
 
 fn setup(context: &BuildContext) -> Result<AggregateSetup, BuildError> {
     let options: Options = sql::decode(context)?;

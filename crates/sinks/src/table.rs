@@ -36,7 +36,7 @@ pub(crate) fn closest<'a>(given: &str, candidates: impl Iterator<Item = &'a str>
     best.map(|(_, candidate)| candidate)
 }
 
-/// 1.0: equal apart from case and separators. A beginning of three letters or more counts as a good guess.
+/// 1.0: equal apart from case and separators. A beginning or an end of three letters or more counts as a good guess.
 fn likeness(given: &str, candidate: &str) -> f64 {
     let score = strsim::normalized_damerau_levenshtein(given, candidate);
     if given.len() < 3 {
@@ -44,6 +44,10 @@ fn likeness(given: &str, candidate: &str) -> f64 {
     }
     if candidate.starts_with(given) {
         return score.max(0.8);
+    }
+    // `url` for `mongo_url`
+    if candidate.ends_with(given) {
+        return score.max(0.75);
     }
     if given.starts_with(candidate) {
         return score.max(0.7);
@@ -75,6 +79,13 @@ mod tests {
         names.sort_unstable();
         names.dedup();
         assert_eq!(names.len(), SINKS.len());
+    }
+
+    #[test]
+    fn the_end_of_a_long_key_is_a_good_guess() {
+        let keys = ["collection_name", "mongo_url", "mongo_use_ssl"];
+        assert_eq!(closest("url", keys.into_iter()), Some("mongo_url"));
+        assert_eq!(closest("ur", keys.into_iter()), None);
     }
 
     #[test]

@@ -18,6 +18,7 @@ pub mod reference;
 pub mod schema;
 pub mod settings;
 pub mod storage;
+mod uptime;
 pub mod values;
 
 pub use check::check;

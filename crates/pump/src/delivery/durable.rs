@@ -6,6 +6,8 @@ use std::{
     path::Path,
 };
 
+pub use sinks::durable::sync_folder;
+
 /// Replaces the content of `path` (or makes it) such that a crash leaves the old or the new content, never a mixture.
 pub fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let folder = path.parent().unwrap_or(Path::new("."));
@@ -19,11 +21,6 @@ pub fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     crate::failpoints::hit(crate::failpoints::SPOOL_BEFORE_RENAME);
     fs::rename(&beside, path)?;
     sync_folder(folder)
-}
-
-/// Makes creations, renames and removals in `folder` durable.
-pub fn sync_folder(folder: &Path) -> io::Result<()> {
-    File::open(folder)?.sync_all()
 }
 
 /// A name that is safe as a file name: everything but letters, digits, `-` and `_` becomes `%XX`.

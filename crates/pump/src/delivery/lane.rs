@@ -124,6 +124,7 @@ impl Lane {
                 continue;
             }
             self.update_board();
+            self.board.promise(sink.guarantee());
             if self.work.is_empty() {
                 if self.board.state() == LaneState::Retrying {
                     // What failed is somebody else's now.
@@ -172,7 +173,6 @@ impl Lane {
             let pause = match built {
                 Ok(sink) => {
                     self.shared.stand_by(self.number, false);
-                    self.board.promise(sink.guarantee());
                     self.board.enter(LaneState::Running, None, None);
                     return Some(sink);
                 }

@@ -89,7 +89,7 @@ impl LaneBoard {
         text.remedy = remedy;
     }
 
-    /// The sink is made; `guarantee` is what it promises, if that is less than its type's best.
+    /// What the sink promises now, if that is less than its type's best.
     pub fn promise(&self, guarantee: Option<Guarantee>) {
         self.text().guarantee = guarantee;
     }

@@ -6,6 +6,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod database;
+mod engines;
 mod instances;
 mod kills;
 mod stored;

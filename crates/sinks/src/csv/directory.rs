@@ -18,10 +18,10 @@ use analytics::{ClaimId, RowRanges, Selection};
 use super::{
     lock::{Lock, LockError},
     network,
-    state::{Intent, State, sync_folder},
+    state::{Intent, State},
     step::{Step, Steps},
 };
-use crate::{Written, failpoints, ledger::Ledger};
+use crate::{Written, durable::sync_folder, failpoints, ledger::Ledger};
 
 const PREFIX: &str = super::SPEC.log_prefix;
 /// A buffer that an enormous record has blown up is let go of.

@@ -11,7 +11,7 @@ use std::{
 use analytics::ClaimId;
 use serde_json::{Map, Value, json};
 
-use crate::ledger::Ledger;
+use crate::{durable::sync_folder, ledger::Ledger};
 
 const FILE: &str = "state";
 const NEXT: &str = "state.next";
@@ -135,11 +135,6 @@ fn ledger_of(entries: &Value) -> Option<Ledger> {
         ledger.replace(claim, rows.as_str()?.parse().ok()?);
     }
     Some(ledger)
-}
-
-/// Makes the names in a folder durable.
-pub(super) fn sync_folder(folder: &Path) -> io::Result<()> {
-    File::open(folder)?.sync_all()
 }
 
 #[cfg(test)]

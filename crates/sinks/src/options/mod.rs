@@ -28,6 +28,12 @@ pub fn schema<T: JsonSchema>() -> Schema {
     SchemaGenerator::new(settings).into_root_schema_for::<T>()
 }
 
+/// `schema` with a description of its own: several types may share their options.
+pub fn described(mut schema: Schema, text: &str) -> Schema {
+    schema.insert("description".to_owned(), text.into());
+    schema
+}
+
 /// Key of a schema that names a deprecated prefix of its variables.
 const OLD_ENV_PREFIX: &str = "x-old-env-prefix";
 

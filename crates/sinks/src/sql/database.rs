@@ -6,7 +6,7 @@ use analytics::{ClaimId, RowRanges};
 use async_trait::async_trait;
 
 use super::table::{Rows, Table};
-use crate::{BoxError, BuildError, WriteError};
+use crate::{BoxError, BuildError, Guarantee, WriteError};
 
 /// A database: tables outside of transactions, and transactions.
 ///
@@ -40,6 +40,12 @@ pub(crate) trait Database: Send + Sync {
     /// Marks the entries of finished claims as done, and removes those of `fleet` that were done and not written to for
     /// 7 days (a process that was paused for hours may still come back with rows of a finished claim).
     async fn forget(&self, pump: &str, fleet: &str, claims: &[ClaimId]) -> Result<(), DatabaseError>;
+
+    /// What the tables seen so far allow, if that is less than exactly once: without transactions no ledger can keep a
+    /// repeated row out.
+    fn guarantee(&self) -> Option<Guarantee> {
+        None
+    }
 
     /// Lets go of every connection.
     async fn close(&self);

@@ -20,6 +20,7 @@
 pub(crate) mod aggregate;
 #[cfg(test)]
 mod contract;
+mod counters;
 mod database;
 mod ledger;
 mod merge;
@@ -29,6 +30,7 @@ mod options;
 mod poison;
 #[cfg(feature = "postgres")]
 mod postgres;
+mod protocols;
 mod raw;
 mod raw_pump;
 mod shard;
@@ -41,17 +43,21 @@ mod table;
 use std::{sync::Arc, time::Duration};
 
 use analytics::{Flag, RecordKind};
-use futures::{FutureExt, future::BoxFuture};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use self::database::Database;
-pub use self::options::{Connection, Mysql, Postgres};
-pub(crate) use self::{
+pub use self::{
+    aggregate::AggregateOptions,
+    counters::{AGGREGATE, GRAPH_AGGREGATE, MCP_AGGREGATE},
+    options::{Connection, Mysql, Postgres},
+    protocols::{GRAPH, MCP, ProtocolOptions},
+};
+use self::{
     raw::RawLayout,
     raw_pump::{RawPump, RawSetup},
 };
-use crate::{BuildContext, BuildError, Gather, Guarantee, MigrationMode, Sink, SinkSpec, options::schema};
+use crate::{BuildContext, BuildError, Gather, Guarantee, SinkSpec, options::schema};
 
 /// Writes every record as a row of `tyk_analytics`, exactly once: rows and the note that they are written (table
 /// `tyk_pump_ledger`) share a transaction. Records of the MCP protocol are left to `sql-mcp`.
@@ -80,8 +86,8 @@ pub const SPEC: SinkSpec = SinkSpec {
     writes_empty: false,
     purge_line: true,
     options: schema::<Options>,
-    build: Some(build),
-    migrate: Some(migrate),
+    build: Some(|context| RawPump::build(context, setup)),
+    migrate: Some(|context, mode| RawPump::migrate(context, mode, setup)),
     indexes: None,
     #[cfg(feature = "testkit")]
     harness: Some(crate::testkit::sql::start_raw),
@@ -93,14 +99,6 @@ pub(crate) const GATHER: Gather = Gather {
     bytes: 8 << 20,
     wait: Duration::ZERO,
 };
-
-fn build(context: BuildContext) -> BoxFuture<'static, Result<Box<dyn Sink>, BuildError>> {
-    async move { RawPump::open(&context, setup(&context)?).await }.boxed()
-}
-
-fn migrate(context: BuildContext, mode: MigrationMode) -> BoxFuture<'static, Result<Vec<String>, BuildError>> {
-    async move { RawPump::migrate(&context, setup(&context)?, mode).await }.boxed()
-}
 
 fn setup(context: &BuildContext) -> Result<RawSetup, BuildError> {
     let options: Options = decode(context)?;
@@ -142,12 +140,4 @@ pub(crate) fn connect(connection: &Connection, log_prefix: &'static str) -> Resu
 fn left_out(kind: &str) -> BuildError {
     let without = crate::sink::left_out(kind);
     BuildError::Options(format!("meta.type \"{kind}\" {without}"))
-}
-
-/// `text`, or `default` when it is empty.
-pub(crate) fn or(text: String, default: &str) -> String {
-    match text.is_empty() {
-        true => default.to_owned(),
-        false => text,
-    }
 }

@@ -4,6 +4,7 @@ use std::sync::{Arc, atomic::AtomicI64};
 
 use analytics::{ClaimId, Decoded, RecordView, RowRanges, Selection};
 use async_trait::async_trait;
+use futures::{FutureExt, future::BoxFuture};
 
 use super::{
     options::Connection,
@@ -11,7 +12,7 @@ use super::{
     start,
     store::Store,
 };
-use crate::{BuildContext, BuildError, MigrationMode, Sink, SinkSpec, WriteError, Written};
+use crate::{BuildContext, BuildError, Guarantee, MigrationMode, Sink, SinkSpec, WriteError, Written};
 
 /// What tells the raw pumps apart.
 pub(crate) struct RawSetup {
@@ -26,6 +27,9 @@ pub(crate) struct RawSetup {
     pub takes: fn(&RecordView<'_>) -> bool,
 }
 
+/// What the options make of one type of raw pump.
+type Setup = fn(&BuildContext) -> Result<RawSetup, BuildError>;
+
 /// One raw pump.
 pub(crate) struct RawPump {
     store: Store,
@@ -37,8 +41,13 @@ pub(crate) struct RawPump {
 }
 
 impl RawPump {
+    /// See [`crate::SinkSpec::build`].
+    pub(crate) fn build(context: BuildContext, setup: Setup) -> BoxFuture<'static, Result<Box<dyn Sink>, BuildError>> {
+        async move { Self::open(&context, setup(&context)?).await }.boxed()
+    }
+
     /// Connects and prepares the tables that are known already.
-    pub(crate) async fn open(context: &BuildContext, raw: RawSetup) -> Result<Box<dyn Sink>, BuildError> {
+    async fn open(context: &BuildContext, raw: RawSetup) -> Result<Box<dyn Sink>, BuildError> {
         let store = start::open(context, raw.spec, &raw.connection).await?;
         let job = RawJob::of(&raw);
         start::prepare(&store, &raw.connection, &job.tables_at_start()).await?;
@@ -52,14 +61,18 @@ impl RawPump {
     }
 
     /// See [`crate::SinkSpec::migrate`].
-    pub(crate) async fn migrate(
-        context: &BuildContext,
-        raw: RawSetup,
+    pub(crate) fn migrate(
+        context: BuildContext,
         mode: MigrationMode,
-    ) -> Result<Vec<String>, BuildError> {
-        let store = start::open(context, raw.spec, &raw.connection).await?;
-        let job = RawJob::of(&raw);
-        start::migrate(&store, &raw.connection, &job.tables_at_start(), mode).await
+        setup: Setup,
+    ) -> BoxFuture<'static, Result<Vec<String>, BuildError>> {
+        async move {
+            let raw = setup(&context)?;
+            let store = start::open(&context, raw.spec, &raw.connection).await?;
+            let job = RawJob::of(&raw);
+            start::migrate(&store, &raw.connection, &job.tables_at_start(), mode).await
+        }
+        .boxed()
     }
 }
 
@@ -78,6 +91,10 @@ impl Sink for RawPump {
 
     async fn applied(&self, claim: ClaimId, former: Option<&str>) -> Result<Option<RowRanges>, WriteError> {
         self.store.applied(claim, former).await
+    }
+
+    fn guarantee(&self) -> Option<Guarantee> {
+        self.store.database().guarantee()
     }
 
     async fn close(&self) -> Result<(), WriteError> {

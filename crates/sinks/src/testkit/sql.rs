@@ -13,10 +13,7 @@ use super::{
     rows::Alter,
     server,
 };
-use crate::{
-    BuildContext, BuildError, Sink, SinkSpec, WriteError, Written, sql, sql_aggregate, sql_graph, sql_graph_aggregate,
-    sql_mcp, sql_mcp_aggregate, sql_uptime,
-};
+use crate::{BuildContext, BuildError, Sink, SinkSpec, WriteError, Written, sql, sql_uptime};
 
 /// Begins a transaction.
 pub const BEGIN: &[u8] = b"BEGIN; SET LOCAL idle_in_transaction_session_timeout";
@@ -31,20 +28,20 @@ pub fn start_raw() -> BoxFuture<'static, Box<dyn BackEnd>> {
 /// See [`super::Harness`].
 pub fn start_graph() -> BoxFuture<'static, Box<dyn BackEnd>> {
     let query = "SELECT analytics_path FROM tyk_analytics_graph";
-    start(&sql_graph::SPEC, query, &[Flag::IsGraphQl], RAW_DEATHS).boxed()
+    start(&sql::GRAPH, query, &[Flag::IsGraphQl], RAW_DEATHS).boxed()
 }
 
 /// See [`super::Harness`].
 pub fn start_mcp() -> BoxFuture<'static, Box<dyn BackEnd>> {
     let query = "SELECT analytics_path FROM tyk_analytics_mcp";
-    start(&sql_mcp::SPEC, query, &[Flag::IsMcp], RAW_DEATHS).boxed()
+    start(&sql::MCP, query, &[Flag::IsMcp], RAW_DEATHS).boxed()
 }
 
 /// See [`super::Harness`]. A record is found by its path, as often as that is counted.
 pub fn start_aggregate() -> BoxFuture<'static, Box<dyn BackEnd>> {
     let query = "SELECT dimension_value FROM tyk_aggregated, generate_series(1, counter_hits) \
                  WHERE dimension = 'endpoints'";
-    start(&sql_aggregate::SPEC, query, &[Flag::TrackPath], COUNTER_DEATHS).boxed()
+    start(&sql::AGGREGATE, query, &[Flag::TrackPath], COUNTER_DEATHS).boxed()
 }
 
 /// See [`super::Harness`].
@@ -52,7 +49,7 @@ pub fn start_graph_aggregate() -> BoxFuture<'static, Box<dyn BackEnd>> {
     let query = "SELECT dimension_value FROM tyk_graph_aggregated, generate_series(1, counter_hits) \
                  WHERE dimension = 'endpoints'";
     let flags = &[Flag::IsGraphQl, Flag::TrackPath];
-    start(&sql_graph_aggregate::SPEC, query, flags, COUNTER_DEATHS).boxed()
+    start(&sql::GRAPH_AGGREGATE, query, flags, COUNTER_DEATHS).boxed()
 }
 
 /// See [`super::Harness`].
@@ -60,7 +57,7 @@ pub fn start_mcp_aggregate() -> BoxFuture<'static, Box<dyn BackEnd>> {
     let query = "SELECT dimension_value FROM tyk_mcp_aggregated, generate_series(1, counter_hits) \
                  WHERE dimension = 'endpoints'";
     start(
-        &sql_mcp_aggregate::SPEC,
+        &sql::MCP_AGGREGATE,
         query,
         &[Flag::IsMcp, Flag::TrackPath],
         COUNTER_DEATHS,

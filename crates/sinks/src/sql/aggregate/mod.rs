@@ -12,13 +12,14 @@ use analytics::{
     aggregate::{Bucketing, Rules, Window},
 };
 use async_trait::async_trait;
+use futures::{FutureExt, future::BoxFuture};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use self::job::AggregateJob;
 pub(crate) use self::{job::Kind, layout::IndexRule, layout::Shape};
 use super::{options::Connection, start, store::Store};
-use crate::{BuildContext, BuildError, Gather, MigrationMode, Sink, SinkSpec, WriteError, Written};
+use crate::{BuildContext, BuildError, Gather, Guarantee, MigrationMode, Sink, SinkSpec, WriteError, Written};
 
 /// Many records at once make few rows: half a second of traffic.
 pub(crate) const GATHER: Gather = Gather {
@@ -30,6 +31,10 @@ pub(crate) const GATHER: Gather = Gather {
 /// Options of the pumps for traffic records.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
+#[schemars(example = &serde_json::json!({
+    "type": "postgres",
+    "connection_string": "host=localhost port=5432 user=tyk password=secret dbname=tyk_analytics sslmode=disable"
+}))]
 pub struct AggregateOptions {
     #[allow(missing_docs)]
     #[serde(flatten)]
@@ -119,6 +124,9 @@ pub(crate) struct AggregateSetup {
     pub prepares_today: bool,
 }
 
+/// What the options make of one type of pump.
+type Setup = fn(&BuildContext) -> Result<AggregateSetup, BuildError>;
+
 /// One pump that writes counters.
 pub(crate) struct AggregatePump {
     store: Store,
@@ -129,8 +137,13 @@ pub(crate) struct AggregatePump {
 }
 
 impl AggregatePump {
+    /// See [`crate::SinkSpec::build`].
+    pub(crate) fn build(context: BuildContext, setup: Setup) -> BoxFuture<'static, Result<Box<dyn Sink>, BuildError>> {
+        async move { Self::open(&context, setup(&context)?).await }.boxed()
+    }
+
     /// Connects and prepares the tables that are known already.
-    pub(crate) async fn open(context: &BuildContext, setup: AggregateSetup) -> Result<Box<dyn Sink>, BuildError> {
+    async fn open(context: &BuildContext, setup: AggregateSetup) -> Result<Box<dyn Sink>, BuildError> {
         let store = start::open(context, setup.spec, &setup.connection).await?;
         let job = AggregateJob::of(&setup, context);
         let connection = setup.connection;
@@ -146,14 +159,18 @@ impl AggregatePump {
     }
 
     /// See [`crate::SinkSpec::migrate`].
-    pub(crate) async fn migrate(
-        context: &BuildContext,
-        setup: AggregateSetup,
+    pub(crate) fn migrate(
+        context: BuildContext,
         mode: MigrationMode,
-    ) -> Result<Vec<String>, BuildError> {
-        let store = start::open(context, setup.spec, &setup.connection).await?;
-        let job = AggregateJob::of(&setup, context);
-        start::migrate(&store, &setup.connection, &job.tables_at_start(), mode).await
+        setup: Setup,
+    ) -> BoxFuture<'static, Result<Vec<String>, BuildError>> {
+        async move {
+            let setup = setup(&context)?;
+            let store = start::open(&context, setup.spec, &setup.connection).await?;
+            let job = AggregateJob::of(&setup, &context);
+            start::migrate(&store, &setup.connection, &job.tables_at_start(), mode).await
+        }
+        .boxed()
     }
 }
 
@@ -171,6 +188,10 @@ impl Sink for AggregatePump {
 
     async fn applied(&self, claim: ClaimId, former: Option<&str>) -> Result<Option<RowRanges>, WriteError> {
         self.store.applied(claim, former).await
+    }
+
+    fn guarantee(&self) -> Option<Guarantee> {
+        self.store.database().guarantee()
     }
 
     async fn close(&self) -> Result<(), WriteError> {

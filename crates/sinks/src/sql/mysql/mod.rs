@@ -15,7 +15,7 @@ mod value;
 
 use std::{
     collections::HashSet,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -30,7 +30,7 @@ use super::{
     statement_log::StatementLog,
     table::{Table, split_name},
 };
-use crate::BuildError;
+use crate::{BuildError, Guarantee};
 
 /// Connections that are kept open while nobody uses them, as upstream's pool does.
 const MOST_IDLE: usize = 2;
@@ -52,8 +52,8 @@ struct Shared {
     log_prefix: &'static str,
     log: StatementLog,
     idle: Mutex<Vec<Connection>>,
-    /// Tables whose engine has been complained about.
-    warned: Mutex<HashSet<String>>,
+    /// Tables that cannot be rolled back.
+    without_transactions: Mutex<HashSet<String>>,
     pruned: Mutex<Option<Instant>>,
 }
 
@@ -83,7 +83,7 @@ impl Mysql {
                 log_prefix,
                 log: StatementLog::new(&connection.log_level, log_prefix),
                 idle: Mutex::default(),
-                warned: Mutex::default(),
+                without_transactions: Mutex::default(),
                 pruned: Mutex::default(),
             }),
         })
@@ -112,10 +112,15 @@ impl Shared {
         }
     }
 
-    /// Says once that rows of `table` may double.
-    fn warn_about_engine(&self, table: &str, engine: &str) {
-        let mut warned = self.warned.lock().unwrap_or_else(PoisonError::into_inner);
-        if warned.insert(table.to_owned()) {
+    /// Remembers whether `table` can be rolled back, and says once that its rows may double otherwise. `engine`: one
+    /// without transactions.
+    fn note_engine(&self, table: &str, engine: Option<&str>) {
+        let mut tables = self.without_transactions();
+        let Some(engine) = engine else {
+            tables.remove(table);
+            return;
+        };
+        if tables.insert(table.to_owned()) {
             tracing::warn!(
                 prefix = self.log_prefix,
                 "table {table} has the engine {engine}, which has no transactions: its rows arrive at least once instead \
@@ -123,6 +128,10 @@ impl Shared {
                 statement::quoted(table)
             );
         }
+    }
+
+    fn without_transactions(&self) -> MutexGuard<'_, HashSet<String>> {
+        self.without_transactions.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Whether it is time to look for old ledger entries.
@@ -148,9 +157,7 @@ impl Database for Mysql {
         let mut connection = self.shared.take().await?;
         let (statements, engine) = schema::plan(&mut connection, table, &self.shared.options).await?;
         self.shared.give_back(connection);
-        if let Some(engine) = engine {
-            self.shared.warn_about_engine(&table.name, &engine);
-        }
+        self.shared.note_engine(&table.name, engine.as_deref());
         Ok(statements)
     }
 
@@ -219,6 +226,11 @@ impl Database for Mysql {
         }
         self.shared.give_back(connection);
         Ok(())
+    }
+
+    fn guarantee(&self) -> Option<Guarantee> {
+        let has_some = !self.shared.without_transactions().is_empty();
+        has_some.then_some(Guarantee::AtLeastOnce)
     }
 
     async fn close(&self) {

@@ -1,0 +1,120 @@
+//! The types `sql_aggregate`, `sql-graph-aggregate` and `sql-mcp-aggregate`: counters of one kind of traffic.
+
+use analytics::aggregate::Engine;
+
+use super::{
+    SPEC,
+    aggregate::{self, AggregateOptions, AggregatePump, AggregateSetup, IndexRule, Kind, Shape},
+    decode,
+};
+use crate::{
+    BuildContext, BuildError, SinkSpec,
+    options::{described, schema},
+};
+
+/// The type `sql_aggregate`.
+pub const AGGREGATE: SinkSpec = SinkSpec {
+    name: "sql_aggregate",
+    title: "SQL Aggregate Pump",
+    log_prefix: "SQL-aggregate-pump",
+    env_prefix: "TYK_PMP_PUMPS_SQLAGGREGATE_META",
+    gather: aggregate::GATHER,
+    options: || {
+        options(
+            "Counts ordinary records by organisation and hour in `tyk_aggregated`: one row for each API, response code, \
+             version, key, OAuth client, country, tag and endpoint. GraphQL and MCP records are left to \
+             `sql-graph-aggregate` and `sql-mcp-aggregate`.",
+        )
+    },
+    build: Some(|context| AggregatePump::build(context, rest)),
+    migrate: Some(|context, mode| AggregatePump::migrate(context, mode, rest)),
+    #[cfg(feature = "testkit")]
+    harness: Some(crate::testkit::sql::start_aggregate),
+    ..SPEC
+};
+
+/// The type `sql-graph-aggregate`.
+pub const GRAPH_AGGREGATE: SinkSpec = SinkSpec {
+    name: "sql-graph-aggregate",
+    title: "Sql Graph Aggregate Pump",
+    env_prefix: "TYK_PMP_PUMPS_SQLGRAPHAGGREGATE_META",
+    decodes_bodies: true,
+    options: || {
+        options(
+            "Counts GraphQL records by API and hour in `tyk_graph_aggregated`: as `sql_aggregate`, and one row for each \
+             type, field, operation and root field.",
+        )
+    },
+    build: Some(|context| AggregatePump::build(context, graph)),
+    migrate: Some(|context, mode| AggregatePump::migrate(context, mode, graph)),
+    #[cfg(feature = "testkit")]
+    harness: Some(crate::testkit::sql::start_graph_aggregate),
+    ..AGGREGATE
+};
+
+/// The type `sql-mcp-aggregate`.
+pub const MCP_AGGREGATE: SinkSpec = SinkSpec {
+    name: "sql-mcp-aggregate",
+    title: "SQL MCP Aggregate Pump",
+    log_prefix: "sql-mcp-aggregate-pump",
+    env_prefix: "TYK_PMP_PUMPS_SQLMCPAGGREGATE_META",
+    decodes_bodies: true,
+    options: || {
+        options(
+            "Counts MCP records by API and hour in `tyk_mcp_aggregated`: as `sql_aggregate`, and one row for each method, \
+             primitive type and primitive.",
+        )
+    },
+    build: Some(|context| AggregatePump::build(context, mcp)),
+    migrate: Some(|context, mode| AggregatePump::migrate(context, mode, mcp)),
+    #[cfg(feature = "testkit")]
+    harness: Some(crate::testkit::sql::start_mcp_aggregate),
+    ..AGGREGATE
+};
+
+fn options(what: &str) -> schemars::Schema {
+    let once = "Each record counts exactly once, for the hour of its own time, also when it comes late: counters and the note \
+                that it is counted (table `tyk_pump_ledger`) share a transaction.";
+    described(schema::<AggregateOptions>(), &format!("{what}\n\n{once}"))
+}
+
+fn rest(context: &BuildContext) -> Result<AggregateSetup, BuildError> {
+    setup(context, &AGGREGATE, Engine::Rest, "tyk_aggregated")
+}
+
+fn graph(context: &BuildContext) -> Result<AggregateSetup, BuildError> {
+    Ok(AggregateSetup {
+        // Existing tables have none, and are made with their first record.
+        index: IndexRule::None,
+        prepares_today: false,
+        ..setup(context, &GRAPH_AGGREGATE, Engine::Graph, "tyk_graph_aggregated")?
+    })
+}
+
+fn mcp(context: &BuildContext) -> Result<AggregateSetup, BuildError> {
+    setup(context, &MCP_AGGREGATE, Engine::Mcp, "tyk_mcp_aggregated")
+}
+
+fn setup(
+    context: &BuildContext,
+    spec: &'static SinkSpec,
+    engine: Engine,
+    base: &'static str,
+) -> Result<AggregateSetup, BuildError> {
+    let options: AggregateOptions = decode(context)?;
+    let is_rest = engine == Engine::Rest;
+    options.warn(context, spec, is_rest);
+    Ok(AggregateSetup {
+        spec,
+        kind: Kind::Traffic(engine),
+        rules: options.rules(context.compat, is_rest),
+        base,
+        shape: match engine {
+            Engine::Rest => Shape::Organisation,
+            Engine::Graph | Engine::Mcp => Shape::Api,
+        },
+        index: options.index(),
+        prepares_today: true,
+        connection: options.connection,
+    })
+}
