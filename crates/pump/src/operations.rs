@@ -87,7 +87,13 @@ async fn open(settings: &Settings) -> anyhow::Result<Arc<dyn Source>> {
     if client::status(settings.health_port).await.is_ok() {
         return Ok(Arc::new(RemoteStore::new(settings.health_port)));
     }
-    Ok(Arc::new(app::embedded_source(settings, embedded)?))
+    let source = app::embedded_source(settings, embedded).with_context(|| {
+        format!(
+            "no pump answers on port {} (health_check_endpoint_port) of this machine, and its store cannot be opened instead",
+            settings.health_port
+        )
+    })?;
+    Ok(Arc::new(source))
 }
 
 async fn claims(command: ClaimsCommand, out: &mut dyn Write) -> anyhow::Result<bool> {

@@ -158,3 +158,52 @@ fn without_a_spool_the_oldest_go_and_are_counted_in(lists: &Lists) {
     );
     Tally::of(10_000, csv_serials(&site.path("good"))).assert_exactly_once();
 }
+
+/// While the pump runs; records of a Redis could be moved without it, those of the pump's own store only by it.
+#[test]
+fn records_of_a_pump_under_its_old_name_are_adopted_or_dropped() {
+    Lists::both().for_each(|lists| adopted_or_dropped_in(&lists));
+}
+
+fn adopted_or_dropped_in(lists: &Lists) {
+    let site = lists.site(json!({
+        "good": {"type": "csv", "meta": {"csv_dir": "@/good"}},
+        "old": {"type": "csv", "meta": {"csv_dir": "@/file/old"}},
+        "gone": {"type": "csv", "meta": {"csv_dir": "@/file/gone"}},
+    }));
+    // A third of it goes by before a claim is looked at again.
+    let site = site.configure("/delivery/lease", json!("3s"));
+    fs::write(site.path("file"), "in the way").unwrap();
+    site.push_serials(records(2_000));
+    let first = site.start();
+    site.wait("the good pump", 20, || {
+        let (_, good) = site.status("GOOD")?;
+        (good["delivered"] == 2_000).then_some(())
+    });
+    assert!(first.stop().success());
+
+    let site = site.configure(
+        "/pumps",
+        json!({
+            "good": {"type": "csv", "meta": {"csv_dir": "@/good"}},
+            "new": {"type": "csv", "meta": {"csv_dir": "@/new"}},
+        }),
+    );
+    let second = site.start_ready();
+    let claims = site.operate_json("claims list --json");
+    let waiting = claims
+        .iter()
+        .map(|claim| (&claim["cursors"]["OLD"], &claim["cursors"]["GONE"]));
+    assert_eq!(waiting.collect::<Vec<_>>(), [(&json!(0), &json!(0))], "{claims:?}");
+    let said = |words: &str| {
+        let output = site.operate(words);
+        assert!(output.status.success(), "{words}: {output:?}");
+        String::from_utf8(output.stdout).unwrap()
+    };
+    assert!(said("claims adopt OLD NEW").starts_with("2000 records"));
+    assert!(said("claims drop --pump GONE").starts_with("2000 records"));
+    site.wait_until_empty(30);
+    assert!(second.stop().success());
+    Tally::of(2_000, csv_serials(&site.path("new"))).assert_exactly_once();
+    Tally::of(2_000, csv_serials(&site.path("good"))).assert_exactly_once();
+}

@@ -72,10 +72,12 @@ fn damaged_and_enormous_elements_in(lists: &Lists) {
         record.tags(tags.iter().map(String::as_bytes));
     });
     let site = lists.site(json!({"csv": {"type": "csv", "meta": {"csv_dir": "@/csv"}}}));
+    let open = site.way();
     site.push(KEY, &good[..5_000]);
     site.push(KEY, &broken);
     site.push(KEY, &[enormous, tagged]);
     site.push(KEY, &good[5_000..]);
+    drop(open);
 
     let mut daemon = site.start_ready();
     site.wait_until_empty(60);
@@ -123,9 +125,11 @@ fn records_of_real_gateways_arrive_completely() {
             .map(|(_, elements)| elements.len())
             .sum();
         assert!(records > 200, "{capture}: {records}");
+        let open = site.way();
         for (list, elements) in &pushed {
             site.push(list, elements);
         }
+        drop(open);
         let daemon = site.start_ready();
         site.wait_until_empty(30);
         assert!(daemon.stop().success());

@@ -64,6 +64,7 @@ fn fill(site: &Site) {
         keys: "10".to_owned(),
         ..LoadOptions::default()
     };
+    let _open = site.way();
     site.push_serials(options);
     for shard in 0..UNDECODABLE {
         let list = format!("analytics-tyk-system-analytics_{shard}");

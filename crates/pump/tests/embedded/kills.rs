@@ -210,3 +210,25 @@ fn another_pump_on_the_same_folder_or_port_says_so_and_ends() {
     assert!(other.log().contains("is open in another process"), "{}", other.log());
     drop(first);
 }
+
+#[test]
+fn a_restore_beside_the_running_pump_is_refused_and_names_the_remedy() {
+    let site = Site::embedded(json!({}), json!({"csv": {"type": "csv", "meta": {"csv_dir": "@/csv"}}}));
+    let daemon = site.start_ready();
+    let refused = site.operate("claims restore");
+    assert!(!refused.status.success());
+    let said = String::from_utf8_lossy(&refused.stderr);
+    assert!(said.contains("stop it first"), "{said}");
+    // Its admin port is not the one that the configuration names by now.
+    let other = site.configure("/health_check_endpoint_port", free_ports(1, &[]).into());
+    let refused = other.operate("claims list");
+    let said = String::from_utf8_lossy(&refused.stderr);
+    assert!(
+        !refused.status.success()
+            && said.contains("no pump answers on port")
+            && said.contains("open in another process"),
+        "{said}"
+    );
+    assert!(daemon.stop().success());
+    assert!(other.operate("claims restore").status.success());
+}

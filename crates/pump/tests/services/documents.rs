@@ -1,4 +1,7 @@
 //! Documents of real servers, Elasticsearch and OpenSearch: `scripts/services.sh start search` starts them.
+//!
+//! With every `PUMP_TEST_…` at one node that has `thread_pool.write.size=1 thread_pool.write.queue_size=1`
+//! (`tests/services/search.sh start`) the same runs against a server that refuses two requests of three with 429.
 
 use std::time::Duration;
 

@@ -81,7 +81,7 @@ impl Drop for Opened {
 }
 
 /// A way to the lists of a site, for as long as it lives.
-struct Way {
+pub struct Way {
     address: String,
     _opened: Option<Opened>,
 }
@@ -101,7 +101,9 @@ fn open_store(site: &Site, port: u16) -> Opened {
 
 impl Site {
     /// Where a gateway would push to. A pump that has been started must have got as far as its port.
-    fn way(&self) -> Way {
+    ///
+    /// The store of a pump that does not run is open until this is dropped; pushes in the meantime share it.
+    pub fn way(&self) -> Way {
         if let Some(port) = self.redis_port() {
             let address = format!("127.0.0.1:{port}");
             return Way { address, _opened: None };
@@ -116,7 +118,10 @@ impl Site {
 
     fn client(&self, way: &Way) -> Connection {
         let client = redis::Client::open(format!("redis://{}", way.address)).unwrap();
-        client.get_connection().unwrap()
+        let opened = way._opened.is_some();
+        client
+            .get_connection()
+            .unwrap_or_else(|error| panic!("{} (opened for this: {opened}): {error}", way.address))
     }
 
     /// Pushes records with the serials `0..records`.
@@ -152,8 +157,8 @@ impl Site {
         let address = format!("127.0.0.1:{}", self.store_port());
         // Not `way`: the pump may not have opened its folder yet.
         TcpStream::connect(&address).ok()?;
-        let running = Way { address, _opened: None };
-        let mut client = self.client(&running);
+        let client = redis::Client::open(format!("redis://{address}")).unwrap();
+        let mut client = client.get_connection().ok()?;
         let lists: Vec<String> = redis::cmd("KEYS").arg(RECORDS).query(&mut client).ok()?;
         // In this order: records go from lists to claims.
         Some(lists.is_empty() && self.operate_json("claims list --json").is_empty())

@@ -15,7 +15,7 @@ use super::{
     insert::Row,
     options::{CollectionOptions, ConnectionOptions, SelectiveOptions, Sizes},
 };
-use crate::{BuildContext, BuildError, Rejected, Sink, SinkSpec, WriteError, Written};
+use crate::{BuildContext, BuildError, Guarantee, Rejected, Sink, SinkSpec, WriteError, Written};
 
 /// Inserts that are under way at the same time.
 const IN_FLIGHT: usize = 4;
@@ -261,6 +261,10 @@ impl Records {
 
 #[async_trait]
 impl Sink for Records {
+    fn guarantee(&self) -> Option<Guarantee> {
+        self.compat.then_some(Guarantee::AtLeastOnce)
+    }
+
     async fn write(&self, group: &[Selection]) -> Result<Written, WriteError> {
         let mut rejected = Vec::new();
         let plan = self.plan(group, &mut rejected);

@@ -4,7 +4,7 @@ use analytics::{Key, RowId, Selection, UptimeView, When};
 use async_trait::async_trait;
 
 use super::{UPTIME, client::Connection, document, id::Ids, insert::Row, options::CollectionOptions, records};
-use crate::{BuildContext, BuildError, Rejected, Sink, WriteError, Written};
+use crate::{BuildContext, BuildError, Guarantee, Rejected, Sink, WriteError, Written};
 
 /// Dashboards read uptime data there and nowhere else.
 pub(super) const COLLECTION: &str = "tyk_uptime_analytics";
@@ -59,6 +59,10 @@ impl Uptime {
 
 #[async_trait]
 impl Sink for Uptime {
+    fn guarantee(&self) -> Option<Guarantee> {
+        self.compat.then_some(Guarantee::AtLeastOnce)
+    }
+
     async fn write(&self, group: &[Selection]) -> Result<Written, WriteError> {
         let reports: Vec<Report<'_>> = group
             .iter()

@@ -19,7 +19,7 @@ use super::{
     prefixes, stored, update,
 };
 use crate::{
-    BuildContext, BuildError, Fleet, Sink, SinkSpec, WriteError, Written,
+    BuildContext, BuildError, Fleet, Guarantee, Sink, SinkSpec, WriteError, Written,
     mongo::{client::Connection, index::Family},
 };
 
@@ -190,6 +190,10 @@ impl Aggregates {
 
 #[async_trait]
 impl Sink for Aggregates {
+    fn guarantee(&self) -> Option<Guarantee> {
+        self.compat.is_some().then_some(Guarantee::AtLeastOnce)
+    }
+
     async fn write(&self, group: &[Selection]) -> Result<Written, WriteError> {
         if let Some((window, filling)) = &self.compat {
             self.write_filling(group, window, filling).await?;

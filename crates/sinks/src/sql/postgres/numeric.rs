@@ -107,6 +107,7 @@ mod tests {
     }
 
     #[test]
+    #[allow(clippy::excessive_precision)] // Written out to show that they lie in the middle.
     fn of_two_shortest_decimals_the_even_one_is_written() {
         for (value, text) in [
             (9.4, "94e0"),
