@@ -4,8 +4,8 @@ use serde_json::json;
 
 use crate::{
     database::Database,
-    deck::{Deck, assert_rows},
-    support::{self, daemon::Site},
+    stored::assert_rows,
+    support::{self, daemon::Site, deck::Deck},
 };
 
 #[test]
