@@ -80,8 +80,8 @@ impl Aggregates {
                     part.exists = true;
                     part.entries = applied::entries(&document);
                     self.average(&place, &mut part, &document).await?;
-                    // Its copies in the lists are written by the second update.
-                    part.contents.size += growth / 2;
+                    // Averages and the copies in lists are written by the second update.
+                    part.contents.size += growth * 2 / 3;
                     self.look_at_tags(&place.collection, &document);
                     self.remember(&place, part).await;
                     if pending.whole {
