@@ -20,7 +20,7 @@ install() {
   case " $* " in *" postgres "*) [ -d /usr/lib/postgresql ] || packages+=(postgres-is-missing postgresql) ;; esac
   case " $* " in *" mariadb "* | *" mariadb-tls "*) packages+=(mariadbd mariadb-server openssl openssl) ;; esac
   case " $* " in *" mysql56 "*) packages+=(npm npm mariadb mariadb-client) ;; esac
-  case " $* " in *" search "*) packages+=(javac openjdk-17-jdk-headless mvn maven curl curl) ;; esac
+  case " $* " in *" search "*) packages+=(javac openjdk-17-jdk-headless mvn maven curl curl pip3 python3-pip) ;; esac
   case " $* " in *" rsyslog "*)
     packages+=(rsyslogd rsyslog openssl openssl)
     [ -n "$(find /usr/lib -name lmnsd_gtls.so -print -quit)" ] || packages+=(rsyslog-tls-is-missing rsyslog-gnutls)
@@ -76,6 +76,12 @@ start() {
       announce ELASTICSEARCH5 "http://127.0.0.1:$((base + 80))"
       start_one os-2.19 $((base + 90)) search os-2.19 action.auto_create_index=true
       announce OPENSEARCH "http://127.0.0.1:$((base + 90))"
+      start_one es-8.19 $((base + 100)) search es-8.19 action.auto_create_index=true
+      announce ELASTICSEARCH8 "http://127.0.0.1:$((base + 100))"
+      start_one os-1.3 $((base + 110)) search os-1.3 action.auto_create_index=true
+      announce OPENSEARCH1 "http://127.0.0.1:$((base + 110))"
+      start_one os-3.3 $((base + 120)) search os-3.3 action.auto_create_index=true
+      announce OPENSEARCH3 "http://127.0.0.1:$((base + 120))"
       ;;
     ferretdb)
       start_one ferretdb $((base + 40)) ferretdb tls

@@ -14,7 +14,7 @@ failed=0
 broken=()
 
 need_cargo
-install_missing redis-server redis-server redis-cli redis-tools openssl openssl python3 python3 git git
+install_missing redis-server redis-server redis-cli redis-tools openssl openssl python3 python3 git git faketime faketime
 python3 -c 'import sys; sys.exit(sys.version_info < (3, 11))' || die "python3 is older than 3.11"
 rustfmt --version >/dev/null 2>&1 || rustup component add rustfmt
 cargo clippy --version >/dev/null 2>&1 || rustup component add clippy

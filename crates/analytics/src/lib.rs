@@ -21,7 +21,7 @@ pub mod msgpack;
 pub mod protobuf;
 pub mod ranges;
 pub mod record;
-mod scan;
+pub mod scan;
 pub mod transform;
 pub mod uptime;
 pub mod view;

@@ -2,7 +2,7 @@
 
 /// Whether `is_special` holds for any byte of `text`.
 #[inline]
-pub(crate) fn contains(text: &[u8], is_special: impl Fn(u8) -> bool + Copy) -> bool {
+pub fn contains(text: &[u8], is_special: impl Fn(u8) -> bool + Copy) -> bool {
     // The last step overlaps the one before, so that no bytes are left over.
     if let Some(end) = text.last_chunk::<32>() {
         let (chunks, _) = text.as_chunks::<32>();

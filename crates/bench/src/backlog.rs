@@ -1,6 +1,7 @@
 //! Lists full of records, pushed in pipelines.
 
 use std::{
+    path::Path,
     sync::atomic::{AtomicU64, Ordering},
     thread,
     time::{Duration, Instant},
@@ -28,12 +29,19 @@ pub(crate) fn keys(count: usize) -> Vec<String> {
     }
 }
 
-/// Pushes ordinary records.
-pub(crate) fn fill(port: u16, keys: &[String], records: u64) -> anyhow::Result<()> {
-    let pool = Ordinary::msgpack(POOL.min(records.max(1)));
-    let pushed = AtomicU64::new(0);
+/// Records that a backlog is made of, again and again.
+pub(crate) fn pool(file: Option<&Path>) -> anyhow::Result<Ordinary> {
+    match file {
+        Some(file) => Ordinary::from_file(file, None),
+        None => Ok(Ordinary::msgpack(POOL)),
+    }
+}
+
+/// Pushes the records of a pool.
+pub(crate) fn fill(port: u16, keys: &[String], records: u64, pool: &Ordinary) -> anyhow::Result<()> {
+    let (pushed, distinct) = (AtomicU64::new(0), pool.elements.len() as u64);
     push(port, keys, records, None, &pushed, |serial, element| {
-        element.extend_from_slice(pool.element((serial % POOL) as usize));
+        element.extend_from_slice(pool.element((serial % distinct) as usize));
     })
 }
 

@@ -31,7 +31,7 @@ pub(crate) fn run(file: Option<&Path>, output: Option<&Path>) -> anyhow::Result<
     report.insert("machine".to_owned(), machine::describe());
     println!("records per CPU second of one core, {RUNS} runs: min / median / max");
     let windows = match file {
-        Some(file) => vec![Ordinary::from_file(file, ROWS)?],
+        Some(file) => vec![Ordinary::from_file(file, Some(ROWS))?],
         None => vec![Ordinary::msgpack(ROWS), Ordinary::protobuf(ROWS)?],
     };
     for window in &windows {

@@ -86,11 +86,11 @@ impl Ordinary {
         Ok(ordinary)
     }
 
-    /// The elements of a file of lines `{"key": "<list>", "b64": "<element>"}`, over and over up to `count`.
+    /// The elements of a file of lines `{"key": "<list>", "b64": "<element>"}`, if asked for over and over up to a number.
     ///
     /// # Errors
     /// The file cannot be read, holds no element, or elements of both encodings.
-    pub(crate) fn from_file(path: &Path, count: u64) -> anyhow::Result<Ordinary> {
+    pub(crate) fn from_file(path: &Path, count: Option<u64>) -> anyhow::Result<Ordinary> {
         let name = path.display();
         let text = fs::read_to_string(path).with_context(|| format!("fixture {name}"))?;
         let (mut elements, mut wires) = (Vec::new(), Vec::new());
@@ -116,7 +116,8 @@ impl Ordinary {
             bail!("{name} holds both encodings: split it");
         }
         let mut ordinary = Ordinary::empty(wire);
-        for element in elements.iter().cycle().take(count as usize) {
+        let count = count.map_or(elements.len(), |count| count as usize);
+        for element in elements.iter().cycle().take(count) {
             ordinary.add(|out| out.extend_from_slice(element));
         }
         Ok(ordinary)

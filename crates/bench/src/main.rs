@@ -80,6 +80,9 @@ enum Command {
         /// Records of the backlog.
         #[arg(long, default_value_t = 1_000_000)]
         records: u64,
+        /// Elements of the backlog, again and again, instead of the built-in records: lines of {"key": list, "b64": element}.
+        #[arg(long)]
+        file: Option<PathBuf>,
         /// Runs of each pump.
         #[arg(long, default_value_t = 2)]
         runs: usize,
@@ -206,6 +209,7 @@ fn execute(command: Command, limit: Duration) -> anyhow::Result<bool> {
             baseline_mode,
             config_kind,
             records,
+            file,
             runs,
             mode,
             json,
@@ -227,6 +231,7 @@ fn execute(command: Command, limit: Duration) -> anyhow::Result<bool> {
                 &Plan {
                     kind: config_kind,
                     records,
+                    file,
                     runs,
                     limit,
                     contenders,
@@ -252,6 +257,7 @@ fn execute(command: Command, limit: Duration) -> anyhow::Result<bool> {
                 &Plan {
                     kind: config_kind,
                     records,
+                    file: None,
                     runs,
                     limit,
                     contenders,

@@ -37,6 +37,8 @@ pub(crate) struct Contender {
 pub(crate) struct Plan {
     pub(crate) kind: Kind,
     pub(crate) records: u64,
+    /// Elements that the backlog repeats instead of the built-in records.
+    pub(crate) file: Option<PathBuf>,
     pub(crate) runs: usize,
     pub(crate) limit: Duration,
     /// The product first, then a baseline if there is one.
@@ -106,7 +108,7 @@ fn line(sample: &Sample) -> String {
 fn measure(plan: &Plan, contender: &Contender) -> anyhow::Result<Sample> {
     let redis = Redis::start()?;
     let lists = backlog::keys(1);
-    backlog::fill(redis.port, &lists, plan.records)?;
+    backlog::fill(redis.port, &lists, plan.records, &backlog::pool(plan.file.as_deref())?)?;
     let bare = match plan.kind {
         Kind::Dummy => Some(window::read(redis.port, &lists[0], plan.records)?.records_per_second),
         // The bare client of a database copies the rows that the pump has written.

@@ -66,7 +66,7 @@ pub(crate) fn read(port: u16, key: &str, records: u64) -> anyhow::Result<Rate> {
 /// `bench window`.
 pub(crate) fn run(records: u64) -> anyhow::Result<()> {
     let redis = Redis::start()?;
-    backlog::fill(redis.port, &backlog::keys(1), records)?;
+    backlog::fill(redis.port, &backlog::keys(1), records, &backlog::pool(None)?)?;
     let rate = read(redis.port, &backlog::keys(1)[0], records)?;
     let (records, bytes) = (rate.records_per_second, rate.bytes_per_second);
     println!(
@@ -86,7 +86,7 @@ mod tests {
     fn the_bare_client_reads_every_record_of_the_list() {
         let (redis, lists) = (Redis::start().unwrap(), backlog::keys(1));
         let records = 2 * ROWS + 17;
-        backlog::fill(redis.port, &lists, records).unwrap();
+        backlog::fill(redis.port, &lists, records, &backlog::pool(None).unwrap()).unwrap();
         let rate = read(redis.port, &lists[0], records).unwrap();
         assert!(rate.bytes_per_second > 1_000.0 * rate.records_per_second);
         assert!(read(redis.port, &lists[0], records + 1).is_err());

@@ -20,6 +20,11 @@ pub trait Sink: Send + Sync {
     /// pump's `timeout`), a write that goes on in a thread of its own must end before the next one begins.
     async fn write(&self, group: &[Selection]) -> Result<Written, WriteError>;
 
+    /// What this one promises, where its options or its surroundings make that less than its type's best.
+    fn guarantee(&self) -> Option<Guarantee> {
+        None
+    }
+
     /// Every row of these claims is finished and acknowledged, so that their ledger entries may go.
     async fn forget(&self, _claims: &[ClaimId]) {}
 
@@ -144,7 +149,7 @@ pub struct SinkSpec {
     pub env_prefix: &'static str,
     /// Which records it takes.
     pub records: RecordKind,
-    /// What it promises.
+    /// What it promises at best; see [`Sink::guarantee`].
     pub guarantee: Guarantee,
     /// Group size.
     pub gather: Gather,

@@ -46,7 +46,7 @@ pub const UPTIME: SinkSpec = SinkSpec {
     migrate: Some(migrate),
     indexes: None,
     #[cfg(feature = "testkit")]
-    harness: None,
+    harness: Some(crate::testkit::sql::start_uptime),
 };
 
 fn build(context: BuildContext) -> BoxFuture<'static, Result<Box<dyn Sink>, BuildError>> {

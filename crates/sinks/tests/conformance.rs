@@ -3,7 +3,7 @@
 use std::io::Write;
 
 use sinks::{
-    SINKS,
+    SINKS, UPTIME_SINKS,
     testkit::{
         Harness, mariadb, sqlite,
         suite::{self, Outcome},
@@ -13,7 +13,7 @@ use sinks::{
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_built_sink_passes_the_suite() {
     let mut failed = 0;
-    for spec in SINKS {
+    for spec in SINKS.iter().chain(UPTIME_SINKS) {
         if !spec.is_built() {
             continue;
         }

@@ -54,7 +54,7 @@ impl Lane {
             pieces.push(piece);
         }
         if let Some((id, row)) = at {
-            self.prefetch(id, row, key.as_deref());
+            self.prefetch(id, row, key.as_deref(), pieces.len());
         }
         Ok(pieces)
     }
@@ -154,17 +154,25 @@ impl Lane {
         reader.window_if_room(held, row, self.number, lanes).await
     }
 
-    fn prefetch(&self, id: WorkId, row: u64, key: Option<&Key>) {
-        let Some((id, row)) = self
+    /// Reads the next group while this one, of so many windows, is written.
+    fn prefetch(&self, id: WorkId, row: u64, key: Option<&Key>, windows: usize) {
+        let Some(next) = self
             .next(Some((id, row)), key)
             .or_else(|| self.next(Some((id, row)), None))
         else {
             return;
         };
-        if let Some(Origin::Claim(held)) = self.work.get(&id).map(|work| work.origin.clone()) {
-            let reader = self.shared.reader.clone();
-            tokio::spawn(async move { reader.prefetch(&held, row).await });
+        let (mut from, mut at) = (Vec::new(), Some(next));
+        while from.len() < windows {
+            let Some((id, row)) = at else { break };
+            let Some(Origin::Claim(held)) = self.work.get(&id).map(|work| &work.origin) else {
+                break;
+            };
+            from.push((held.clone(), row));
+            at = self.next(Some((id, held.len)), Some(&held.reference.key));
         }
+        let reader = self.shared.reader.clone();
+        tokio::spawn(async move { reader.prefetch(from, windows).await });
     }
 
     async fn wait_for_company(&mut self, time: Duration) -> bool {

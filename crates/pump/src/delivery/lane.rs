@@ -125,6 +125,10 @@ impl Lane {
             }
             self.update_board();
             if self.work.is_empty() {
+                if self.board.state() == LaneState::Retrying {
+                    // What failed is somebody else's now.
+                    self.board.enter(LaneState::Running, None, None);
+                }
                 self.idle().await;
                 continue;
             }
@@ -168,6 +172,7 @@ impl Lane {
             let pause = match built {
                 Ok(sink) => {
                     self.shared.stand_by(self.number, false);
+                    self.board.promise(sink.guarantee());
                     self.board.enter(LaneState::Running, None, None);
                     return Some(sink);
                 }

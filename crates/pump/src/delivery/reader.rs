@@ -15,7 +15,7 @@ use super::{held::Held, undecodable::Undecodable};
 use crate::source::{Source, SourceError};
 
 /// What a window is expected to need before it is read: 4 MiB of elements and their records.
-const EXPECTED_WINDOW: u64 = 8 << 20;
+const EXPECTED_WINDOW: u64 = 4 << 20;
 
 /// A decoded window, counted against the memory budget while anybody holds it.
 #[derive(Debug)]
@@ -114,15 +114,37 @@ impl Reader {
         self.window(held, row, lane, lanes).await.map(Some)
     }
 
-    /// Reads the window at `row` ahead of time if there is room. Errors are left to whoever wants the window.
-    pub async fn prefetch(&self, held: &Arc<Held>, row: u64) {
-        if held.is_lost() || row >= held.len || find(held, row) || !self.has_room() {
-            return;
+    /// Reads up to `windows` windows ahead of time, from the given rows of claims on, if there is room; only the first may
+    /// take the place of windows that are kept for other lanes. Errors are left to whoever wants the window.
+    pub async fn prefetch(&self, from: Vec<(Arc<Held>, u64)>, windows: usize) {
+        let mut left = windows;
+        for (held, mut row) in from {
+            while left > 0 && !held.is_lost() && row < held.len {
+                let has_room = || match left == windows {
+                    true => self.has_room(),
+                    false => self.fits(),
+                };
+                let Some(end) = self.read_ahead(&held, row, has_room).await else {
+                    return;
+                };
+                (row, left) = (end, left - 1);
+            }
+        }
+    }
+
+    /// The row behind the window at `row`, which is in memory now. `None`: it is not.
+    async fn read_ahead(&self, held: &Arc<Held>, row: u64, has_room: impl FnOnce() -> bool) -> Option<u64> {
+        if let Some(end) = end_of(held, row) {
+            return Some(end);
+        }
+        if !has_room() {
+            return None;
         }
         let _one_at_a_time = held.reading.lock().await;
-        if !find(held, row) {
-            let _ = self.load(held, row).await;
+        if end_of(held, row).is_none() {
+            self.load(held, row).await.ok()?;
         }
+        end_of(held, row)
     }
 
     async fn load(&self, held: &Arc<Held>, row: u64) -> Result<(), ReadError> {
@@ -167,11 +189,14 @@ impl Reader {
         Ok(())
     }
 
+    fn fits(&self) -> bool {
+        self.used.load(Ordering::Acquire) + EXPECTED_WINDOW <= self.budget
+    }
+
     /// Whether another window fits into the budget, after letting go of windows that are only kept for lanes behind.
     fn has_room(&self) -> bool {
-        let fits = || self.used.load(Ordering::Acquire) + EXPECTED_WINDOW <= self.budget;
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        while !fits() {
+        while !self.fits() {
             let Some((held, first)) = kept.pop_front() else {
                 return false;
             };
@@ -191,10 +216,12 @@ impl Reader {
     }
 }
 
-fn find(held: &Held, row: u64) -> bool {
-    held.cache()
-        .iter()
-        .any(|cached| cached.rows.contains(&row) && cached.window.strong_count() > 0)
+/// The row behind the window that holds `row`, if it is in memory.
+fn end_of(held: &Held, row: u64) -> Option<u64> {
+    let cache = held.cache();
+    let mut live = cache.iter().filter(|cached| cached.window.strong_count() > 0);
+    live.find(|cached| cached.rows.contains(&row))
+        .map(|cached| cached.rows.end)
 }
 
 fn serve(held: &Held, row: u64, lane: usize, lanes: usize) -> Option<Arc<Loaded>> {

@@ -65,6 +65,8 @@ pub struct LaneBoard {
 struct LaneText {
     state: LaneState,
     since: Option<SystemTime>,
+    /// What the sink that was made promises, if that is less than its type's best.
+    guarantee: Option<Guarantee>,
     cause: Option<String>,
     remedy: Option<String>,
     last_error: Option<(SystemTime, String)>,
@@ -85,6 +87,11 @@ impl LaneBoard {
         }
         text.cause = cause;
         text.remedy = remedy;
+    }
+
+    /// The sink is made; `guarantee` is what it promises, if that is less than its type's best.
+    pub fn promise(&self, guarantee: Option<Guarantee>) {
+        self.text().guarantee = guarantee;
     }
 
     /// Remembers an error.
@@ -331,7 +338,7 @@ fn lane_status(entry: &LaneEntry, mode: Option<Mode>) -> LaneStatus {
     LaneStatus {
         pump: entry.pump.clone(),
         kind: entry.kind.clone(),
-        guarantee: promise(entry.guarantee, mode),
+        guarantee: promise(text.guarantee.or(entry.guarantee), mode),
         state: text.state,
         since: text.since.map(epoch_seconds).unwrap_or_default(),
         cause: text.cause.clone(),

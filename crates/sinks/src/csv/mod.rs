@@ -81,6 +81,7 @@ type Shared = Arc<tokio::sync::Mutex<Directory>>;
 pub struct Csv {
     pump: Arc<str>,
     directory: Shared,
+    is_remote: bool,
     clock: Clock,
 }
 
@@ -97,9 +98,11 @@ impl Csv {
                     OpenError::Held { .. } => BuildError::Occupied(error.into()),
                     OpenError::Failed(_) => BuildError::Unavailable(error.into()),
                 })?;
+        let is_remote = directory.lock().await.remote;
         tracing::info!(prefix = SPEC.log_prefix, "CSV Pump Initialized");
         Ok(Csv {
             pump: context.pump.clone(),
+            is_remote,
             directory,
             clock: clock::local_time,
         })
@@ -126,6 +129,10 @@ impl Sink for Csv {
         let (pump, clock, group) = (self.pump.clone(), self.clock, group.to_vec());
         let task = tokio::task::spawn_blocking(move || directory.write(&pump, &file_name(clock()), &group));
         task.await.map_err(WriteError::retry)?.map_err(write_error)
+    }
+
+    fn guarantee(&self) -> Option<Guarantee> {
+        self.is_remote.then_some(Guarantee::AtLeastOnce)
     }
 
     async fn forget(&self, claims: &[ClaimId]) {

@@ -203,6 +203,8 @@ pub(super) struct Outcome {
     pub(super) later: Option<(usize, String)>,
     /// Why no document can be accepted before somebody changes something.
     pub(super) config: Option<String>,
+    /// The request was too large; nothing is known about its documents.
+    pub(super) too_large: bool,
 }
 
 #[derive(Deserialize)]

@@ -8,10 +8,7 @@ mod options;
 mod single;
 mod template;
 
-use std::sync::{
-    Arc, Mutex, MutexGuard, PoisonError,
-    atomic::{AtomicUsize, Ordering::Relaxed},
-};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use analytics::{ClaimId, RecordKind, Selection};
 use async_trait::async_trait;
@@ -26,8 +23,10 @@ use self::{
     template::IndexTemplate,
 };
 use crate::{
-    BuildContext, BuildError, Gather, Guarantee, Rejected, Sink, SinkSpec, WriteError, Written, http::Method,
-    ledger::Ledger, options::decode,
+    BuildContext, BuildError, Gather, Guarantee, Rejected, Sink, SinkSpec, WriteError, Written,
+    http::{BodyLimit, Method},
+    ledger::Ledger,
+    options::decode,
 };
 
 /// The type `elasticsearch`.
@@ -103,11 +102,12 @@ struct Elasticsearch {
     /// Known once the server has been asked and its template is there.
     ready: OnceCell<Dialect>,
     compat: bool,
+    /// Whether a row that is written again is known by its id.
+    keeps_rows_apart: bool,
     single: bool,
     workers: usize,
     documents: usize,
-    /// Lowered when a server finds a request too large.
-    bytes: AtomicUsize,
+    bytes: BodyLimit,
     /// Rows that are in the index although the write as a whole has failed: they are not sent again.
     done: Arc<Mutex<Ledger>>,
 }
@@ -137,7 +137,8 @@ impl Elasticsearch {
             (false, _) => Ids::Row,
         };
         let creates = options.creates(ids == Ids::Row)?;
-        if ids != Ids::Row || (naming.rolling && naming.by_clock) {
+        let keeps_rows_apart = ids == Ids::Row && !(naming.rolling && naming.by_clock);
+        if !keeps_rows_apart {
             warn("with generate_id or compat a record may be written twice after a crash, or overwrite another");
         }
         let template = IndexTemplate::new(&options, &naming)?;
@@ -168,10 +169,11 @@ impl Elasticsearch {
             template,
             ready: OnceCell::new(),
             compat: context.compat,
+            keeps_rows_apart,
             single,
             workers: options.bulk_config.workers(),
             documents: options.bulk_config.documents(),
-            bytes: AtomicUsize::new(options.bulk_config.bytes()),
+            bytes: BodyLimit::new(options.bulk_config.bytes()),
             done: Arc::default(),
         })
     }
@@ -202,10 +204,23 @@ impl Elasticsearch {
     }
 
     async fn write_bulks(&self, dialect: Dialect, group: &[Selection]) -> Result<Written, WriteError> {
+        loop {
+            let tally = self.write_bulks_once(dialect, group).await?;
+            if tally.too_large {
+                continue;
+            }
+            if !tally.accepted && !tally.rejected.is_empty() {
+                self.bytes.restore();
+            }
+            return tally.finish();
+        }
+    }
+
+    async fn write_bulks_once(&self, dialect: Dialect, group: &[Selection]) -> Result<Tally, WriteError> {
         let (encoder, done, group) = (self.encoder.clone(), self.done.clone(), group.to_vec());
         let limits = Limits {
             documents: self.documents,
-            bytes: self.bytes.load(Relaxed),
+            bytes: self.bytes.bytes(),
         };
         let task = tokio::task::spawn_blocking(move || encoder.bulks(dialect, &lock(&done), &group, limits));
         let Encoded { bulks, rejected } = task.await.map_err(WriteError::retry)?;
@@ -217,7 +232,7 @@ impl Elasticsearch {
             tally.add(outcome?, &self.done);
         }
         drop(answers);
-        tally.finish()
+        Ok(tally)
     }
 
     async fn send_bulk(&self, dialect: Dialect, bulk: Bulk) -> Result<Outcome, WriteError> {
@@ -241,14 +256,14 @@ impl Elasticsearch {
         let answer = self.cluster.send(call).await?;
         match answer.status.as_u16() {
             413 if rows.len() > 1 => {
-                self.bytes.store((size / 2).max(1), Relaxed);
+                let limit = self.bytes.lower(size);
                 let text = answer.describe();
-                let text = format!(
-                    "{text} – requests of this pump stay at about {} bytes from now on",
-                    size / 2
-                );
+                let text = format!("{text} – requests of this pump stay at about {limit} bytes for an hour");
                 tracing::warn!(prefix = SPEC.log_prefix, "{text}");
-                Err(WriteError::retry(text))
+                Ok(Outcome {
+                    too_large: true,
+                    ..Outcome::default()
+                })
             }
             413 => {
                 let mut outcome = Outcome::default();
@@ -281,6 +296,10 @@ struct Tally {
     rejected: Vec<Rejected>,
     later: Option<(usize, String)>,
     config: Option<String>,
+    /// Some documents are in the index.
+    accepted: bool,
+    /// A request was too large, and the limit is lower now.
+    too_large: bool,
 }
 
 impl Tally {
@@ -293,6 +312,8 @@ impl Tally {
 
     fn add(&mut self, outcome: Outcome, done: &Mutex<Ledger>) {
         let mut done = lock(done);
+        self.accepted |= !outcome.done.is_empty();
+        self.too_large |= outcome.too_large;
         for row in outcome.done {
             done.insert(row.claim, row.row..row.row + 1);
         }
@@ -334,6 +355,10 @@ impl Sink for Elasticsearch {
             true => self.write_singly(dialect, group).await,
             false => self.write_bulks(dialect, group).await,
         }
+    }
+
+    fn guarantee(&self) -> Option<Guarantee> {
+        (!self.keeps_rows_apart).then_some(Guarantee::AtLeastOnce)
     }
 
     async fn forget(&self, claims: &[ClaimId]) {

@@ -15,7 +15,7 @@ const MOST_WORKERS: usize = 64;
 /// Writes every record as a document of Elasticsearch (2 to 9) or OpenSearch (1 to 3).
 ///
 /// A document's id is made from the record's place in Redis, so that a record that is written again, after a crash for
-/// instance, stays one document. A document that the server refuses becomes a dead letter with the server's reason; the
+/// instance, stays one document (with `generate_id` or `compat` the promise is at least once). A document that the server refuses becomes a dead letter with the server's reason; the
 /// others of its request are stored. `docs/elasticsearch.md` is a walk-through.
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
@@ -49,7 +49,7 @@ pub struct Options {
     #[schemars(extend("x-env" = "EXTENDEDSTATISTICS"))]
     pub extended_stats: bool,
     /// Make ids from the records' contents: time, method, path, address, API, OAuth client, duration, alias. Records that
-    /// agree in all of them become one document.
+    /// agree in all of them become one document. The promise is at least once then.
     pub generate_id: bool,
     /// With `extended_stats`: requests and responses as text instead of base64.
     pub decode_base64: bool,

@@ -1,4 +1,4 @@
-use std::sync::OnceLock;
+use std::sync::{OnceLock, atomic::Ordering::Relaxed};
 
 use analytics::{
     ClaimId, Flag, When,
@@ -209,6 +209,25 @@ async fn an_index_a_day_is_that_of_the_record() {
 }
 
 #[tokio::test]
+async fn the_promise_follows_from_the_ids() {
+    let (server, _) = node().await;
+    let less = Some(Guarantee::AtLeastOnce);
+    for (meta, compat, want) in [
+        (json!({}), false, None),
+        (json!({"rolling_index": true, "disable_bulk": true}), false, None),
+        (json!({"generate_id": true}), false, less),
+        (json!({}), true, None),
+        (json!({"disable_bulk": true}), true, less),
+        (json!({"rolling_index": true}), true, less),
+    ] {
+        let mut all = meta.clone();
+        all["elasticsearch_url"] = server.url().into();
+        let sink = Elasticsearch::new(&context(all, compat)).unwrap();
+        assert_eq!(sink.guarantee(), want, "{meta} {compat}");
+    }
+}
+
+#[tokio::test]
 async fn requests_end_at_their_limits_and_shrink_when_a_server_says_so() {
     let (server, documents) = node().await;
     let meta = json!({"version": "7", "bulk_config": {"bulk_actions": 4, "workers": 3}, "gzip": true});
@@ -221,12 +240,16 @@ async fn requests_end_at_their_limits_and_shrink_when_a_server_says_so() {
     assert_eq!(sizes, [2, 4, 4]);
     server.set_fault(Some(Fault::TooLarge(20_000)));
     let small = sink(&server, json!({"version": "7"}));
-    let mut attempts = 0;
-    while small.write(&group(100..600)).await.is_err() {
-        attempts += 1;
-        assert!(attempts < 15);
-    }
+    small.write(&group(100..600)).await.unwrap();
     assert_eq!(stored(&documents).len(), 510);
+    // A server that takes nothing at all does not shrink the requests that come after it.
+    server.set_fault(Some(Fault::TooLarge(0)));
+    let written = small.write(&group(600..700)).await.unwrap();
+    assert_eq!(written.rejected.len(), 100);
+    server.set_fault(None);
+    let before = bulks(&server).len();
+    small.write(&group(600..700)).await.unwrap();
+    assert_eq!(bulks(&server).len(), before + 1);
 }
 
 #[tokio::test]

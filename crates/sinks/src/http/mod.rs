@@ -21,7 +21,7 @@
 //! |---|---|
 //! | 2xx | the answer itself |
 //! | none: refused, reset, timed out, closed half-way; 408, 425, 429, 5xx | [`WriteError::Retry`], with the server's `Retry-After` |
-//! | a certificate that is not trusted; 401, 403, 404, 405, 407; a redirect that would lose the body | [`WriteError::Config`]: the lane pauses and says so |
+//! | a certificate that is not trusted; 401, 403, 404, 405, 407, also of a proxy; a redirect that would lose the body | [`WriteError::Config`]: the lane pauses and says so |
 //! | 413 and other 4xx | [`WriteError::Reject`] without rows: the lane halves the group until it knows the row |
 //!
 //! A sink that knows more about a status looks at [`Answer::status`] first. Redirects 307 and 308 are followed, because
@@ -29,6 +29,7 @@
 
 mod alias;
 mod answer;
+mod body_limit;
 mod proxy;
 
 use std::{error::Error, io::Write, time::Duration};
@@ -42,7 +43,7 @@ use reqwest::{
 };
 
 use self::alias::Alias;
-pub use self::answer::Answer;
+pub use self::{answer::Answer, body_limit::BodyLimit};
 use crate::{
     BuildError, WriteError,
     tls::{self, TlsSettings},
@@ -233,17 +234,15 @@ impl HttpClient {
             .connect_timeout(settings.connect_timeout)
             .timeout(settings.timeout)
             .tcp_nodelay(true);
-        let mut alias = None;
-        let builder = match proxy::from_environment()? {
-            // A proxy finds the host by itself, and needs its real name.
-            Some(proxy) => builder.proxy(proxy),
-            None => {
-                alias = Alias::new(settings.tls.server_name.as_deref(), settings.named.as_ref());
-                match alias.clone() {
-                    Some(alias) => builder.no_proxy().dns_resolver(alias),
-                    None => builder.no_proxy(),
-                }
-            }
+        let rules = proxy::from_environment()?;
+        let is_direct = |url: &Url| rules.as_ref().is_none_or(|rules| rules.proxy_of(url).is_none());
+        // A proxy finds the host by itself, and needs its real name: then only the certificate is checked for the other.
+        let named = settings.named.as_ref().filter(|url| is_direct(url));
+        let alias = Alias::new(settings.tls.server_name.as_deref(), named);
+        let builder = match (alias.clone(), rules) {
+            (Some(alias), _) => builder.no_proxy().dns_resolver(alias),
+            (None, Some(rules)) => builder.proxy(rules.into_proxy()),
+            (None, None) => builder.no_proxy(),
         };
         let client = builder
             .build()
@@ -294,6 +293,11 @@ fn no_answer(target: &str, error: &reqwest::Error) -> WriteError {
     if let Some(error) = tls_error(error) {
         let advice = "check the scheme and port of the URL, the ssl_* options and the server's certificate";
         return WriteError::Config(format!("{target}: TLS: {error} – {advice}").into());
+    }
+    // The type of this error is hidden; its words are what there is.
+    if error.is_connect() && innermost(error).ends_with("proxy authorization required") {
+        let advice = "write user and password into the proxy's address in HTTPS_PROXY";
+        return WriteError::Config(format!("{target}: the proxy says 407, authorization required – {advice}").into());
     }
     let what = if error.is_timeout() && error.is_connect() {
         "no connection in time".to_owned()

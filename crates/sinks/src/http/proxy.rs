@@ -6,16 +6,14 @@ use reqwest::{Proxy, Url};
 
 use crate::BuildError;
 
-/// The proxy that the environment names; `None`: none.
-pub(super) fn from_environment() -> Result<Option<Proxy>, BuildError> {
+/// The proxies that the environment names; `None`: none.
+pub(super) fn from_environment() -> Result<Option<Rules>, BuildError> {
     let rules = Rules::read(|name| std::env::var(name).ok())?;
-    if rules.http.is_none() && rules.https.is_none() {
-        return Ok(None);
-    }
-    Ok(Some(Proxy::custom(move |url| rules.proxy_of(url).cloned())))
+    Ok((rules.http.is_some() || rules.https.is_some()).then_some(rules))
 }
 
-struct Rules {
+/// Which proxy is for which address.
+pub(super) struct Rules {
     http: Option<Url>,
     https: Option<Url>,
     exceptions: Vec<Exception>,
@@ -56,7 +54,13 @@ impl Rules {
         })
     }
 
-    fn proxy_of(&self, url: &Url) -> Option<&Url> {
+    /// For a client.
+    pub(super) fn into_proxy(self) -> Proxy {
+        Proxy::custom(move |url| self.proxy_of(url).cloned())
+    }
+
+    /// `None`: the address is reached without one.
+    pub(super) fn proxy_of(&self, url: &Url) -> Option<&Url> {
         let proxy = match url.scheme() {
             "https" => self.https.as_ref(),
             _ => self.http.as_ref(),

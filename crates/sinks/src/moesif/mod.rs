@@ -254,9 +254,8 @@ impl Moesif {
     }
 
     async fn send(&self, parcel: Parcel) -> Result<(), WriteError> {
-        let mut body = Vec::with_capacity(parcel.body.len() + 2);
-        body.push(b'[');
-        body.extend_from_slice(&parcel.body);
+        let mut body = parcel.body;
+        body.insert(0, b'[');
         body.push(b']');
         let answer = self
             .client

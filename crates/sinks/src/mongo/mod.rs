@@ -152,12 +152,13 @@ pub const MCP_AGGREGATE: SinkSpec = SinkSpec {
 
 /// Uptime data in MongoDB.
 pub const UPTIME: SinkSpec = SinkSpec {
-    env_prefix: "",
+    env_prefix: "TYK_PMP_UPTIMEPUMPCONFIG",
     records: RecordKind::Uptime,
     build: Some(build_uptime),
+    migrate: None,
     indexes: Some(indexes_of_uptime),
     #[cfg(feature = "testkit")]
-    harness: None,
+    harness: Some(crate::testkit::mongo::start_uptime),
     ..COMMON
 };
 

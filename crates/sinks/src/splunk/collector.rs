@@ -1,8 +1,10 @@
 //! The HTTP Event Collector: requests, its answers, and waiting until it has indexed.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
+use analytics::RowId;
 use reqwest::header::{HeaderName, HeaderValue};
+use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
@@ -92,8 +94,9 @@ impl Collector {
         &self.url
     }
 
-    /// Returns once the collector has taken all events of `body`.
-    pub(super) async fn post(&self, body: Vec<u8>) -> Result<(), Refusal> {
+    /// Returns once the collector has taken all events of `body`: with the id by which it will say that they are indexed,
+    /// if that is wanted.
+    pub(super) async fn post(&self, body: Vec<u8>) -> Result<Option<u64>, Refusal> {
         let mut request = Request::post(self.url.clone()).authorization(Some(&self.authorization));
         if let Some(ack) = &self.ack {
             request = request.header_value(CHANNEL, ack.channel.clone());
@@ -105,33 +108,49 @@ impl Collector {
         };
         let answer = self.client.send(request).await.map_err(Refusal::Whole)?;
         let reply: Value = serde_json::from_slice(&answer.body).unwrap_or_default();
-        if answer.status.is_success() {
-            return match &self.ack {
-                Some(ack) => self.wait_until_indexed(ack, &reply).await.map_err(Refusal::Whole),
-                None => Ok(()),
-            };
+        if !answer.status.is_success() {
+            return Err(refusal(answer, &reply));
         }
-        Err(refusal(answer, &reply))
+        if self.ack.is_none() {
+            return Ok(None);
+        }
+        match reply.get("ackId").and_then(Value::as_u64) {
+            Some(id) => Ok(Some(id)),
+            None => {
+                let text = "the collector answers without an ackId – switch on indexer acknowledgement for this token, or \
+                            set meta.use_ack to false";
+                Err(Refusal::Whole(WriteError::Config(text.into())))
+            }
+        }
     }
 
-    async fn wait_until_indexed(&self, ack: &Acknowledgement, reply: &Value) -> Result<(), WriteError> {
-        let Some(id) = reply.get("ackId").and_then(Value::as_u64) else {
-            let text = "the collector answers without an ackId – switch on indexer acknowledgement for this token, or \
-                        set meta.use_ack to false";
-            return Err(WriteError::Config(text.into()));
+    /// Waits until the collector has indexed the events of all these requests; `indexed` is told of each.
+    pub(super) async fn wait_until_indexed(
+        &self,
+        mut waiting: BTreeMap<u64, Vec<RowId>>,
+        mut indexed: impl FnMut(&[RowId]),
+    ) -> Result<(), WriteError> {
+        let Some(ack) = self.ack.as_ref().filter(|_| !waiting.is_empty()) else {
+            return Ok(());
         };
         let until = Instant::now() + ack.timeout;
         let mut pause = Duration::from_millis(100);
         while Instant::now() < until {
             tokio::time::sleep(pause).await;
             pause = (pause * 2).min(Duration::from_secs(2));
+            let ids: Vec<u64> = waiting.keys().copied().collect();
             let request = Request::post(ack.url.clone())
                 .authorization(Some(&self.authorization))
                 .header_value(CHANNEL, ack.channel.clone())
-                .body(json!({"acks": [id]}).to_string());
+                .body(json!({"acks": ids}).to_string());
             let answer = self.client.send(request).await?.accepted()?;
-            let reply: Value = serde_json::from_slice(&answer.body).unwrap_or_default();
-            if reply.pointer(&format!("/acks/{id}")) == Some(&Value::Bool(true)) {
+            let reply: Acknowledged = serde_json::from_slice(&answer.body).unwrap_or_default();
+            for (id, _) in reply.acks.into_iter().filter(|(_, is_indexed)| *is_indexed) {
+                if let Some(rows) = id.parse().ok().and_then(|id: u64| waiting.remove(&id)) {
+                    indexed(&rows);
+                }
+            }
+            if waiting.is_empty() {
                 return Ok(());
             }
         }
@@ -140,6 +159,12 @@ impl Collector {
             "Splunk has not indexed the events within {seconds} s (meta.ack_timeout)"
         )))
     }
+}
+
+/// An answer to the question what is indexed.
+#[derive(Default, Deserialize)]
+struct Acknowledged {
+    acks: BTreeMap<String, bool>,
 }
 
 fn refusal(answer: Answer, reply: &Value) -> Refusal {

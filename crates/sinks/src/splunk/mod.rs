@@ -3,9 +3,9 @@
 mod collector;
 mod event;
 
-use std::sync::{
-    Arc, Mutex, MutexGuard, PoisonError,
-    atomic::{AtomicUsize, Ordering::Relaxed},
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use analytics::{ClaimId, RecordKind, RowId, Selection};
@@ -19,8 +19,8 @@ use self::{
     event::Template,
 };
 use crate::{
-    BuildContext, BuildError, Gather, Guarantee, Rejected, Sink, SinkSpec, WriteError, Written, ledger::Ledger,
-    options, tls::SslOptions,
+    BuildContext, BuildError, Gather, Guarantee, Rejected, Sink, SinkSpec, WriteError, Written, http::BodyLimit,
+    ledger::Ledger, options, tls::SslOptions,
 };
 
 /// What `batch_max_content_length` 0 means; a group of the lane never gets near it.
@@ -69,7 +69,7 @@ pub struct Options {
     /// Send many events in one request.
     pub enable_batch: bool,
     /// Most bytes of a request with `enable_batch`; 0: 838860800. A larger event goes alone. When the collector answers
-    /// 413 the pump halves its requests by itself.
+    /// 413 the pump halves its requests by itself, for an hour.
     pub batch_max_content_length: i64,
     /// Other name of `batch_max_content_length`, which wins.
     pub max_content_length: i64,
@@ -175,8 +175,8 @@ fn build(context: BuildContext) -> BoxFuture<'static, Result<Box<dyn Sink>, Buil
 struct Splunk {
     template: Arc<Template>,
     collector: Collector,
-    /// Most bytes of a request; lowered when the collector finds one too large. 0: one event a request.
-    limit: AtomicUsize,
+    /// Most bytes of a request. 0: one event a request.
+    limit: BodyLimit,
     /// Rows that the collector has taken although the write as a whole has failed: they are not sent again.
     sent: Arc<Mutex<Ledger>>,
 }
@@ -197,7 +197,7 @@ impl Splunk {
         Ok(Splunk {
             template: Arc::new(template),
             collector,
-            limit: AtomicUsize::new(options.limit()),
+            limit: BodyLimit::new(options.limit()),
             sent: Arc::default(),
         })
     }
@@ -208,7 +208,7 @@ impl Splunk {
 
     async fn encode(&self, group: &[Selection]) -> Result<Encoded, WriteError> {
         let (template, sent, group) = (self.template.clone(), self.sent.clone(), group.to_vec());
-        let limit = self.limit.load(Relaxed);
+        let limit = self.limit.bytes();
         let task = tokio::task::spawn_blocking(move || encode(&template, &lock(&sent), &group, limit));
         task.await.map_err(WriteError::retry)
     }
@@ -218,81 +218,118 @@ fn lock(ledger: &Mutex<Ledger>) -> MutexGuard<'_, Ledger> {
     ledger.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-#[async_trait]
-impl Sink for Splunk {
-    async fn write(&self, group: &[Selection]) -> Result<Written, WriteError> {
-        let Encoded { posts, rejected } = self.encode(group).await?;
-        let mut written = Written {
-            rejected,
-            ..Written::default()
-        };
-        let mut suspicious = Vec::new();
-        let mut accepted = false;
+/// What became of a group so far.
+#[derive(Default)]
+struct Round {
+    rejected: Vec<Rejected>,
+    /// Refused although nothing was accepted before them.
+    suspicious: Vec<Rejected>,
+    accepted: bool,
+    /// Requests whose events are not indexed yet.
+    waiting: BTreeMap<u64, Vec<RowId>>,
+    /// A request was too large, and the limit is lower now.
+    again: bool,
+}
+
+impl Splunk {
+    fn taken(&self, rows: &[RowId]) {
+        let mut sent = self.sent();
+        for row in rows {
+            sent.insert(row.claim, row.row..row.row + 1);
+        }
+    }
+
+    async fn post(&self, posts: Vec<Post>, round: &mut Round) -> Result<(), WriteError> {
         for Post { body, rows } in posts {
             let size = body.len();
             match self.collector.post(body).await {
-                Ok(()) => {
-                    accepted = true;
-                    let mut sent = self.sent();
-                    for row in &rows {
-                        sent.insert(row.claim, row.row..row.row + 1);
+                Ok(id) => {
+                    round.accepted = true;
+                    match id {
+                        Some(id) => round.waiting.entry(id).or_default().extend(rows),
+                        None => self.taken(&rows),
                     }
                 }
                 Err(Refusal::Whole(error)) => return Err(error),
                 Err(Refusal::TooLarge(error)) if rows.len() > 1 => {
-                    self.limit.store((size / 2).max(1), Relaxed);
-                    let text = format!(
-                        "{error} – requests of this pump stay below {} bytes from now on",
-                        size / 2
-                    );
+                    let limit = self.limit.lower(size);
+                    let text = format!("{error} – requests of this pump stay below {limit} bytes for an hour");
                     tracing::warn!(prefix = SPEC.log_prefix, "{text}");
-                    return Err(WriteError::retry(text));
+                    round.again = true;
+                    return Ok(());
                 }
-                Err(Refusal::TooLarge(reason)) => {
-                    written.rejected.extend(rows.into_iter().map(|row| Rejected {
-                        row,
-                        reason: reason.clone(),
-                    }));
-                }
-                Err(Refusal::Event { number, reason }) => {
-                    let row = match (number, rows.as_slice()) {
-                        (_, [row]) => Some(*row),
-                        (Some(number), rows) => rows.get(number).copied(),
-                        (None, _) => None,
-                    };
-                    let Some(row) = row else {
-                        return Err(WriteError::Reject {
-                            rows: Vec::new(),
-                            source: reason.into(),
-                        });
-                    };
-                    let refused = Rejected {
-                        row,
-                        reason: reason.clone(),
-                    };
-                    if rows.len() > 1 {
-                        return Err(WriteError::Reject {
-                            rows: vec![refused],
-                            source: reason.into(),
-                        });
-                    }
-                    if !accepted {
-                        suspicious.push(refused.clone());
-                        if suspicious.len() >= SUSPICIOUS {
-                            return Err(WriteError::Reject {
-                                rows: suspicious,
-                                source: reason.into(),
-                            });
-                        }
-                    }
-                    written.rejected.push(refused);
-                }
+                Err(Refusal::TooLarge(reason)) => round.rejected.extend(refused(&rows, &reason)),
+                Err(Refusal::Event { number, reason }) => round.refuse(&rows, number, reason)?,
             }
         }
-        written
-            .rejected
-            .sort_by_key(|rejected| (rejected.row.claim, rejected.row.row));
-        Ok(written)
+        Ok(())
+    }
+}
+
+impl Round {
+    fn refuse(&mut self, rows: &[RowId], number: Option<usize>, reason: String) -> Result<(), WriteError> {
+        let row = match (number, rows) {
+            (_, [row]) => Some(*row),
+            (Some(number), rows) => rows.get(number).copied(),
+            (None, _) => None,
+        };
+        let refused: Vec<Rejected> = refused(row.as_slice(), &reason).collect();
+        if rows.len() > 1 {
+            return Err(WriteError::Reject {
+                rows: refused,
+                source: reason.into(),
+            });
+        }
+        if !self.accepted {
+            self.suspicious.extend(refused.iter().cloned());
+            if self.suspicious.len() >= SUSPICIOUS {
+                return Err(WriteError::Reject {
+                    rows: std::mem::take(&mut self.suspicious),
+                    source: reason.into(),
+                });
+            }
+        }
+        self.rejected.extend(refused);
+        Ok(())
+    }
+}
+
+fn refused(rows: &[RowId], reason: &str) -> impl Iterator<Item = Rejected> {
+    rows.iter().map(|&row| Rejected {
+        row,
+        reason: reason.to_owned(),
+    })
+}
+
+#[async_trait]
+impl Sink for Splunk {
+    async fn write(&self, group: &[Selection]) -> Result<Written, WriteError> {
+        loop {
+            let Encoded { posts, rejected } = self.encode(group).await?;
+            let mut round = Round {
+                rejected,
+                ..Round::default()
+            };
+            let posted = self.post(posts, &mut round).await;
+            // What was taken before a failure is not sent again, if it is indexed.
+            let waiting = std::mem::take(&mut round.waiting);
+            let indexed = self.collector.wait_until_indexed(waiting, |rows| self.taken(rows));
+            let indexed = indexed.await;
+            posted?;
+            indexed?;
+            if round.again {
+                continue;
+            }
+            if !round.accepted && !round.rejected.is_empty() {
+                self.limit.restore();
+            }
+            let mut rejected = round.rejected;
+            rejected.sort_by_key(|rejected| (rejected.row.claim, rejected.row.row));
+            return Ok(Written {
+                rejected,
+                ..Written::default()
+            });
+        }
     }
 
     async fn forget(&self, claims: &[ClaimId]) {

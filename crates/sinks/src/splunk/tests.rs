@@ -1,4 +1,4 @@
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, OnceLock, atomic::Ordering::Relaxed};
 
 use analytics::{
     Int, Text, When,
@@ -134,11 +134,7 @@ async fn a_collector_with_a_smaller_limit_gets_smaller_requests() {
     let server = server().await;
     let sink = with(&server, json!({"enable_batch": true, "gzip": true}));
     server.set_fault(Some(Fault::TooLarge(20_000)));
-    let mut attempts = 0;
-    while sink.write(&group(0..300)).await.is_err() {
-        attempts += 1;
-        assert!(attempts < 10);
-    }
+    sink.write(&group(0..300)).await.unwrap();
     let taken: Vec<u64> = server
         .seen()
         .iter()
@@ -248,6 +244,33 @@ async fn with_acknowledgement_a_write_lasts_until_the_events_are_indexed() {
     server.set_fault(Some(Fault::Answers(Reply::new(200, r#"{"code":0}"#))));
     let error = with(&server, meta).write(&group(0..3)).await.unwrap_err();
     assert!(error.to_string().contains("use_ack"), "{error}");
+}
+
+#[tokio::test]
+async fn acknowledgements_of_many_requests_are_awaited_together() {
+    let posts = std::sync::atomic::AtomicU64::new(0);
+    let polls = std::sync::atomic::AtomicUsize::new(0);
+    let server = HttpServer::start(move |request: &Received| {
+        if request.path.starts_with("/services/collector/ack") {
+            // The last one takes its time.
+            let last = polls.fetch_add(1, Relaxed) > 0;
+            let acks: serde_json::Map<_, _> = (0..50).map(|id| (id.to_string(), json!(last || id < 49))).collect();
+            return Reply::new(200, json!({"acks": acks}).to_string());
+        }
+        Reply::new(
+            200,
+            json!({"code": 0, "ackId": posts.fetch_add(1, Relaxed)}).to_string(),
+        )
+    })
+    .await
+    .unwrap();
+    let sink = with(&server, json!({"use_ack": true, "ack_timeout": 5}));
+    sink.write(&group(0..50)).await.unwrap();
+    let seen = server.seen();
+    assert_eq!(seen.len(), 52);
+    assert_eq!(seen[51].body, br#"{"acks":[49]}"#);
+    sink.write(&group(0..50)).await.unwrap();
+    assert_eq!(server.seen().len(), 52, "what is indexed is not sent again");
 }
 
 #[tokio::test]

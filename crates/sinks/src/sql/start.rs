@@ -97,15 +97,43 @@ pub(crate) async fn migrate(
     }
     let mut statements = Vec::new();
     for table in wanted {
-        statements.extend(store.database().plan(&table).await?);
+        let planned = migrate_table(store, &table, mode).await;
+        statements.extend(planned.map_err(|error| names_table(&table.name, error))?);
     }
-    statements.extend(old_shards(store, connection, tables.base).await?);
+    for (name, statement) in old_shards(store, connection, tables.base).await? {
+        if mode == MigrationMode::Apply {
+            let dropped = store.execute(&statement).await;
+            dropped.map_err(|error| names_table(&name, error))?;
+        }
+        statements.push(statement.sql);
+    }
+    Ok(statements)
+}
+
+async fn migrate_table(store: &Store, table: &Table, mode: MigrationMode) -> Result<Vec<String>, DatabaseError> {
+    let planned = store.database().plan(table).await?;
     if mode == MigrationMode::Apply {
-        for statement in &statements {
+        for statement in &planned {
             store.execute(statement).await?;
         }
+        // Something else of that name, a view for instance, counts as there already.
+        if let Some(left) = store.database().plan(table).await?.first() {
+            let text = format!("it does not get its shape; still wanted: {}", left.sql);
+            return Err(DatabaseError::Config(text.into()));
+        }
     }
-    Ok(statements.into_iter().map(|statement| statement.sql).collect())
+    Ok(planned.into_iter().map(|statement| statement.sql).collect())
+}
+
+/// An error that keeps `table` from being changed, with what helps.
+fn names_table(table: &str, error: DatabaseError) -> BuildError {
+    let remedy = match &error {
+        DatabaseError::Retry(_) => "run the command again when the table is not in use",
+        DatabaseError::Row(_) | DatabaseError::Config(_) => {
+            "correct the cause, or execute what --plan lists as the table's owner, and run the command again"
+        }
+    };
+    BuildError::Unavailable(format!("table {table}: {error} – {remedy}").into())
 }
 
 /// Drops the shards that `retention_days` no longer wants; looks at most once an hour.
@@ -117,7 +145,7 @@ pub(crate) async fn drop_old_shards(store: &Store, connection: &Connection, base
     }
     last_look.store(now, Ordering::Relaxed);
     let dropped = async {
-        for statement in old_shards(store, connection, base).await? {
+        for (_, statement) in old_shards(store, connection, base).await? {
             store.execute(&statement).await?;
         }
         Ok::<(), DatabaseError>(())
@@ -127,7 +155,12 @@ pub(crate) async fn drop_old_shards(store: &Store, connection: &Connection, base
     }
 }
 
-async fn old_shards(store: &Store, connection: &Connection, base: &str) -> Result<Vec<Statement>, DatabaseError> {
+/// The shards that are to be dropped, with the statement that does it.
+async fn old_shards(
+    store: &Store,
+    connection: &Connection,
+    base: &str,
+) -> Result<Vec<(String, Statement)>, DatabaseError> {
     if !connection.table_sharding || connection.retention_days == 0 {
         return Ok(Vec::new());
     }
@@ -138,8 +171,11 @@ async fn old_shards(store: &Store, connection: &Connection, base: &str) -> Resul
     };
     let first_kept = shard::date(first_kept);
     let names = store.database().tables(&format!("{base}_")).await?;
-    let old = names
-        .iter()
-        .filter(|name| shard::date_of(base, name).is_some_and(|date| date < first_kept.as_str()));
-    Ok(old.map(|name| store.database().drop_table(name)).collect())
+    let is_old = |name: &String| shard::date_of(base, name).is_some_and(|date| date < first_kept.as_str());
+    let old = names.into_iter().filter(is_old);
+    let with_statement = |name: String| {
+        let statement = store.database().drop_table(&name);
+        (name, statement)
+    };
+    Ok(old.map(with_statement).collect())
 }

@@ -2,7 +2,7 @@
 
 use std::{borrow::Cow, sync::Arc};
 
-use analytics::Time;
+use analytics::{Time, scan};
 
 /// What a column holds. Each dialect has one type for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,6 +37,14 @@ pub(crate) enum Merge {
     Max,
     /// The smaller one.
     Min,
+    /// The smaller one of what answered requests made. One of errors alone counts only where both are, one without hits
+    /// never: in whatever groups the same records come, the result is the same.
+    AnsweredMin {
+        /// Column of the number of requests.
+        hits: &'static str,
+        /// Column of the number of errors among them.
+        errors: &'static str,
+    },
     /// Sum of the column `total` divided by the sum of the column `hits`, as double; 0 when that sum is 0.
     Average {
         /// Column of the sum.
@@ -147,11 +155,12 @@ pub(crate) trait Rows: Send + Sync {
 }
 
 /// `text` as a text column can hold it: bytes that are no UTF-8 become U+FFFD, and so does NUL, which Postgres refuses.
-pub(crate) fn clean(text: &[u8]) -> Cow<'_, str> {
-    match std::str::from_utf8(text) {
-        Ok(valid) if !text.contains(&0) => Cow::Borrowed(valid),
-        _ => Cow::Owned(String::from_utf8_lossy(text).replace('\0', "\u{fffd}")),
+pub(crate) fn clean(text: &[u8]) -> Cow<'_, [u8]> {
+    let is_plain = || !scan::contains(text, |byte| byte == 0 || byte > 127);
+    if is_plain() || (std::str::from_utf8(text).is_ok() && !text.contains(&0)) {
+        return Cow::Borrowed(text);
     }
+    Cow::Owned(String::from_utf8_lossy(text).replace('\0', "\u{fffd}").into_bytes())
 }
 
 #[cfg(test)]
@@ -160,9 +169,10 @@ mod tests {
 
     #[test]
     fn text_that_no_column_can_hold_is_made_valid() {
-        assert_eq!(clean(b"/orders"), "/orders");
-        assert_eq!(clean(b"a\0b\xffc"), "a\u{fffd}b\u{fffd}c");
-        assert!(matches!(clean("é".as_bytes()), Cow::Borrowed("é")));
+        assert!(matches!(clean(b"/orders"), Cow::Borrowed(b"/orders")));
+        assert!(matches!(clean("é".as_bytes()), Cow::Borrowed(text) if text == "é".as_bytes()));
+        assert_eq!(&*clean(b"a\0b\xffc"), "a\u{fffd}b\u{fffd}c".as_bytes());
+        assert_eq!(&*clean(b"a NUL \0 alone"), "a NUL \u{fffd} alone".as_bytes());
     }
 
     #[test]

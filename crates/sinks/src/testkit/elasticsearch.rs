@@ -42,8 +42,16 @@ pub struct Held {
 
 /// What a node of Elasticsearch 7.17 answers.
 pub fn answer(request: &Received, documents: &Documents) -> Reply {
-    if !request.path.starts_with("/_bulk") {
+    if request.path == "/" {
         return Reply::new(200, json!({"version": {"number": "7.17.0"}}).to_string());
+    }
+    if let [index, "_doc", id] = request.path.trim_start_matches('/').split('/').collect::<Vec<_>>()[..] {
+        let (id, query) = id.split_once('?').unwrap_or((id, ""));
+        let operation = if query == "op_type=create" { "create" } else { "index" };
+        let document = serde_json::from_slice(&request.body).unwrap_or_default();
+        let item = &store(&json!({operation: {"_index": index, "_id": id}}), &document, documents)[operation];
+        let status = item["status"].as_u64().and_then(|status| status.try_into().ok());
+        return Reply::new(status.unwrap_or(500), item.to_string());
     }
     let lines: Vec<Value> = request
         .body

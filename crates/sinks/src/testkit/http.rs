@@ -90,7 +90,7 @@ struct Shared {
     connections: AtomicUsize,
 }
 
-/// A server on a free port of this machine; stopped when dropped.
+/// A server on a port of this machine; stopped when dropped.
 pub struct HttpServer {
     shared: Arc<Shared>,
     address: SocketAddr,
@@ -115,7 +115,16 @@ impl HttpServer {
         acceptor: Option<TlsAcceptor>,
         handler: impl Fn(&Received) -> Reply + Send + Sync + 'static,
     ) -> std::io::Result<HttpServer> {
-        let listener = TcpListener::bind("127.0.0.1:0").await?;
+        Self::start_at(0, acceptor, handler).await
+    }
+
+    /// Listens on a certain port of this machine, as a server does that comes back.
+    pub async fn start_at(
+        port: u16,
+        acceptor: Option<TlsAcceptor>,
+        handler: impl Fn(&Received) -> Reply + Send + Sync + 'static,
+    ) -> std::io::Result<HttpServer> {
+        let listener = TcpListener::bind(("127.0.0.1", port)).await?;
         let address = listener.local_addr()?;
         let shared = Arc::new(Shared {
             handler: Box::new(handler),
@@ -131,6 +140,13 @@ impl HttpServer {
             scheme,
             task,
         })
+    }
+
+    /// Ends it and its connections; its port is free then.
+    pub async fn stop(mut self) {
+        self.task.abort();
+        // It was cancelled, and says so.
+        let _ = (&mut self.task).await;
     }
 
     /// `http://127.0.0.1:port` or `https://localhost:port`.

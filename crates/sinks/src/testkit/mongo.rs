@@ -8,7 +8,7 @@ use std::{
     },
 };
 
-use analytics::Flag;
+use analytics::{Flag, RecordKind};
 use async_trait::async_trait;
 use futures::{FutureExt, TryStreamExt, future::BoxFuture};
 use mongodb::{
@@ -57,6 +57,11 @@ pub fn start_aggregate() -> BoxFuture<'static, Box<dyn BackEnd>> {
 pub fn start_mcp_aggregate() -> BoxFuture<'static, Box<dyn BackEnd>> {
     let flags = &[Flag::IsMcp, Flag::TrackPath];
     start(&mongo::MCP_AGGREGATE, "z_tyk_mcp_analyticz_aggregate_o1", flags)
+}
+
+/// See [`super::Harness`].
+pub fn start_uptime() -> BoxFuture<'static, Box<dyn BackEnd>> {
+    start(&mongo::UPTIME, "tyk_uptime_analytics", &[])
 }
 
 fn start(
@@ -155,6 +160,7 @@ impl BackEnd for Server {
     fn options(&self) -> Value {
         let url = self.store.as_ref().map(Store::url).unwrap_or_default();
         match self.spec.name {
+            _ if self.spec.records == RecordKind::Uptime => json!({"mongo_url": url}),
             // Their index would let the suite's records expire at once, which have no time for that.
             "mongo-pump-selective" => json!({"mongo_url": url, "omit_index_creation": true}),
             "mongo-pump-aggregate" | "mongo-mcp-aggregate" => json!({"mongo_url": url, "omit_index_creation": true}),
@@ -186,7 +192,11 @@ impl BackEnd for Server {
         if self.flags.contains(&Flag::TrackPath) {
             return Ok(documents.iter().flat_map(|document| counted(document)).collect());
         }
-        let paths = documents.iter().filter_map(|document| document.get_str("path").ok());
+        let field = match self.spec.records {
+            RecordKind::Traffic => "path",
+            RecordKind::Uptime => "url",
+        };
+        let paths = documents.iter().filter_map(|document| document.get_str(field).ok());
         Ok(paths
             .filter_map(|path| rows::serials(path.as_bytes()).first().copied())
             .collect())

@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use analytics::{
-    Batch, ClaimId, Key, Record, RecordKind, RecordView, Selection, Span, Text, Time, Transform, When, Wire, Zone,
-    msgpack,
+    Batch, ClaimId, Key, Record, RecordKind, RecordView, Selection, Span, Text, Time, Transform, UptimeRecord,
+    UptimeView, When, Wire, Zone, msgpack,
+    uptime::{UptimeInt, UptimeText},
 };
 use bytes::Bytes;
 
@@ -16,7 +17,7 @@ pub type Alter = fn(&mut Record);
 pub enum Row {
     /// A record with a serial number.
     Good(u64),
-    /// A record with a serial number and something odd.
+    /// A record with a serial number and something odd. Uptime checks have nothing odd.
     Odd(u64, Alter),
     /// These bytes, whatever they are.
     Bytes(&'static [u8]),
@@ -31,26 +32,41 @@ impl Row {
 
 const MARK: &str = "/serial/";
 
-/// A batch that begins at `first_row` of `claim`.
+/// A batch of traffic records that begins at `first_row` of `claim`.
 pub fn batch(claim: ClaimId, first_row: u64, rows: impl IntoIterator<Item = Row>) -> Arc<Batch> {
+    batch_of(RecordKind::Traffic, claim, first_row, rows)
+}
+
+/// A batch of records of this kind that begins at `first_row` of `claim`.
+pub fn batch_of(
+    records: RecordKind,
+    claim: ClaimId,
+    first_row: u64,
+    rows: impl IntoIterator<Item = Row>,
+) -> Arc<Batch> {
     let (mut buffer, mut elements) = (Vec::new(), Vec::new());
     for row in rows {
         let start = buffer.len();
-        match row {
-            Row::Good(serial) => encode(&mut buffer, serial, |_| {}),
-            Row::Odd(serial, alter) => encode(&mut buffer, serial, alter),
-            Row::Bytes(bytes) => buffer.extend_from_slice(bytes),
+        match (row, records) {
+            (Row::Good(serial), RecordKind::Traffic) => encode(&mut buffer, serial, |_| {}),
+            (Row::Odd(serial, alter), RecordKind::Traffic) => encode(&mut buffer, serial, alter),
+            (Row::Good(serial) | Row::Odd(serial, _), RecordKind::Uptime) => encode_check(&mut buffer, serial),
+            (Row::Bytes(bytes), _) => buffer.extend_from_slice(bytes),
         }
         elements.push(Span {
             start: start as u32,
             len: (buffer.len() - start) as u32,
         });
     }
+    let name = match records {
+        RecordKind::Traffic => "tyk-system-analytics",
+        RecordKind::Uptime => "tyk-uptime-analytics",
+    };
     let key = Key {
-        name: "analytics-tyk-system-analytics".into(),
-        short: "tyk-system-analytics".into(),
+        name: format!("analytics-{name}").into(),
+        short: name.into(),
         wire: Wire::Msgpack,
-        records: RecordKind::Traffic,
+        records,
     };
     Arc::new(Batch::decode(
         claim,
@@ -81,6 +97,36 @@ pub fn serials(content: &[u8]) -> Vec<u64> {
         .collect()
 }
 
+/// When the row with this serial number was recorded.
+fn time(serial: u64) -> Time {
+    Time {
+        seconds: 1_700_000_000 + serial as i64,
+        nanos: 0,
+        zone: Zone::UTC,
+    }
+}
+
+/// A check of a target of its own, which is found by its address.
+fn encode_check(out: &mut Vec<u8>, serial: u64) {
+    let texts = [
+        (UptimeText::Url, format!("http://svc.example.com{MARK}{serial}")),
+        (UptimeText::ApiId, "a1".to_owned()),
+        (UptimeText::OrgId, "o1".to_owned()),
+    ];
+    let mut record = UptimeRecord::default();
+    let mut buffer = Vec::new();
+    for (field, text) in texts {
+        record.text[field as usize] = Span {
+            start: buffer.len() as u32,
+            len: text.len() as u32,
+        };
+        buffer.extend_from_slice(text.as_bytes());
+    }
+    record.int[UptimeInt::ResponseCode as usize] = 200;
+    record.time[When::TimeStamp as usize] = time(serial);
+    msgpack::encode_uptime(out, &UptimeView::new(&buffer, &record));
+}
+
 fn encode(out: &mut Vec<u8>, serial: u64, alter: impl Fn(&mut Record)) {
     let path = format!("{MARK}{serial}");
     let texts = [
@@ -101,11 +147,7 @@ fn encode(out: &mut Vec<u8>, serial: u64, alter: impl Fn(&mut Record)) {
         };
         buffer.extend_from_slice(text.as_bytes());
     }
-    record.time[When::TimeStamp as usize] = Time {
-        seconds: 1_700_000_000 + serial as i64,
-        nanos: 0,
-        zone: Zone::UTC,
-    };
+    record.time[When::TimeStamp as usize] = time(serial);
     alter(&mut record);
     msgpack::encode(out, &RecordView::new(&buffer, &record, &Transform::default()));
 }

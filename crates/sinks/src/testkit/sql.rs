@@ -14,7 +14,10 @@ use super::{
     rows::Alter,
     server,
 };
-use crate::{BuildContext, BuildError, Sink, find};
+use crate::{
+    BuildContext, BuildError, Sink, SinkSpec, sql, sql_aggregate, sql_graph, sql_graph_aggregate, sql_mcp,
+    sql_mcp_aggregate, sql_uptime,
+};
 
 /// Begins a transaction.
 pub const BEGIN: &[u8] = b"BEGIN; SET LOCAL idle_in_transaction_session_timeout";
@@ -23,26 +26,26 @@ pub const COMMIT: &[u8] = b"Q\0\0\0\x0bCOMMIT\0";
 
 /// See [`super::Harness`].
 pub fn start_raw() -> BoxFuture<'static, Box<dyn BackEnd>> {
-    start("sql", "SELECT path FROM tyk_analytics", &[], RAW_DEATHS).boxed()
+    start(&sql::SPEC, "SELECT path FROM tyk_analytics", &[], RAW_DEATHS).boxed()
 }
 
 /// See [`super::Harness`].
 pub fn start_graph() -> BoxFuture<'static, Box<dyn BackEnd>> {
     let query = "SELECT analytics_path FROM tyk_analytics_graph";
-    start("sql-graph", query, &[Flag::IsGraphQl], RAW_DEATHS).boxed()
+    start(&sql_graph::SPEC, query, &[Flag::IsGraphQl], RAW_DEATHS).boxed()
 }
 
 /// See [`super::Harness`].
 pub fn start_mcp() -> BoxFuture<'static, Box<dyn BackEnd>> {
     let query = "SELECT analytics_path FROM tyk_analytics_mcp";
-    start("sql-mcp", query, &[Flag::IsMcp], RAW_DEATHS).boxed()
+    start(&sql_mcp::SPEC, query, &[Flag::IsMcp], RAW_DEATHS).boxed()
 }
 
 /// See [`super::Harness`]. A record is found by its path, as often as that is counted.
 pub fn start_aggregate() -> BoxFuture<'static, Box<dyn BackEnd>> {
     let query = "SELECT dimension_value FROM tyk_aggregated, generate_series(1, counter_hits) \
                  WHERE dimension = 'endpoints'";
-    start("sql_aggregate", query, &[Flag::TrackPath], COUNTER_DEATHS).boxed()
+    start(&sql_aggregate::SPEC, query, &[Flag::TrackPath], COUNTER_DEATHS).boxed()
 }
 
 /// See [`super::Harness`].
@@ -50,7 +53,7 @@ pub fn start_graph_aggregate() -> BoxFuture<'static, Box<dyn BackEnd>> {
     let query = "SELECT dimension_value FROM tyk_graph_aggregated, generate_series(1, counter_hits) \
                  WHERE dimension = 'endpoints'";
     let flags = &[Flag::IsGraphQl, Flag::TrackPath];
-    start("sql-graph-aggregate", query, flags, COUNTER_DEATHS).boxed()
+    start(&sql_graph_aggregate::SPEC, query, flags, COUNTER_DEATHS).boxed()
 }
 
 /// See [`super::Harness`].
@@ -58,7 +61,7 @@ pub fn start_mcp_aggregate() -> BoxFuture<'static, Box<dyn BackEnd>> {
     let query = "SELECT dimension_value FROM tyk_mcp_aggregated, generate_series(1, counter_hits) \
                  WHERE dimension = 'endpoints'";
     start(
-        "sql-mcp-aggregate",
+        &sql_mcp_aggregate::SPEC,
         query,
         &[Flag::IsMcp, Flag::TrackPath],
         COUNTER_DEATHS,
@@ -66,15 +69,22 @@ pub fn start_mcp_aggregate() -> BoxFuture<'static, Box<dyn BackEnd>> {
     .boxed()
 }
 
+/// See [`super::Harness`]. A check is found by the address of its target, as often as that is counted.
+pub fn start_uptime() -> BoxFuture<'static, Box<dyn BackEnd>> {
+    let query = "SELECT dimension_value FROM tyk_uptime_analytics, generate_series(1, counter_hits) \
+                 WHERE dimension = 'url'";
+    start(&sql_uptime::UPTIME, query, &[], COUNTER_DEATHS).boxed()
+}
+
 async fn start(
-    sink: &'static str,
+    spec: &'static SinkSpec,
     query: &'static str,
     flags: &'static [Flag],
     deaths: &'static [Cut],
 ) -> Box<dyn BackEnd> {
     Box::new(Tables {
         place: Place::start().await,
-        sink,
+        spec,
         query,
         flags,
         deaths,
@@ -149,7 +159,7 @@ impl Drop for Place {
 
 struct Tables {
     place: Option<Place>,
-    sink: &'static str,
+    spec: &'static SinkSpec,
     /// The path of every record that is stored.
     query: &'static str,
     /// What records need to be taken.
@@ -216,9 +226,8 @@ impl BackEnd for Tables {
     }
 
     async fn build(&self, context: BuildContext) -> Result<Box<dyn Sink>, BuildError> {
-        let build = find(self.sink).and_then(|spec| spec.build);
-        let build = build.ok_or_else(|| BuildError::Options(format!("{} is not built", self.sink)))?;
-        let sink = build(context).await?;
+        let not_built = || BuildError::Options(format!("{} is not built", self.spec.name));
+        let sink = self.spec.build.ok_or_else(not_built)?(context).await?;
         Ok(match self.flags {
             [] => sink,
             flags => Box::new(Flagged { sink, flags }),

@@ -2,7 +2,7 @@
 
 use std::{ops::Range, sync::Arc, time::Duration};
 
-use analytics::{ClaimId, Selection};
+use analytics::{ClaimId, RecordKind, Selection};
 use futures::{FutureExt, future::BoxFuture};
 use serde_json::{Map, Value};
 
@@ -26,8 +26,8 @@ pub enum Outcome {
 /// One line a check.
 #[derive(Debug)]
 pub struct Report {
-    /// The sink.
-    pub sink: &'static str,
+    /// The sink, as the report calls it.
+    pub sink: String,
     /// Name of each check and what became of it.
     pub checks: Vec<(&'static str, Outcome)>,
 }
@@ -114,7 +114,7 @@ pub async fn run_on(spec: &'static SinkSpec, start: Harness) -> Report {
     if let Err(missing) = start().await.present() {
         checks.push(("the_suite", Outcome::NotApplicable(missing)));
         return Report {
-            sink: spec.name,
+            sink: called(spec),
             checks,
         };
     }
@@ -131,8 +131,16 @@ pub async fn run_on(spec: &'static SinkSpec, start: Harness) -> Report {
         checks.push((*name, outcome));
     }
     Report {
-        sink: spec.name,
+        sink: called(spec),
         checks,
+    }
+}
+
+/// Uptime sinks have the names of others.
+fn called(spec: &SinkSpec) -> String {
+    match spec.records {
+        RecordKind::Traffic => spec.name.to_owned(),
+        RecordKind::Uptime => format!("{} (uptime)", spec.name),
     }
 }
 
@@ -154,6 +162,17 @@ impl Stand {
             Ok(sink) => Ok(sink.into()),
             Err(error) => Err(format!("cannot be built: {error}").into()),
         }
+    }
+
+    /// Rows `rows` of a claim, whose serial numbers are their row numbers.
+    fn group(&self, rows: Range<u64>) -> Vec<Selection> {
+        let batch = rows::batch_of(self.spec.records, CLAIM, rows.start, rows.map(Row::Good));
+        vec![rows::all(&batch)]
+    }
+
+    /// The first rows of a claim.
+    fn selection(&self, rows: impl IntoIterator<Item = Row>) -> Selection {
+        rows::all(&rows::batch_of(self.spec.records, CLAIM, 0, rows))
     }
 
     /// Writes a group that nothing keeps from being accepted.
@@ -192,10 +211,6 @@ fn ensure(condition: bool, why: impl FnOnce() -> String) -> Result<(), Stop> {
     if condition { Ok(()) } else { Err(why().into()) }
 }
 
-fn group(rows: Range<u64>) -> Vec<Selection> {
-    rows::group(CLAIM, rows)
-}
-
 async fn takes_its_options_in_any_case(stand: &Stand) -> Result<(), Stop> {
     let meta = stand.back_end.options();
     let schema = (stand.spec.options)();
@@ -210,7 +225,7 @@ async fn takes_its_options_in_any_case(stand: &Stand) -> Result<(), Stop> {
     ensure(unknown.is_empty(), || format!("unknown options: {unknown:?}"))?;
     ensure(spelled == meta, || format!("{loud:?} became {spelled}"))?;
     let sink = stand.sink_with(Value::Object(loud)).await?;
-    stand.accept(sink.as_ref(), &group(0..3)).await?;
+    stand.accept(sink.as_ref(), &stand.group(0..3)).await?;
     stand.holds(0..3).await
 }
 
@@ -245,18 +260,20 @@ async fn has_a_variable_for_every_option(stand: &Stand) -> Result<(), Stop> {
 async fn accepts_an_empty_group(stand: &Stand) -> Result<(), Stop> {
     let sink = stand.sink().await?;
     stand.accept(sink.as_ref(), &[]).await?;
-    let nothing: Vec<_> = group(0..10)
+    let nothing: Vec<_> = stand
+        .group(0..10)
         .iter()
         .map(|selection| selection.retain(|_| false))
         .collect();
     stand.accept(sink.as_ref(), &nothing).await?;
-    stand.accept(sink.as_ref(), &group(10..12)).await?;
+    stand.accept(sink.as_ref(), &stand.group(10..12)).await?;
     stand.holds(10..12).await
 }
 
 async fn writes_only_what_passes_the_filters(stand: &Stand) -> Result<(), Stop> {
     let sink = stand.sink().await?;
-    let filtered: Vec<_> = group(0..1000)
+    let filtered: Vec<_> = stand
+        .group(0..1000)
         .iter()
         .map(|selection| selection.retain(|index| index % 3 == 0))
         .collect();
@@ -273,9 +290,7 @@ async fn leaves_undecodable_rows_out(stand: &Stand) -> Result<(), Stop> {
             Row::Good(row)
         }
     });
-    stand
-        .accept(sink.as_ref(), &[rows::all(&rows::batch(CLAIM, 0, rows))])
-        .await?;
+    stand.accept(sink.as_ref(), &[stand.selection(rows)]).await?;
     stand.holds((0..100).filter(|row| row % 10 != 3)).await
 }
 
@@ -284,7 +299,7 @@ async fn writes(stand: &Stand, rows: u64) -> Result<(), Stop> {
     // As the source cuts them: several batches in one group.
     let mut batches = Vec::new();
     for first in (0..rows).step_by(5_000) {
-        batches.extend(group(first..rows.min(first + 5_000)));
+        batches.extend(stand.group(first..rows.min(first + 5_000)));
     }
     let written = stand.accept(sink.as_ref(), &batches).await?;
     ensure(written.rejected.is_empty() && written.possibly_doubled == 0, || {
@@ -295,10 +310,10 @@ async fn writes(stand: &Stand, rows: u64) -> Result<(), Stop> {
 
 async fn loses_nothing_when_writes_fail(stand: &Stand) -> Result<(), Stop> {
     let sink = stand.sink().await?;
-    stand.accept(sink.as_ref(), &group(0..100)).await?;
+    stand.accept(sink.as_ref(), &stand.group(0..100)).await?;
     stand.back_end.fail().await?;
     for attempt in 0..3 {
-        match sink.write(&group(100..300)).await {
+        match sink.write(&stand.group(100..300)).await {
             Ok(_) => return Err(format!("attempt {attempt} is a success although the back-end fails").into()),
             Err(WriteError::Reject { rows, source }) => {
                 return Err(format!("a failing back-end is taken for refused rows: {rows:?}, {source}").into());
@@ -309,7 +324,7 @@ async fn loses_nothing_when_writes_fail(stand: &Stand) -> Result<(), Stop> {
     stand.back_end.heal().await;
     // The lane may hand over less the next time.
     for rows in [100..150, 150..300, 300..400] {
-        stand.accept(sink.as_ref(), &group(rows)).await?;
+        stand.accept(sink.as_ref(), &stand.group(rows)).await?;
     }
     stand.holds(0..400).await
 }
@@ -324,9 +339,7 @@ async fn names_the_rows_that_are_refused(stand: &Stand) -> Result<(), Stop> {
             Row::Good(row)
         }
     });
-    let written = stand
-        .accept(sink.as_ref(), &[rows::all(&rows::batch(CLAIM, 0, rows))])
-        .await?;
+    let written = stand.accept(sink.as_ref(), &[stand.selection(rows)]).await?;
     let refused: Vec<_> = written.rejected.iter().map(|rejected| rejected.row.row).collect();
     ensure(refused == [40, 99], || format!("refused: {:?}", written.rejected))?;
     let reasoned = written.rejected.iter().all(|rejected| !rejected.reason.is_empty());
@@ -344,7 +357,7 @@ async fn commits_nothing_with_a_poison_row(stand: &Stand) -> Result<(), Stop> {
             Row::Good(row)
         }
     });
-    let poisoned = rows::all(&rows::batch(CLAIM, 0, rows));
+    let poisoned = stand.selection(rows);
     match sink.write(std::slice::from_ref(&poisoned)).await {
         Err(WriteError::Reject { rows, .. }) => {
             let is_it = rows.iter().all(|rejected| rejected.row.row == 40);
@@ -364,13 +377,14 @@ async fn commits_nothing_with_a_poison_row(stand: &Stand) -> Result<(), Stop> {
 async fn outlives_a_timeout(stand: &Stand) -> Result<(), Stop> {
     let sink = stand.sink().await?;
     stand.back_end.stall().await?;
-    let timed_out = tokio::time::timeout(Duration::from_millis(50), sink.write(&group(0..500)))
+    let timed_out = tokio::time::timeout(Duration::from_millis(50), sink.write(&stand.group(0..500)))
         .await
         .is_err();
     ensure(timed_out, || "a stalled back-end accepts a write".to_owned())?;
     let again = {
         let sink = sink.clone();
-        tokio::spawn(async move { sink.write(&group(0..200)).await.map(drop) })
+        let group = stand.group(0..200);
+        tokio::spawn(async move { sink.write(&group).await.map(drop) })
     };
     tokio::task::yield_now().await;
     stand.back_end.heal().await;
@@ -379,7 +393,7 @@ async fn outlives_a_timeout(stand: &Stand) -> Result<(), Stop> {
         format!("the write after the timeout: {ended:?}")
     })?;
     for rows in [200..500, 500..600] {
-        stand.accept(sink.as_ref(), &group(rows)).await?;
+        stand.accept(sink.as_ref(), &stand.group(rows)).await?;
     }
     stand.holds(0..600).await
 }
@@ -387,10 +401,10 @@ async fn outlives_a_timeout(stand: &Stand) -> Result<(), Stop> {
 async fn takes_the_same_rows_in_other_groups(stand: &Stand) -> Result<(), Stop> {
     let sink = stand.sink().await?;
     for first in (0..100).step_by(10) {
-        stand.accept(sink.as_ref(), &group(first..first + 10)).await?;
+        stand.accept(sink.as_ref(), &stand.group(first..first + 10)).await?;
     }
     for first in (0..132).step_by(33) {
-        stand.accept(sink.as_ref(), &group(first..first + 33)).await?;
+        stand.accept(sink.as_ref(), &stand.group(first..first + 33)).await?;
     }
     stand.holds(0..132).await
 }
@@ -398,9 +412,9 @@ async fn takes_the_same_rows_in_other_groups(stand: &Stand) -> Result<(), Stop> 
 async fn fills_holes(stand: &Stand) -> Result<(), Stop> {
     let sink = stand.sink().await?;
     for rows in [0..10, 20..30, 50..60] {
-        stand.accept(sink.as_ref(), &group(rows)).await?;
+        stand.accept(sink.as_ref(), &stand.group(rows)).await?;
     }
-    stand.accept(sink.as_ref(), &group(0..70)).await?;
+    stand.accept(sink.as_ref(), &stand.group(0..70)).await?;
     // Rows that came late stand behind the others.
     let order = (0..10)
         .chain(20..30)
@@ -414,8 +428,8 @@ async fn fills_holes(stand: &Stand) -> Result<(), Stop> {
 async fn closes_during_a_write(stand: &Stand) -> Result<(), Stop> {
     let sink = stand.sink().await?;
     stand.back_end.stall().await?;
-    let (writing, closing) = (sink.clone(), sink.clone());
-    let write = tokio::spawn(async move { writing.write(&group(0..300)).await.map(drop) });
+    let (writing, closing, group) = (sink.clone(), sink.clone(), stand.group(0..300));
+    let write = tokio::spawn(async move { writing.write(&group).await.map(drop) });
     tokio::task::yield_now().await;
     let close = tokio::spawn(async move { closing.close().await });
     tokio::task::yield_now().await;
@@ -426,7 +440,7 @@ async fn closes_during_a_write(stand: &Stand) -> Result<(), Stop> {
     })?;
     drop(sink);
     let sink = stand.sink().await?;
-    stand.accept(sink.as_ref(), &group(0..400)).await?;
+    stand.accept(sink.as_ref(), &stand.group(0..400)).await?;
     stand.holds(0..400).await
 }
 
@@ -437,7 +451,7 @@ async fn knows_what_it_applied(stand: &Stand) -> Result<(), Stop> {
         Ok::<_, Stop>(applied.map(|rows| rows.to_string()))
     };
     for rows in [0..10, 20..30] {
-        stand.accept(sink.as_ref(), &group(rows)).await?;
+        stand.accept(sink.as_ref(), &stand.group(rows)).await?;
     }
     let Some(rows) = applied(sink.clone()).await? else {
         return Err(Stop::NotApplicable("it keeps no ledger"));
@@ -464,7 +478,7 @@ async fn survives_death_at_every_step(stand: &Stand) -> Result<(), Stop> {
     // The first round begins with an empty back-end, the second one continues a full one.
     for (death, name) in deaths.iter().enumerate().cycle().take(2 * deaths.len()) {
         stand.back_end.die_at(death).await;
-        if sink.write(&group(next..next + 100)).await.is_ok() {
+        if sink.write(&stand.group(next..next + 100)).await.is_ok() {
             // A step that this write has no need of.
             next += 100;
         }
@@ -474,7 +488,7 @@ async fn survives_death_at_every_step(stand: &Stand) -> Result<(), Stop> {
         // The pump does not know what arrived and begins further back, in other groups.
         let from = next.saturating_sub(30);
         for rows in [from..next + 50, next + 50..next + 130] {
-            stand.accept(sink.as_ref(), &group(rows)).await?;
+            stand.accept(sink.as_ref(), &stand.group(rows)).await?;
         }
         next += 130;
         stand.holds(0..next).await.map_err(|stop| match stop {

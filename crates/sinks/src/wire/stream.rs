@@ -132,7 +132,7 @@ pub(super) fn tcp(address: Address) -> Connect {
         let address = address.clone();
         async move {
             let stream = timeout(CONNECT, dial(&address)).await;
-            let stream = stream.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
+            let stream = stream.unwrap_or_else(|_| Err(no_answer()));
             let stream = stream.map_err(|error| cannot_connect(&address, &error))?;
             Ok(Box::new(stream) as Box<dyn Stream>)
         }
@@ -151,7 +151,7 @@ pub(super) fn tls(address: Address, name: ServerName<'static>, config: ClientCon
                 connector.connect(name, stream).await
             })
             .await;
-            let connected = connected.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
+            let connected = connected.unwrap_or_else(|_| Err(no_answer()));
             let mut stream = connected.map_err(|error| cannot_connect(&address, &error))?;
             let mut said = [0; 512];
             match timeout(SECOND_THOUGHTS, stream.read(&mut said)).await {
@@ -166,6 +166,11 @@ pub(super) fn tls(address: Address, name: ServerName<'static>, config: ClientCon
         }
         .boxed()
     })
+}
+
+fn no_answer() -> io::Error {
+    let text = format!("no answer within {} s", CONNECT.as_secs());
+    io::Error::new(io::ErrorKind::TimedOut, text)
 }
 
 async fn dial(address: &Address) -> io::Result<TcpStream> {

@@ -10,7 +10,7 @@ use super::{
 use crate::source::{SourceError, Window};
 
 /// Bytes that one window may have, unless a single row has more.
-pub(super) const WINDOW_BYTES: usize = 4 << 20;
+pub(super) const WINDOW_BYTES: usize = 2 << 20;
 /// Rows of the first window of a claim.
 const FIRST_ROWS: f64 = 64.0;
 /// How much larger than the last one a window may be: sizes may have changed in between.

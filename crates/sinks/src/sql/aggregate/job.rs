@@ -74,7 +74,7 @@ impl AggregateJob {
             rules: Arc::new(setup.rules.clone()),
             base: setup.base,
             shape: setup.shape,
-            layout: setup.shape.layout(),
+            layout: setup.shape.layout(setup.rules.compat),
             index: setup.index,
             sharded: setup.connection.table_sharding,
             log_prefix: setup.spec.log_prefix,

@@ -31,20 +31,20 @@ pub(crate) enum Shape {
 }
 
 impl Shape {
-    /// Columns and key.
-    pub(crate) fn layout(self) -> Arc<Layout> {
+    /// Columns and key. `compat`: the minimum of errors, and that of rows without hits, counts like any other.
+    pub(crate) fn layout(self, compat: bool) -> Arc<Layout> {
         let text = |name: &'static str| Column::new(name, Class::Text);
         let start = Column::new("timestamp", Class::Int);
         let mut columns = vec![text("id")];
         match self {
             Shape::Organisation => {
-                columns.extend(counters());
+                columns.extend(counters(compat));
                 columns.extend([start, text("org_id"), text("dimension"), text("dimension_value")]);
                 columns.extend(codes());
             }
             Shape::Api => {
                 columns.extend(["org_id", "dimension", "dimension_value", "api_id"].map(text));
-                columns.extend(counters());
+                columns.extend(counters(compat));
                 columns.extend(codes());
                 columns.push(start);
             }
@@ -53,13 +53,20 @@ impl Shape {
     }
 }
 
-fn counters() -> [Column; 22] {
+fn counters(compat: bool) -> [Column; 22] {
     let sum = |name: &'static str| Column::new(name, Class::Int).merged(Merge::Add);
     let average = |name: &'static str, total| {
         let hits = "counter_hits";
         Column::new(name, Class::Float).merged(Merge::Average { total, hits })
     };
     let extreme = |name: &'static str, merge| Column::new(name, Class::Int).merged(merge);
+    let least = match compat {
+        true => Merge::Min,
+        false => Merge::AnsweredMin {
+            hits: "counter_hits",
+            errors: "counter_error",
+        },
+    };
     let kept = |name: &'static str, class| Column::new(name, class);
     [
         sum("counter_hits"),
@@ -75,11 +82,11 @@ fn counters() -> [Column; 22] {
         sum("counter_bytes_in"),
         sum("counter_bytes_out"),
         extreme("counter_max_upstream_latency", Merge::Max),
-        extreme("counter_min_upstream_latency", Merge::Min),
+        extreme("counter_min_upstream_latency", least),
         sum("counter_total_upstream_latency"),
         average("counter_upstream_latency", "counter_total_upstream_latency"),
         extreme("counter_max_latency", Merge::Max),
-        extreme("counter_min_latency", Merge::Min),
+        extreme("counter_min_latency", least),
         sum("counter_total_latency"),
         average("counter_latency", "counter_total_latency"),
         kept("counter_error_map", Class::Json),
@@ -132,7 +139,7 @@ mod tests {
     use super::*;
 
     fn names(shape: Shape) -> Vec<String> {
-        let layout = shape.layout();
+        let layout = shape.layout(false);
         layout.columns.iter().map(|column| column.name.to_string()).collect()
     }
 

@@ -3,6 +3,7 @@
 mod counters;
 mod ledger;
 mod merges;
+mod migration;
 mod mysql;
 mod place;
 mod poison;

@@ -7,7 +7,7 @@ use analytics::{
 use serde_json::json;
 
 use super::*;
-use crate::{Sink, sql::raw::RawLayout, testkit::context};
+use crate::{BuildContext, Sink, sql::raw::RawLayout, testkit::context};
 
 /// Records in which every column has a value at least once.
 pub(super) fn deck() -> Vec<Builder> {
@@ -93,11 +93,23 @@ pub(super) fn group(claim: ClaimId, records: &[Builder]) -> Vec<Selection> {
 
 /// A pump of type `name`.
 pub(super) async fn pump(place: &Place, name: &str, more: serde_json::Value) -> Box<dyn Sink> {
+    build(place, name, more, false).await
+}
+
+/// A pump of type `name`, in `compat` or not.
+pub(super) async fn build(place: &Place, name: &str, more: serde_json::Value, compat: bool) -> Box<dyn Sink> {
+    let context = BuildContext {
+        compat,
+        ..context(meta(place, more))
+    };
+    (crate::find(name).unwrap().build.unwrap())(context).await.unwrap()
+}
+
+/// Options of a pump that writes to `place`.
+pub(super) fn meta(place: &Place, more: serde_json::Value) -> serde_json::Value {
     let mut meta = json!({"type": place.options.kind, "connection_string": place.options.connection_string});
     meta.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
-    (crate::find(name).unwrap().build.unwrap())(context(meta))
-        .await
-        .unwrap()
+    meta
 }
 
 fn table() -> Table {

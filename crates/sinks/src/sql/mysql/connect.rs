@@ -1,6 +1,6 @@
 //! Connections.
 
-use std::time::Duration;
+use std::{fmt::Write, time::Duration};
 
 use mysql_async::{Conn, DriverError, Error, Opts, OptsBuilder, SslOpts, prelude::Queryable};
 use rustls::RootCertStore;
@@ -20,6 +20,10 @@ const PING_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How long a change waits until nobody uses the table, in seconds. By default it is a day or a year.
 const TABLE_LOCK_SECONDS: u32 = 5;
+
+/// How long a transaction may stand still, in seconds, until the server ends it: a process that is frozen within one would
+/// hold the locks of rows that everybody adds to.
+const SILENCE_SECONDS: u32 = 60;
 
 /// Room for the packet's own fields.
 const PACKET_OVERHEAD: usize = 1024;
@@ -56,18 +60,19 @@ impl Connection {
             }
             (_, connected) => connected?,
         };
-        if !dsn.variables.is_empty() {
-            let assignments = dsn.variables.iter().map(|(name, value)| format!("{name}={value}"));
-            let assignments: Vec<String> = assignments.collect();
-            conn.query_drop(format!("SET {}", assignments.join(","))).await?;
-        }
         let facts: Option<(String, u64)> = conn.query_first("SELECT VERSION(), @@max_allowed_packet").await?;
         let (version, max_packet) = facts.unwrap_or_default();
         let max_packet = usize::try_from(max_packet).unwrap_or(usize::MAX);
         let max_packet = dsn.max_packet.map_or(max_packet, |wanted| wanted.min(max_packet));
+        let server = Server::new(&version, max_packet.saturating_sub(PACKET_OVERHEAD));
+        let mut variables = format!("SET {}={SILENCE_SECONDS}", server.silence_variable());
+        for (name, value) in &dsn.variables {
+            let _ = write!(variables, ",{name}={value}");
+        }
+        conn.query_drop(variables).await?;
         Ok(Connection {
             conn,
-            server: Server::new(&version, max_packet.saturating_sub(PACKET_OVERHEAD)),
+            server,
             answer_timeout: dsn.answer_timeout,
             log: log.clone(),
         })

@@ -39,6 +39,15 @@ impl Server {
         !self.mariadb && self.version >= (8, 0, 19)
     }
 
+    /// The session's variable that ends a transaction whose client is silent for so many seconds; where there is none, the
+    /// one that ends any silent connection.
+    pub(super) fn silence_variable(&self) -> &'static str {
+        match self.mariadb && self.version >= (10, 3, 0) {
+            true => "idle_transaction_timeout",
+            false => "wait_timeout",
+        }
+    }
+
     /// A column of the proposed row after `ON DUPLICATE KEY UPDATE`.
     pub(super) fn proposed(&self, column: &str) -> String {
         match self.has_row_alias() {
@@ -53,7 +62,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_form_of_an_upsert_follows_from_the_version() {
+    fn what_is_said_to_a_server_follows_from_its_version() {
         for (text, mariadb, version, alias) in [
             ("5.5.9", false, (5, 5, 9), false),
             ("5.6.24", false, (5, 6, 24), false),
@@ -74,5 +83,12 @@ mod tests {
         }
         assert_eq!(Server::new("8.0.36", 0).proposed("x"), "excluded.`x`");
         assert_eq!(Server::new("5.7.1", 0).proposed("x"), "VALUES(`x`)");
+        for (text, variable) in [
+            ("10.11.19-MariaDB", "idle_transaction_timeout"),
+            ("10.2.44-MariaDB", "wait_timeout"),
+            ("8.4.3", "wait_timeout"),
+        ] {
+            assert_eq!(Server::new(text, 0).silence_variable(), variable, "{text}");
+        }
     }
 }

@@ -5,7 +5,7 @@ use std::fmt::Write;
 use super::server::Server;
 use crate::sql::{
     ledger,
-    merge::{Words, assignments},
+    merge::{Words, assignments, plus_zero},
     options,
     table::{Class, Column, Index, Layout, Table, split_name},
 };
@@ -142,13 +142,14 @@ pub(super) fn write_placeholders(sql: &mut String, rows: usize, columns: usize) 
 fn on_duplicate(layout: &Layout, table: &str, server: &Server) -> String {
     let alias = if server.has_row_alias() { " AS excluded" } else { "" };
     let assigned = assignments(
-        layout,
+        &layout.columns,
         &Words {
             stored: &|column| format!("{table}.{}", quoted_part(column)),
             proposed: &|column| server.proposed(column),
             quoted: &quoted_part,
             larger: "GREATEST",
             smaller: "LEAST",
+            double: &plus_zero,
         },
     );
     format!("{alias} ON DUPLICATE KEY UPDATE {assigned}")

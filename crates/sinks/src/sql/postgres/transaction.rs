@@ -25,6 +25,8 @@ use super::{
 
 /// Bytes of rows that are encoded before they are sent.
 const CHUNK: usize = 256 << 10;
+/// Rows of one statement that merges: more would only take memory, here and in the server.
+const UPSERTED: usize = 2_000;
 /// What every COPY BINARY begins with: signature, flags, length of the extension.
 const HEADER: &[u8] = b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0";
 
@@ -206,12 +208,18 @@ impl Transaction for PostgresTransaction {
     }
 
     async fn upsert(&mut self, table: &Table, rows: &Arc<dyn Rows>, range: Range<usize>) -> Result<(), DatabaseError> {
-        let sql = upsert::statement(table);
-        let arrays = upsert::arrays(table, rows.as_ref(), range)?;
-        let parameters = upsert::parameters(&arrays);
-        let outcome = self.connected.client.execute_typed(&sql, &parameters);
-        let outcome = self.log.run(&sql, outcome).await;
-        outcome.map(drop).map_err(failure::classify)
+        let mut from = range.start;
+        while from < range.end {
+            let end = range.end.min(from + UPSERTED);
+            let arrays = upsert::arrays(table, rows.as_ref(), from..end)?;
+            let sql = upsert::statement(table, &arrays);
+            let parameters = upsert::parameters(&arrays);
+            let outcome = self.connected.client.execute_typed(&sql, &parameters);
+            let outcome = self.log.run(&sql, outcome).await;
+            outcome.map_err(failure::classify)?;
+            from = end;
+        }
+        Ok(())
     }
 
     async fn set_savepoint(&mut self) -> Result<(), DatabaseError> {

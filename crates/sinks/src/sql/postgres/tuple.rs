@@ -15,12 +15,12 @@ const EPOCH: i64 = 946_684_800;
 /// Appends length and value as `kind` wants them. The text is the reason why the value does not fit.
 pub(super) fn write(out: &mut BytesMut, value: Value<'_>, kind: Kind) -> Result<(), String> {
     match (value, kind) {
-        (Value::Text(text), Kind::Text) => put(out, clean(text).as_bytes()),
+        (Value::Text(text), Kind::Text) => put(out, &clean(text)),
         (Value::Text(text), Kind::Jsonb) => {
             let text = clean(text);
             out.put_i32(text.len() as i32 + 1);
             out.put_u8(1);
-            out.put_slice(text.as_bytes());
+            out.put_slice(&text);
         }
         (Value::Int(number), kind) => write_int(out, number, kind)?,
         (Value::Uint(number), Kind::Numeric | Kind::Float8) => write_float(out, number as f64, kind),

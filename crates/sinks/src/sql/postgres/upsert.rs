@@ -1,4 +1,5 @@
-//! Aggregate rows: one statement for any number of them, a parameter a column.
+//! Aggregate rows: one statement for any number of them, a parameter a column. Columns of counters that have nothing to add
+//! (most response codes) are not sent.
 
 use std::ops::Range;
 
@@ -8,52 +9,61 @@ use tokio_postgres::types::{IsNull, ToSql, Type, to_sql_checked};
 use super::{
     super::{
         database::DatabaseError,
-        table::{Class, Column, Merge, Rows, Table, Value},
+        merge::{Words, assignments},
+        table::{Class, Merge, Rows, Table, Value},
     },
     statement::{quote, quote_part},
     tuple::{self, Kind},
 };
 
-/// The statement that merges rows into a table by its key.
-pub(super) fn statement(table: &Table) -> String {
+/// The statement that merges these rows into a table by its key.
+pub(super) fn statement(table: &Table, arrays: &[Array]) -> String {
     let columns = &table.layout.columns;
-    let names: Vec<String> = columns.iter().map(|column| quote_part(&column.name)).collect();
-    let arrays: Vec<String> = (1..=columns.len()).map(|at| format!("${at}")).collect();
+    let (mut names, mut values, mut changed) = (Vec::new(), Vec::new(), Vec::new());
+    let mut sent = 0;
+    for (column, array) in columns.iter().zip(arrays) {
+        names.push(quote_part(&column.name));
+        if array.is_nothing {
+            values.push("0".to_owned());
+            continue;
+        }
+        sent += 1;
+        values.push(format!("u.c{sent}"));
+        changed.push(column);
+    }
+    let numbered = |prefix: &str| -> String {
+        let all: Vec<String> = (1..=sent).map(|at| format!("{prefix}{at}")).collect();
+        all.join(",")
+    };
     let key: Vec<String> = table.layout.key.iter().map(|key| quote_part(key)).collect();
-    let merges: Vec<String> = columns.iter().filter_map(merge).collect();
+    let merges = assignments(
+        changed,
+        &Words {
+            stored: &|column| format!("t.{}", quote_part(column)),
+            proposed: &|column| format!("EXCLUDED.{}", quote_part(column)),
+            quoted: &quote_part,
+            larger: "GREATEST",
+            smaller: "LEAST",
+            double: &|number| format!("({number})::float8"),
+        },
+    );
     format!(
-        "INSERT INTO {} AS t ({}) SELECT * FROM unnest({}) ON CONFLICT ({}) DO UPDATE SET {}",
+        "INSERT INTO {} AS t ({}) SELECT {} FROM unnest({}) AS u ({}) ON CONFLICT ({}) DO UPDATE SET {merges}",
         quote(&table.name),
         names.join(","),
-        arrays.join(","),
-        key.join(","),
-        merges.join(", ")
+        values.join(","),
+        numbered("$"),
+        numbered("c"),
+        key.join(",")
     )
-}
-
-fn merge(column: &Column) -> Option<String> {
-    let name = quote_part(&column.name);
-    let stored = |name: &str| format!("COALESCE(t.{name}, 0)");
-    let sum = |name: &str| format!("{} + EXCLUDED.{name}", stored(name));
-    let value = match column.merge {
-        Merge::Keep => return None,
-        Merge::Add => sum(&name),
-        Merge::Replace => format!("EXCLUDED.{name}"),
-        Merge::Max => format!("GREATEST({}, EXCLUDED.{name})", stored(&name)),
-        Merge::Min => format!("LEAST({}, EXCLUDED.{name})", stored(&name)),
-        Merge::Average { total, hits } => format!(
-            "COALESCE(({})::float8 / NULLIF({}, 0), 0)",
-            sum(&quote_part(total)),
-            sum(&quote_part(hits))
-        ),
-    };
-    Some(format!("{name} = {value}"))
 }
 
 /// A column's values, each with its length, as an array carries them.
 pub(super) struct Array {
     class: Class,
     len: usize,
+    /// Zeros that are to be added.
+    is_nothing: bool,
     values: BytesMut,
 }
 
@@ -65,6 +75,7 @@ pub(super) fn arrays(table: &Table, rows: &dyn Rows, range: Range<usize>) -> Res
         .map(|column| Array {
             class: column.class,
             len: range.len(),
+            is_nothing: column.class == Class::Int && column.merge == Merge::Add,
             values: BytesMut::new(),
         })
         .collect();
@@ -72,10 +83,11 @@ pub(super) fn arrays(table: &Table, rows: &dyn Rows, range: Range<usize>) -> Res
         let mut column = 0;
         let mut failed = None;
         let written = rows.write(index, &mut |value: Value<'_>| {
-            if let Some(array) = arrays.get_mut(column)
-                && let Err(reason) = tuple::write(&mut array.values, value, kind_of(array.class))
-            {
-                failed = Some((column, reason));
+            if let Some(array) = arrays.get_mut(column) {
+                array.is_nothing &= value == Value::Int(0);
+                if let Err(reason) = tuple::write(&mut array.values, value, kind_of(array.class)) {
+                    failed = Some((column, reason));
+                }
             }
             column += 1;
         });
@@ -88,13 +100,13 @@ pub(super) fn arrays(table: &Table, rows: &dyn Rows, range: Range<usize>) -> Res
     Ok(arrays)
 }
 
-/// The arrays as parameters with their types.
+/// The arrays that are sent, as parameters with their types.
 pub(super) fn parameters(arrays: &[Array]) -> Vec<(&(dyn ToSql + Sync), Type)> {
     let parameter = |array| {
         let array: &Array = array;
         (array as &(dyn ToSql + Sync), types_of(array.class).1)
     };
-    arrays.iter().map(parameter).collect()
+    arrays.iter().filter(|array| !array.is_nothing).map(parameter).collect()
 }
 
 fn kind_of(class: Class) -> Kind {

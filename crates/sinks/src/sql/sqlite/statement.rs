@@ -1,7 +1,7 @@
 //! SQL in the words of SQLite.
 
 use crate::sql::{
-    merge::{Words, assignments},
+    merge::{Words, assignments, plus_zero},
     table::{Class, Column, Index, Table, split_name},
 };
 
@@ -68,13 +68,14 @@ pub(super) fn insert(table: &Table) -> String {
 /// One row, merged into the one with the same key.
 pub(super) fn upsert(table: &Table) -> String {
     let assigned = assignments(
-        &table.layout,
+        &table.layout.columns,
         &Words {
             stored: &quoted_part,
             proposed: &|column| format!("excluded.{}", quoted_part(column)),
             quoted: &quoted_part,
             larger: "max",
             smaller: "min",
+            double: &plus_zero,
         },
     );
     format!(
