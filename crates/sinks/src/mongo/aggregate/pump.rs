@@ -7,7 +7,7 @@ use analytics::{
     aggregate::{Aggregate, Aggregator, Bucketing, Engine, Filling, Rules, Window},
 };
 use async_trait::async_trait;
-use futures::{FutureExt, StreamExt, TryStreamExt, future::BoxFuture, stream};
+use futures::{FutureExt, StreamExt, future::BoxFuture, stream};
 use mongodb::bson::{Document, RawDocument, doc};
 use tokio::sync::Mutex;
 
@@ -176,7 +176,9 @@ impl Aggregates {
                 writes.push(self.count_once(ledger, rules, place, group, aggregate).boxed());
             }
         }
-        stream::iter(writes).buffer_unordered(IN_FLIGHT).try_collect().await
+        // One that fails must not undo the way of the others: under many failures none would ever arrive.
+        let done: Vec<Result<(), WriteError>> = stream::iter(writes).buffer_unordered(IN_FLIGHT).collect().await;
+        done.into_iter().collect()
     }
 
     /// The pump's name in documents. The source's id is known before the first write.
