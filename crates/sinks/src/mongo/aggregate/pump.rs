@@ -15,6 +15,7 @@ use super::{
     Setup,
     applied::Ledger,
     claims::Claims,
+    guarded::Work,
     part::{Place, Places},
     prefixes, stored, update,
 };
@@ -173,7 +174,12 @@ impl Aggregates {
         for aggregate in &aggregates {
             for collection in self.collections(aggregate) {
                 let place = Place::new(collection, self.filter(aggregate), aggregate);
-                writes.push(self.count_once(ledger, rules, place, group, aggregate).boxed());
+                let work = Work {
+                    rules,
+                    group,
+                    whole: aggregate,
+                };
+                writes.push(self.count_once(ledger, place, work).boxed());
             }
         }
         // One that fails must not undo the way of the others: under many failures none would ever arrive.
