@@ -19,9 +19,9 @@ fn plan() -> Plan {
     match kills.map(|text| text.parse::<u32>().unwrap()) {
         // Small enough for every day.
         None => Plan {
-            deck: Deck::ordinary(15_000),
-            kills: 4,
-            cut_one_in: 3,
+            deck: Deck::ordinary(12_000),
+            kills: 3,
+            cut_one_in: 4,
             commits: 0..4,
             later: 0..150,
             patience: 30,

@@ -65,15 +65,11 @@ const COMMON: SinkSpec = SinkSpec {
     migrate: None,
     indexes: Some(indexes_of_mongo),
     #[cfg(feature = "testkit")]
-    harness: Some(crate::testkit::mongo::start_nothing),
+    harness: Some(crate::testkit::mongo::start_records),
 };
 
 /// The type `mongo`.
-pub const SPEC: SinkSpec = SinkSpec {
-    #[cfg(feature = "testkit")]
-    harness: Some(crate::testkit::mongo::start_records),
-    ..COMMON
-};
+pub const SPEC: SinkSpec = COMMON;
 
 /// The type `mongo-graph`.
 pub const GRAPH: SinkSpec = SinkSpec {
@@ -84,6 +80,8 @@ pub const GRAPH: SinkSpec = SinkSpec {
     options: crate::options::schema::<CollectionOptions>,
     build: Some(build_graph),
     indexes: Some(indexes_of_graph),
+    #[cfg(feature = "testkit")]
+    harness: Some(crate::testkit::mongo::start_graph),
     ..COMMON
 };
 
@@ -96,6 +94,8 @@ pub const MCP: SinkSpec = SinkSpec {
     options: crate::options::schema::<CollectionOptions>,
     build: Some(build_mcp),
     indexes: Some(indexes_of_mcp),
+    #[cfg(feature = "testkit")]
+    harness: Some(crate::testkit::mongo::start_mcp),
     ..COMMON
 };
 
@@ -145,6 +145,8 @@ pub const MCP_AGGREGATE: SinkSpec = SinkSpec {
     options: crate::options::schema::<McpAggregateOptions>,
     build: Some(build_mcp_aggregate),
     indexes: Some(indexes_of_mcp_aggregate),
+    #[cfg(feature = "testkit")]
+    harness: Some(crate::testkit::mongo::start_mcp_aggregate),
     ..COMMON
 };
 

@@ -7,6 +7,7 @@ pub mod certificates;
 pub mod csv;
 pub mod dummy;
 pub mod elasticsearch;
+mod flagged;
 mod gate;
 pub mod http;
 mod log;

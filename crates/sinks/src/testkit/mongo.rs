@@ -8,7 +8,7 @@ use std::{
     },
 };
 
-use analytics::RecordKind;
+use analytics::{Flag, RecordKind};
 use async_trait::async_trait;
 use futures::{FutureExt, TryStreamExt, future::BoxFuture};
 use mongodb::{
@@ -25,56 +25,64 @@ use tokio::{
     sync::watch,
 };
 
-use super::{BackEnd, Reason, rows, rows::Alter, server};
+use super::{BackEnd, Reason, flagged::Flagged, rows, rows::Alter, server};
 use crate::{BuildContext, BuildError, Sink, SinkSpec, mongo};
 
 /// See [`super::Harness`].
 pub fn start_records() -> BoxFuture<'static, Box<dyn BackEnd>> {
-    start(&mongo::SPEC, "records")
+    start(&mongo::SPEC, "records", &[])
+}
+
+/// See [`super::Harness`].
+pub fn start_graph() -> BoxFuture<'static, Box<dyn BackEnd>> {
+    start(&mongo::GRAPH, "records", &[Flag::IsGraphQl])
+}
+
+/// See [`super::Harness`].
+pub fn start_mcp() -> BoxFuture<'static, Box<dyn BackEnd>> {
+    start(&mongo::MCP, "records", &[Flag::IsMcp])
 }
 
 /// See [`super::Harness`].
 pub fn start_selective() -> BoxFuture<'static, Box<dyn BackEnd>> {
-    start(&mongo::SELECTIVE, "z_tyk_analyticz_o1")
+    start(&mongo::SELECTIVE, "z_tyk_analyticz_o1", &[])
 }
 
 /// See [`super::Harness`]: endpoints are counted by path, so that the path of every row is found again.
 pub fn start_aggregate() -> BoxFuture<'static, Box<dyn BackEnd>> {
-    start(&mongo::AGGREGATE, "z_tyk_analyticz_aggregate_o1")
+    start(&mongo::AGGREGATE, "z_tyk_analyticz_aggregate_o1", &[Flag::TrackPath])
+}
+
+/// See [`super::Harness`].
+pub fn start_mcp_aggregate() -> BoxFuture<'static, Box<dyn BackEnd>> {
+    let flags = &[Flag::IsMcp, Flag::TrackPath];
+    start(&mongo::MCP_AGGREGATE, "z_tyk_mcp_analyticz_aggregate_o1", flags)
 }
 
 /// See [`super::Harness`].
 pub fn start_uptime() -> BoxFuture<'static, Box<dyn BackEnd>> {
-    start(&mongo::UPTIME, "tyk_uptime_analytics")
+    start(&mongo::UPTIME, "tyk_uptime_analytics", &[])
 }
 
-/// For types that take other records than those of the suite.
-pub fn start_nothing() -> BoxFuture<'static, Box<dyn BackEnd>> {
-    let server = Server {
-        spec: &mongo::SPEC,
-        store: None,
-        missing: "the same sink as mongo, which leaves the suite's records out; documents are tested by themselves",
-    };
-    async move { Box::new(server) as Box<dyn BackEnd> }.boxed()
-}
-
-fn start(spec: &'static SinkSpec, collection: &'static str) -> BoxFuture<'static, Box<dyn BackEnd>> {
+fn start(
+    spec: &'static SinkSpec,
+    collection: &'static str,
+    flags: &'static [Flag],
+) -> BoxFuture<'static, Box<dyn BackEnd>> {
     async move {
-        let server = Server {
-            spec,
-            store: Store::start(collection).await,
-            missing: "no MongoDB server: PUMP_TEST_MONGO is not set",
-        };
-        Box::new(server) as Box<dyn BackEnd>
+        let store = Store::start(collection).await;
+        Box::new(Server { spec, store, flags }) as Box<dyn BackEnd>
     }
     .boxed()
 }
 
+const MISSING: Reason = "no MongoDB server: PUMP_TEST_MONGO is not set";
+
 struct Server {
     spec: &'static SinkSpec,
     store: Option<Store>,
-    /// Why there is none.
-    missing: Reason,
+    /// What its records are.
+    flags: &'static [Flag],
 }
 
 /// A database that nobody else uses, and the way to it.
@@ -155,20 +163,23 @@ impl BackEnd for Server {
             _ if self.spec.records == RecordKind::Uptime => json!({"mongo_url": url}),
             // Their index would let the suite's records expire at once, which have no time for that.
             "mongo-pump-selective" => json!({"mongo_url": url, "omit_index_creation": true}),
-            "mongo-pump-aggregate" => json!({"mongo_url": url, "omit_index_creation": true, "track_all_paths": true}),
+            "mongo-pump-aggregate" | "mongo-mcp-aggregate" => json!({"mongo_url": url, "omit_index_creation": true}),
             _ => json!({"mongo_url": url, "collection_name": "records"}),
         }
     }
 
     async fn build(&self, context: BuildContext) -> Result<Box<dyn Sink>, BuildError> {
-        match self.spec.build {
-            Some(build) => build(context).await,
-            None => Err(BuildError::Options("planned".to_owned())),
-        }
+        let build = self.spec.build;
+        let build = build.ok_or_else(|| BuildError::Options(format!("{} is not built", self.spec.name)))?;
+        let sink = build(context).await?;
+        Ok(match self.flags {
+            [] => sink,
+            flags => Box::new(Flagged { sink, flags }),
+        })
     }
 
     fn present(&self) -> Result<(), Reason> {
-        self.store.as_ref().map(|_| ()).ok_or(self.missing)
+        self.store.as_ref().map(|_| ()).ok_or(MISSING)
     }
 
     fn keeps_order(&self) -> bool {
@@ -176,9 +187,9 @@ impl BackEnd for Server {
     }
 
     async fn rows(&self) -> Result<Vec<u64>, Reason> {
-        let store = self.store.as_ref().ok_or(self.missing)?;
+        let store = self.store.as_ref().ok_or(MISSING)?;
         let documents = store.documents(store.collection).await;
-        if self.spec.name == "mongo-pump-aggregate" {
+        if self.flags.contains(&Flag::TrackPath) {
             return Ok(documents.iter().flat_map(|document| counted(document)).collect());
         }
         let field = match self.spec.records {
@@ -192,12 +203,12 @@ impl BackEnd for Server {
     }
 
     async fn fail(&self) -> Result<(), Reason> {
-        self.store.as_ref().ok_or(self.missing)?.proxy.set(Trouble::Refuse);
+        self.store.as_ref().ok_or(MISSING)?.proxy.set(Trouble::Refuse);
         Ok(())
     }
 
     async fn stall(&self) -> Result<(), Reason> {
-        self.store.as_ref().ok_or(self.missing)?.proxy.set(Trouble::Stall);
+        self.store.as_ref().ok_or(MISSING)?.proxy.set(Trouble::Stall);
         Ok(())
     }
 

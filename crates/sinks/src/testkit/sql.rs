@@ -1,6 +1,6 @@
 //! The back-end of the SQL pumps: a schema of its own on a Postgres server, behind a proxy with faults.
 
-use analytics::{Batch, ClaimId, Decoded, Flag, RowRanges, Selection, Time, When};
+use analytics::{Flag, Time, When};
 use async_trait::async_trait;
 use futures::{FutureExt, future::BoxFuture};
 use serde_json::{Value, json};
@@ -8,12 +8,13 @@ use tokio_postgres::{Client, NoTls, SimpleQueryMessage};
 
 use super::{
     BackEnd, Reason,
+    flagged::Flagged,
     proxy::{Cut, Proxy},
     rows,
     rows::Alter,
     server,
 };
-use crate::{BuildContext, BuildError, Sink, SinkSpec, WriteError, Written, sql, sql_uptime};
+use crate::{BuildContext, BuildError, Sink, SinkSpec, sql, sql_uptime};
 
 /// Begins a transaction.
 pub const BEGIN: &[u8] = b"BEGIN; SET LOCAL idle_in_transaction_session_timeout";
@@ -276,58 +277,5 @@ impl BackEnd for Tables {
         if let (Some(place), Some(cut)) = (&self.place, self.deaths.get(death)) {
             place.proxy.cut_at(*cut);
         }
-    }
-}
-
-/// Hands over records with flags that the suite's do not have.
-struct Flagged {
-    sink: Box<dyn Sink>,
-    flags: &'static [Flag],
-}
-
-impl Flagged {
-    fn flagged(&self, selection: &Selection) -> Selection {
-        let batch = selection.batch();
-        let mut rows = batch.rows.clone();
-        for row in &mut rows {
-            if let Decoded::Record(record) = row {
-                for &flag in self.flags {
-                    record.flag[flag as usize] = true;
-                }
-            }
-        }
-        let copy = Batch {
-            claim: batch.claim,
-            key: batch.key.clone(),
-            first_row: batch.first_row,
-            buffer: batch.buffer.clone(),
-            elements: batch.elements.clone(),
-            rows,
-        };
-        let chosen: Vec<usize> = selection.indexes().collect();
-        let range = selection.rows();
-        Selection::new(copy.into(), 0..batch.len(), selection.transform().clone())
-            .retain(|index| chosen.contains(&index))
-            .slice(range)
-    }
-}
-
-#[async_trait]
-impl Sink for Flagged {
-    async fn write(&self, group: &[Selection]) -> Result<Written, WriteError> {
-        let group: Vec<Selection> = group.iter().map(|selection| self.flagged(selection)).collect();
-        self.sink.write(&group).await
-    }
-
-    async fn forget(&self, claims: &[ClaimId]) {
-        self.sink.forget(claims).await;
-    }
-
-    async fn applied(&self, claim: ClaimId, former: Option<&str>) -> Result<Option<RowRanges>, WriteError> {
-        self.sink.applied(claim, former).await
-    }
-
-    async fn close(&self) -> Result<(), WriteError> {
-        self.sink.close().await
     }
 }

@@ -35,6 +35,15 @@ const NOTE_KEPT: Duration = Duration::from_secs(600);
 /// Attempts that end because somebody else was faster.
 const ATTEMPTS: usize = 100;
 
+/// A group, and what it amounts to in one place.
+#[derive(Clone, Copy)]
+pub(super) struct Work<'a> {
+    pub(super) rules: &'a Rules,
+    pub(super) group: &'a [Selection],
+    /// All of its rows that belong to the place.
+    pub(super) whole: &'a Aggregate,
+}
+
 /// Rows of one place that are to be counted.
 struct Pending<'a> {
     aggregate: Cow<'a, Aggregate>,
@@ -45,15 +54,9 @@ struct Pending<'a> {
 }
 
 impl Aggregates {
-    /// Counts the rows of a group that belong to `place` and are not counted yet. `whole`: all of them, aggregated.
-    pub(super) async fn count_once(
-        &self,
-        ledger: &Ledger,
-        rules: &Rules,
-        place: Place,
-        group: &[Selection],
-        whole: &Aggregate,
-    ) -> Result<(), WriteError> {
+    /// Counts the rows of a group that belong to `place` and are not counted yet.
+    pub(super) async fn count_once(&self, ledger: &Ledger, place: Place, work: Work<'_>) -> Result<(), WriteError> {
+        let group = work.group;
         self.prepare(&place.collection).await;
         let mut limit = usize::MAX;
         for _ in 0..ATTEMPTS {
@@ -61,7 +64,7 @@ impl Aggregates {
                 Some(part) => part,
                 None => self.load(ledger, &place).await.map_err(Failure::into_write_error)?,
             };
-            let Some(pending) = self.pending(ledger, rules, &place, &part, group, whole, limit) else {
+            let Some(pending) = self.pending(ledger, &place, &part, work, limit) else {
                 if part.stale {
                     self.refresh(&place, &mut part).await?;
                 }
@@ -80,8 +83,8 @@ impl Aggregates {
                     part.exists = true;
                     part.entries = applied::entries(&document);
                     self.average(&place, &mut part, &document).await?;
-                    // Its copies in the lists are written by the second update.
-                    part.contents.size += growth / 2;
+                    // Averages and the copies in lists are written by the second update.
+                    part.contents.size += growth * 2 / 3;
                     self.look_at_tags(&place.collection, &document);
                     self.remember(&place, part).await;
                     if pending.whole {
@@ -131,13 +134,12 @@ impl Aggregates {
     fn pending<'a>(
         &self,
         ledger: &Ledger,
-        rules: &Rules,
         place: &Place,
         part: &Part,
-        group: &[Selection],
-        whole: &'a Aggregate,
+        work: Work<'a>,
         limit: usize,
     ) -> Option<Pending<'a>> {
+        let Work { rules, group, whole } = work;
         let mut counted: BTreeMap<ClaimId, RowRanges> = BTreeMap::new();
         for selection in group {
             let claim = selection.batch().claim;

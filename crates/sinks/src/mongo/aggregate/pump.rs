@@ -7,7 +7,7 @@ use analytics::{
     aggregate::{Aggregate, Aggregator, Bucketing, Engine, Filling, Rules, Window},
 };
 use async_trait::async_trait;
-use futures::{FutureExt, StreamExt, TryStreamExt, future::BoxFuture, stream};
+use futures::{FutureExt, StreamExt, future::BoxFuture, stream};
 use mongodb::bson::{Document, RawDocument, doc};
 use tokio::sync::Mutex;
 
@@ -15,6 +15,7 @@ use super::{
     Setup,
     applied::Ledger,
     claims::Claims,
+    guarded::Work,
     part::{Place, Places},
     prefixes, stored, update,
 };
@@ -173,10 +174,17 @@ impl Aggregates {
         for aggregate in &aggregates {
             for collection in self.collections(aggregate) {
                 let place = Place::new(collection, self.filter(aggregate), aggregate);
-                writes.push(self.count_once(ledger, rules, place, group, aggregate).boxed());
+                let work = Work {
+                    rules,
+                    group,
+                    whole: aggregate,
+                };
+                writes.push(self.count_once(ledger, place, work).boxed());
             }
         }
-        stream::iter(writes).buffer_unordered(IN_FLIGHT).try_collect().await
+        // One that fails must not undo the way of the others: under many failures none would ever arrive.
+        let done: Vec<Result<(), WriteError>> = stream::iter(writes).buffer_unordered(IN_FLIGHT).collect().await;
+        done.into_iter().collect()
     }
 
     /// The pump's name in documents. The source's id is known before the first write.
