@@ -32,10 +32,6 @@ use crate::{
     run::{Contender, Limits, Plan},
 };
 
-/// The pump's allocator, so that decoding costs here what it costs there.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 /// Measurements of Tyk Pump. What the figures mean: docs/benchmarks.md
 #[derive(Parser)]
 struct Arguments {

@@ -11,9 +11,6 @@ use tyk_pump::{
     logging, operations,
 };
 
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 fn main() -> ExitCode {
     match cli::parse(std::env::args_os()) {
         Invocation::Print(printed) => print(&printed),

@@ -151,8 +151,10 @@ impl Reader {
         let window = self.source.read(&held.reference, row, self.max_rows).await?;
         crate::failpoints::hit(crate::failpoints::AFTER_READ);
         let (claim, key) = (held.id(), held.reference.key.clone());
-        // A millisecond or two: handing it to another thread would cost more time, and memory of that thread's own.
-        let batch = Batch::decode(claim, key, window.first_row, window.buffer, window.elements);
+        let decode = move || Batch::decode(claim, key, window.first_row, window.buffer, window.elements);
+        let batch = tokio::task::spawn_blocking(decode)
+            .await
+            .map_err(|e| SourceError::Unavailable(e.into()))?;
         let bad = batch
             .rows
             .iter()

@@ -24,7 +24,7 @@ use crate::{BuildContext, BuildError, Gather, Guarantee, MigrationMode, Sink, Si
 /// Many records at once make few rows: half a second of traffic.
 pub(crate) const GATHER: Gather = Gather {
     rows: 50_000,
-    bytes: 10 << 20,
+    bytes: 16 << 20,
     wait: std::time::Duration::from_millis(500),
 };
 
