@@ -130,7 +130,7 @@ pub struct Gather {
 }
 
 impl Gather {
-    /// One window at a time, without waiting.
+    /// A few thousand rows, without waiting.
     pub const WINDOW: Gather = Gather {
         rows: 5_000,
         bytes: 4 << 20,

@@ -14,7 +14,7 @@ use analytics::{Batch, Decoded};
 use super::{held::Held, undecodable::Undecodable};
 use crate::source::{Source, SourceError};
 
-/// What a window is expected to need before it is read: 4 MiB of elements and their records.
+/// What a window is expected to need before it is read: 2 MiB of elements and their records.
 const EXPECTED_WINDOW: u64 = 4 << 20;
 
 /// A decoded window, counted against the memory budget while anybody holds it.

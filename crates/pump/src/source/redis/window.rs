@@ -167,16 +167,16 @@ mod tests {
     }
 
     #[test]
-    fn windows_grow_to_four_mib_and_no_further() {
+    fn windows_grow_to_two_mib_and_no_further() {
         let mut pace = Pace::default();
         assert_eq!(pace.rows(5000), 64);
         pace.learn(&elements(64, 1000));
         assert_eq!(pace.rows(5000), 1024);
         pace.learn(&elements(1024, 1000));
-        assert_eq!(pace.rows(5000), 4194);
+        assert_eq!(pace.rows(5000), 2097);
         assert_eq!(pace.rows(100), 100);
         pace.learn(&elements(10, 400_000));
-        assert_eq!(pace.rows(5000), 10);
+        assert_eq!(pace.rows(5000), 5);
         pace.learn(&elements(1, 20_000_000));
         assert_eq!(pace.rows(5000), 1);
         assert_eq!(pace.fresh().rows(5000), 1);

@@ -199,3 +199,32 @@ impl Shapes {
         shapes.get(&table.name).cloned()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sql::table::{Column, Layout};
+
+    fn creation(key: &'static [&'static str]) -> String {
+        let layout = Layout {
+            columns: vec![Column::new("id", Class::Text), Column::new("hits", Class::Int)],
+            key,
+        };
+        let table = Table {
+            name: "counters".to_owned(),
+            layout: layout.into(),
+            indexes: Vec::new(),
+        };
+        let statements = plan(&table, &Found::read(&[], &[]));
+        statements.into_iter().map(|statement| statement.sql).collect()
+    }
+
+    #[test]
+    fn counter_tables_leave_room_for_new_versions() {
+        assert_eq!(
+            creation(&["id"]),
+            "CREATE TABLE \"counters\" (\"id\" text,\"hits\" bigint,PRIMARY KEY (\"id\")) WITH (fillfactor = 50)"
+        );
+        assert_eq!(creation(&[]), "CREATE TABLE \"counters\" (\"id\" text,\"hits\" bigint)");
+    }
+}
