@@ -164,10 +164,13 @@ impl Site {
         Some(lists.is_empty() && self.operate_json("claims list --json").is_empty())
     }
 
-    /// Whether a pump that was started has claims, or nothing to claim. Of the pump's own store nobody but the pump knows.
+    /// Whether a pump that was started has claims, or nothing to claim. Claims in the pump's own store are seen by what it
+    /// delivers.
     pub fn is_at_work(&self) -> bool {
         if self.redis_port().is_none() {
-            return true;
+            let log = self.log();
+            let run = log.rsplit("Starting purge loop").next().unwrap_or_default();
+            return run.contains("Purged ") || self.is_empty() == Some(true);
         }
         let way = self.way();
         let left = left(&mut self.client(&way));

@@ -19,17 +19,16 @@ use super::{
 /// The statement that merges these rows into a table by its key.
 pub(super) fn statement(table: &Table, arrays: &[Array]) -> String {
     let columns = &table.layout.columns;
-    let (mut names, mut values, mut changed) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut names, mut values) = (Vec::new(), Vec::new());
     let mut sent = 0;
     for (column, array) in columns.iter().zip(arrays) {
         names.push(quote_part(&column.name));
         if array.is_nothing {
             values.push("0".to_owned());
-            continue;
+        } else {
+            sent += 1;
+            values.push(format!("u.c{sent}"));
         }
-        sent += 1;
-        values.push(format!("u.c{sent}"));
-        changed.push(column);
     }
     let numbered = |prefix: &str| -> String {
         let all: Vec<String> = (1..=sent).map(|at| format!("{prefix}{at}")).collect();
@@ -37,7 +36,7 @@ pub(super) fn statement(table: &Table, arrays: &[Array]) -> String {
     };
     let key: Vec<String> = table.layout.key.iter().map(|key| quote_part(key)).collect();
     let merges = assignments(
-        changed,
+        columns,
         &Words {
             stored: &|column| format!("t.{}", quote_part(column)),
             proposed: &|column| format!("EXCLUDED.{}", quote_part(column)),
