@@ -81,9 +81,9 @@ fn three_instances_count_into_the_same_rows_of_mariadb() {
 }
 
 #[test]
-#[ignore = "full size: 3 minutes"]
+#[ignore = "full size: 10 minutes"]
 fn three_instances_count_for_minutes() {
-    share("postgres", Deck::ordinary(1_000_000), Duration::from_secs(180));
+    share("postgres", Deck::ordinary(1_000_000), Duration::from_secs(600));
 }
 
 /// An instance that is frozen within a transaction keeps the locks of rows to which everybody adds, until the server ends
