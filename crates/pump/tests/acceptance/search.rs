@@ -82,8 +82,7 @@ async fn count(client: &HttpClient, index: &str, query: Value) -> usize {
 
 #[test]
 fn searches_find_exactly_what_a_gateway_recorded() {
-    let Ok(url) = std::env::var("PUMP_TEST_ELASTICSEARCH") else {
-        println!("SKIPPED: PUMP_TEST_ELASTICSEARCH is not set (eval \"$(scripts/services.sh start)\")");
+    let Some(url) = sinks::testkit::server::address("elasticsearch") else {
         return;
     };
     let Some(redis) = support::redis("plain", &[]) else {

@@ -17,6 +17,7 @@ use super::{
 struct SmallDisk(TempDir);
 
 impl SmallDisk {
+    /// `None`, reported: this user may not mount file systems.
     fn of(megabytes: u64) -> Option<SmallDisk> {
         let folder = TempDir::new().unwrap();
         let size = format!("size={megabytes}m");
@@ -24,7 +25,10 @@ impl SmallDisk {
         mount.args(["-t", "tmpfs", "-o", &size, "tmpfs"]).arg(folder.path());
         match mount.output().is_ok_and(|output| output.status.success()) {
             true => Some(SmallDisk(folder)),
-            false => None,
+            false => {
+                sinks::testkit::server::skip("this user may not mount file systems");
+                None
+            }
         }
     }
 
@@ -58,7 +62,6 @@ async fn push_until_refused(client: &mut redis::aio::MultiplexedConnection, reco
 #[tokio::test(flavor = "multi_thread")]
 async fn a_full_disk_refuses_keeps_what_it_has_and_is_emptied_by_delivery() {
     let Some(disk) = SmallDisk::of(200) else {
-        println!("SKIPPED a_full_disk_refuses…: this user may not mount file systems");
         return;
     };
     let served = Served::start(|settings| settings.dir = disk.path().to_owned()).await;
@@ -104,7 +107,6 @@ async fn a_full_disk_refuses_keeps_what_it_has_and_is_emptied_by_delivery() {
 #[tokio::test(flavor = "multi_thread")]
 async fn somebody_elses_files_fill_the_disk_and_go_again() {
     let Some(disk) = SmallDisk::of(150) else {
-        println!("SKIPPED somebody_elses_files…: this user may not mount file systems");
         return;
     };
     let dir = disk.path().join("store");

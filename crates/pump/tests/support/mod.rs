@@ -59,8 +59,7 @@ impl Server {
             ("openssl", "openssl"),
         ] {
             if Command::new(program).arg("--version").output().is_err() {
-                let test = std::thread::current().name().unwrap_or("test").to_owned();
-                println!("SKIPPED {test}: {program} is not installed (apt-get install {package})");
+                sinks::testkit::server::skip(&format!("{program} is not installed (apt-get install {package})"));
                 return None;
             }
         }

@@ -9,12 +9,15 @@ pub fn address(name: &str) -> Option<String> {
     if let Ok(address) = std::env::var(&variable) {
         return Some(address);
     }
+    skip(&format!(
+        "{variable} is not set; run: eval \"$(scripts/services.sh start)\""
+    ));
+    None
+}
+
+/// Reports the running test as skipped, past the capture of the test harness: it must not look like one that has passed.
+pub fn skip(reason: &str) {
     let thread = std::thread::current();
     let test = thread.name().unwrap_or("a test");
-    // Past the capture of the test harness: a skipped test must not look like one that has passed.
-    let _ = writeln!(
-        std::io::stderr(),
-        "SKIP {test}: {variable} is not set; run: eval \"$(scripts/services.sh start)\""
-    );
-    None
+    let _ = writeln!(std::io::stderr(), "SKIP {test}: {reason}");
 }
