@@ -10,7 +10,7 @@ use super::{
     super::{
         database::DatabaseError,
         merge::{Words, assignments},
-        table::{Class, Merge, Rows, Table, Value},
+        table::{Class, Column, Merge, Rows, Table, Value},
     },
     statement::{quote, quote_part},
     tuple::{self, Kind},
@@ -23,7 +23,7 @@ pub(super) fn statement(table: &Table, arrays: &[Array]) -> String {
     let mut sent = 0;
     for (column, array) in columns.iter().zip(arrays) {
         names.push(quote_part(&column.name));
-        if array.is_nothing {
+        if array.is_nothing() {
             values.push("0".to_owned());
         } else {
             sent += 1;
@@ -61,9 +61,29 @@ pub(super) fn statement(table: &Table, arrays: &[Array]) -> String {
 pub(super) struct Array {
     class: Class,
     len: usize,
-    /// Zeros that are to be added.
-    is_nothing: bool,
+    /// Empty while there are only zeros to be added.
     values: BytesMut,
+}
+
+impl Array {
+    /// Whether the column has nothing to add to any row.
+    fn is_nothing(&self) -> bool {
+        self.values.is_empty()
+    }
+
+    /// Appends a value, behind those of so many rows. Zeros of a sum are put off until there is something else.
+    fn add(&mut self, value: Value<'_>, column: &Column, rows: usize) -> Result<(), String> {
+        let kind = kind_of(self.class);
+        if self.is_nothing() && column.class == Class::Int && column.merge == Merge::Add {
+            if value == Value::Int(0) {
+                return Ok(());
+            }
+            for _ in 0..rows {
+                tuple::write(&mut self.values, Value::Int(0), kind)?;
+            }
+        }
+        tuple::write(&mut self.values, value, kind)
+    }
 }
 
 /// The rows turned by 90 degrees.
@@ -74,19 +94,17 @@ pub(super) fn arrays(table: &Table, rows: &dyn Rows, range: Range<usize>) -> Res
         .map(|column| Array {
             class: column.class,
             len: range.len(),
-            is_nothing: column.class == Class::Int && column.merge == Merge::Add,
             values: BytesMut::new(),
         })
         .collect();
-    for index in range {
+    for (written_before, index) in range.enumerate() {
         let mut column = 0;
         let mut failed = None;
         let written = rows.write(index, &mut |value: Value<'_>| {
-            if let Some(array) = arrays.get_mut(column) {
-                array.is_nothing &= value == Value::Int(0);
-                if let Err(reason) = tuple::write(&mut array.values, value, kind_of(array.class)) {
-                    failed = Some((column, reason));
-                }
+            if let (Some(array), Some(shape)) = (arrays.get_mut(column), columns.get(column))
+                && let Err(reason) = array.add(value, shape, written_before)
+            {
+                failed = Some((column, reason));
             }
             column += 1;
         });
@@ -105,7 +123,11 @@ pub(super) fn parameters(arrays: &[Array]) -> Vec<(&(dyn ToSql + Sync), Type)> {
         let array: &Array = array;
         (array as &(dyn ToSql + Sync), types_of(array.class).1)
     };
-    arrays.iter().filter(|array| !array.is_nothing).map(parameter).collect()
+    arrays
+        .iter()
+        .filter(|array| !array.is_nothing())
+        .map(parameter)
+        .collect()
 }
 
 fn kind_of(class: Class) -> Kind {
