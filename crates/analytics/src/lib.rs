@@ -34,5 +34,5 @@ pub use ranges::RowRanges;
 pub use record::{DecodeError, Record, Span, Time};
 pub use transform::Transform;
 pub use uptime::{UptimeRecord, UptimeView};
-pub use view::RecordView;
+pub use view::{BASE64, RecordView};
 pub use zone::Zone;

@@ -14,7 +14,7 @@ use crate::{
 };
 
 /// Standard alphabet, padding required, left-over bits ignored: what Go's decoder takes, line breaks apart.
-const BASE64: GeneralPurpose = GeneralPurpose::new(
+pub const BASE64: GeneralPurpose = GeneralPurpose::new(
     &STANDARD,
     GeneralPurposeConfig::new()
         .with_decode_allow_trailing_bits(true)

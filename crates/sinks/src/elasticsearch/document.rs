@@ -1,22 +1,10 @@
 //! The document of a record.
 
 use analytics::{
-    Field, Flag, RecordView, Text,
+    BASE64, Field, Flag, RecordView, Text,
     json::{self, JsonError},
 };
-use base64::{
-    Engine,
-    alphabet::STANDARD,
-    engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig},
-};
-
-/// Standard alphabet, padding required, left-over bits ignored.
-const BASE64: GeneralPurpose = GeneralPurpose::new(
-    &STANDARD,
-    GeneralPurposeConfig::new()
-        .with_decode_allow_trailing_bits(true)
-        .with_decode_padding_mode(DecodePaddingMode::RequireCanonical),
-);
+use base64::Engine;
 
 /// When a document has a key.
 #[derive(Clone, Copy, PartialEq)]

@@ -2,22 +2,16 @@
 
 use std::collections::BTreeMap;
 
-use analytics::{RecordView, Text};
+use analytics::{BASE64, RecordView, Text};
 use base64::{
     Engine,
-    alphabet::{STANDARD, URL_SAFE},
+    alphabet::URL_SAFE,
     engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig},
 };
 use serde_json::Value;
 
 use crate::go_json::{self, lossy};
 
-const PLAIN: GeneralPurpose = GeneralPurpose::new(
-    &STANDARD,
-    GeneralPurposeConfig::new()
-        .with_decode_allow_trailing_bits(true)
-        .with_decode_padding_mode(DecodePaddingMode::RequireCanonical),
-);
 const TOKEN: GeneralPurpose = GeneralPurpose::new(
     &URL_SAFE,
     GeneralPurposeConfig::new()
@@ -67,7 +61,7 @@ impl Identity {
 
     fn user_of(&self, credentials: &str) -> Vec<u8> {
         if let Some((_, basic)) = credentials.split_once("Basic") {
-            let decoded = PLAIN.decode(basic.trim()).unwrap_or_default();
+            let decoded = BASE64.decode(basic.trim()).unwrap_or_default();
             let user = decoded.split(|&byte| byte == b':').next();
             return user.unwrap_or_default().to_vec();
         }
