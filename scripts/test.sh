@@ -43,7 +43,7 @@ step() { # step NAME COMMAND...
   count "$log" "$status"
   if [ "$status" -ne 0 ]; then
     broken+=("$name")
-    tail -n 80 "$log"
+    grep -vE '^(OK|WAIT) |^test .* \.\.\. ok$|^running [0-9]+ test|^ +Compiling |^$' "$log" | tail -n 200 || true
   else
     tail -n 1 "$log"
   fi
@@ -79,7 +79,7 @@ servers() { # install and start them, and note where they are
 golden() {
   local servers=(--server "postgres=$PUMP_TEST_POSTGRES" --server "mysql=$PUMP_TEST_MARIADB" --server "mongo=$PUMP_TEST_MONGO"
     --server "es=$PUMP_TEST_ELASTICSEARCH" --server "es5=$PUMP_TEST_ELASTICSEARCH5")
-  tests/golden/golden.py run --pump "$target/release/tyk-pump" --overrides tests/golden-overrides --not-yet tests/golden/not-yet.txt "${servers[@]}" -j "${GOLDEN_JOBS:-6}" files core documents sql mongo
+  tests/golden/golden.py run --pump "$target/release/tyk-pump" --overrides tests/golden-overrides --not-yet tests/golden/not-yet.txt "${servers[@]}" -j "${GOLDEN_JOBS:-12}" files core documents sql mongo
 }
 lean_build() { # README command 1, and what a binary says of what it was built without
   local folder=$logs/lean pump=$target/quickstart/tyk-pump
@@ -124,7 +124,7 @@ fi
 step "nothing skipped" not_skipped
 
 echo
-grep -hE '^WAIT ' "$logs"/*.log || true
+sed -nE 's/^WAIT .*: (the sink .* is not built yet)$/\1/p' "$logs"/*.log | sort | uniq -c | sed -E 's/^ *([0-9]+) /WAIT \1 golden cases: /'
 for name in "${broken[@]}"; do echo "failed: $name (log: $logs/${name// /-}.log)"; done
 echo "$passed passed, $failed failed"
 [ "$failed" -eq 0 ]

@@ -43,9 +43,19 @@ class Redis:
             self.stop()  # two took the same port at the same time, and this is the other's server
 
     def call(self, *args):
-        parts = [a if isinstance(a, bytes) else str(a).encode() for a in args]
-        self.sock.sendall(b"*%d\r\n" % len(parts) + b"".join(b"$%d\r\n%s\r\n" % (len(p), p) for p in parts))
+        self.sock.sendall(self._encoded(args))
         return self._reply()
+
+    def transaction(self, commands):
+        """Run commands as one: no other client sees the state between them."""
+        for reply in self.call("MULTI"), *(self.call(*c) for c in commands):
+            assert reply in (b"OK", b"QUEUED"), reply
+        return self.call("EXEC")
+
+    @staticmethod
+    def _encoded(args):
+        parts = [a if isinstance(a, bytes) else str(a).encode() for a in args]
+        return b"*%d\r\n" % len(parts) + b"".join(b"$%d\r\n%s\r\n" % (len(p), p) for p in parts)
 
     def _reply(self):
         line = self.file.readline()[:-2]
@@ -196,10 +206,14 @@ def run_case(case, pump, servers, keep=None):
 
 
 def push(case, redis, decks):
+    """Push whole decks in one transaction: a pump that is already running finds all of their records or none, never a part of them."""
+    elements = []
     for d in [decks] if isinstance(decks, str) else decks or []:
         for line in (case_file(case, f"decks/{d}.jsonl")).read_text().splitlines():
             element = json.loads(line)
-            redis.call("RPUSH", element["key"], base64.b64decode(element["b64"]))
+            elements.append(("RPUSH", element["key"], base64.b64decode(element["b64"])))
+    if elements:
+        redis.transaction(elements)
 
 
 def ask(request):
