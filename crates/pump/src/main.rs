@@ -44,7 +44,11 @@ fn run(options: RunOptions) -> ExitCode {
 fn runtime() -> Result<tokio::runtime::Runtime, Fatal> {
     // One crypto provider for every TLS connection of the process; only the first call can set it.
     let _ = rustls::crypto::ring::default_provider().install_default();
+    // One core is left to Redis and the back-ends, which mostly share a small machine with the pump: with a worker on
+    // every core they wait for it, and it for them.
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
     tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(cores.saturating_sub(1).max(1))
         .enable_all()
         .build()
         .map_err(|error| Fatal::new(format!("cannot start the runtime: {error}")))

@@ -33,8 +33,6 @@ use crate::{
 const WINDOW_ROWS: u64 = 5_000;
 /// A claim of at least this many rows says that there is a backlog: the next one follows at once.
 const BACKLOG_ROWS: u64 = 5_000;
-/// The first claim is made this long after the start, or sooner if `purge_delay` is shorter.
-const FIRST_CLAIM: Duration = Duration::from_millis(200);
 /// How long the start waits for a pump before it goes on in the background.
 const BUILD_PATIENCE: Duration = Duration::from_secs(5);
 
@@ -143,15 +141,6 @@ impl Engine {
         *self.mode.write().unwrap_or_else(PoisonError::into_inner) = mode;
         let _keeper = AbortOnDropHandle::new(tokio::spawn(self.clone().keep()));
         let mut smallest_ttl = None;
-        // Lists that were waiting already can wait for the pumps to come up; what was claimed before is taken up at once.
-        let first = if drain {
-            Duration::ZERO
-        } else {
-            self.settings.purge_delay.min(FIRST_CLAIM)
-        };
-        if self.shared.stopped_for(first).await {
-            return;
-        }
         while !self.shared.stop.is_cancelled() {
             let began = Instant::now();
             let claimed = self.claim_all(mode, &mut smallest_ttl).await;

@@ -96,7 +96,7 @@ pub const SPEC: SinkSpec = SinkSpec {
 /// One transaction's worth of rows.
 pub(crate) const GATHER: Gather = Gather {
     rows: 20_000,
-    bytes: 12 << 20,
+    bytes: 16 << 20,
     wait: Duration::ZERO,
 };
 

@@ -211,16 +211,19 @@ impl RawJob {
 
     /// Rows by shard, in order; one part without a date when not sharded.
     fn parts(&self, group: &[Selection]) -> BTreeMap<Option<String>, Vec<(usize, usize)>> {
+        let rows = group.iter().enumerate().flat_map(|(position, selection)| {
+            let first_row = selection.batch().first_row;
+            let place = move |row: RowId| (position, (row.row - first_row) as usize);
+            selection.records().map(move |(row, record)| (place(row), record))
+        });
+        if !self.sharded {
+            let places: Vec<_> = rows.map(|(place, _)| place).collect();
+            return BTreeMap::from([(None, places)]);
+        }
         let mut parts: BTreeMap<Option<String>, Vec<(usize, usize)>> = BTreeMap::new();
-        for (position, selection) in group.iter().enumerate() {
-            for (row, record) in selection.records() {
-                let date = match self.sharded {
-                    true => Some(shard::date(record.time(When::TimeStamp))),
-                    false => None,
-                };
-                let index = (row.row - selection.batch().first_row) as usize;
-                parts.entry(date).or_default().push((position, index));
-            }
+        for (place, record) in rows {
+            let date = shard::date(record.time(When::TimeStamp));
+            parts.entry(Some(date)).or_default().push(place);
         }
         parts
     }
@@ -229,6 +232,9 @@ impl RawJob {
 #[async_trait]
 impl Job for RawJob {
     fn tables(&self, group: &[Selection]) -> Vec<Table> {
+        if !self.sharded {
+            return vec![self.table(None)];
+        }
         let parts = self.parts(group);
         parts.keys().map(|date| self.table(date.as_deref())).collect()
     }

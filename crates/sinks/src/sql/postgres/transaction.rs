@@ -25,18 +25,25 @@ use super::{
 
 /// Bytes of rows that are encoded before they are sent.
 const CHUNK: usize = 256 << 10;
+/// The same for the first bytes of a statement, for which the server is waiting.
+const FIRST_CHUNK: usize = 16 << 10;
 /// Rows of one statement that merges: more would only take memory, here and in the server.
 const UPSERTED: usize = 2_000;
 /// What every COPY BINARY begins with: signature, flags, length of the extension.
 const HEADER: &[u8] = b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0";
 
 /// See [`Transaction`]. Dropped without a commit, the connection goes with it.
+///
+/// A statement whose answer decides nothing is sent together with the next one: while the server waits for the client it
+/// writes no rows.
 pub(super) struct PostgresTransaction {
     connected: Connected,
     idle: Arc<Mutex<Option<Connected>>>,
     shapes: Shapes,
     log: StatementLog,
     has_savepoint: bool,
+    /// To be sent with the next statement; empty: nothing.
+    unsent: String,
 }
 
 impl PostgresTransaction {
@@ -52,7 +59,31 @@ impl PostgresTransaction {
             shapes,
             log,
             has_savepoint: false,
+            unsent: String::new(),
         }
+    }
+
+    /// Sends what is unsent, and right behind it `statement`, which an error of the former makes fail as well.
+    async fn with_unsent<T>(
+        &mut self,
+        statement: impl AsyncFnOnce(&Self) -> Result<T, DatabaseError>,
+    ) -> Result<T, DatabaseError> {
+        let unsent = std::mem::take(&mut self.unsent);
+        if unsent.is_empty() {
+            return statement(self).await;
+        }
+        // `join!` polls in this order, and the client sends in the order in which it is asked.
+        let (before, outcome) = tokio::join!(self.run(&unsent), statement(self));
+        before?;
+        outcome
+    }
+
+    /// Sends a statement with the next one.
+    fn defer(&mut self, sql: &str) {
+        if !self.unsent.is_empty() {
+            self.unsent.push_str("; ");
+        }
+        self.unsent.push_str(sql);
     }
 
     async fn run(&self, sql: &str) -> Result<(), DatabaseError> {
@@ -70,9 +101,11 @@ impl PostgresTransaction {
             buffer: BytesMut::with_capacity(CHUNK + (64 << 10)),
         };
         encoder.buffer.put_slice(HEADER);
+        let mut enough = FIRST_CHUNK;
         for index in range {
             encoder.add_row(rows, index)?;
-            if encoder.buffer.len() >= CHUNK {
+            if encoder.buffer.len() >= enough {
+                enough = CHUNK;
                 let chunk = encoder.buffer.split().freeze();
                 if let Err(error) = sink.send(chunk).await {
                     return Err(self.reason(error, sink.as_mut().finish()).await);
@@ -150,17 +183,13 @@ impl Transaction for PostgresTransaction {
             .iter()
             .map(|claim| format!("({pump}, '{claim}', {fleet}, '', now(), false)"))
             .collect();
-        let insert = format!(
-            "INSERT INTO {} (pump, claim, fleet, applied, at, done) VALUES {} ON CONFLICT DO NOTHING",
-            ledger::NAME,
-            entries.join(", ")
-        );
-        self.run(&insert).await?;
         let names: Vec<String> = claims.iter().map(|claim| format!("'{claim}'")).collect();
         let select = format!(
-            "SELECT claim, applied FROM {} WHERE pump = {pump} AND claim IN ({}) ORDER BY claim FOR UPDATE",
-            ledger::NAME,
-            names.join(", ")
+            "INSERT INTO {ledger} (pump, claim, fleet, applied, at, done) VALUES {} ON CONFLICT DO NOTHING; \
+             SELECT claim, applied FROM {ledger} WHERE pump = {pump} AND claim IN ({}) ORDER BY claim FOR UPDATE",
+            entries.join(", "),
+            names.join(", "),
+            ledger = ledger::NAME,
         );
         let rows = self.log.run(&select, self.connected.client.simple_query(&select)).await;
         let rows = texts(rows.map_err(failure::classify)?);
@@ -189,7 +218,8 @@ impl Transaction for PostgresTransaction {
             values.join(", "),
             literal(pump)
         );
-        self.run(&update).await
+        self.defer(&update);
+        Ok(())
     }
 
     async fn insert(&mut self, table: &Table, rows: &Arc<dyn Rows>, range: Range<usize>) -> Result<(), DatabaseError> {
@@ -204,7 +234,8 @@ impl Transaction for PostgresTransaction {
             quote(&table.name),
             columns.join(",")
         );
-        self.log.run(&sql, self.copy(&sql, table, rows.as_ref(), range)).await
+        self.with_unsent(async |this| this.log.run(&sql, this.copy(&sql, table, rows.as_ref(), range)).await)
+            .await
     }
 
     async fn upsert(&mut self, table: &Table, rows: &Arc<dyn Rows>, range: Range<usize>) -> Result<(), DatabaseError> {
@@ -214,9 +245,11 @@ impl Transaction for PostgresTransaction {
             let arrays = upsert::arrays(table, rows.as_ref(), from..end)?;
             let sql = upsert::statement(table, &arrays);
             let parameters = upsert::parameters(&arrays);
-            let outcome = self.connected.client.execute_typed(&sql, &parameters);
-            let outcome = self.log.run(&sql, outcome).await;
-            outcome.map_err(failure::classify)?;
+            self.with_unsent(async |this| {
+                let outcome = this.connected.client.execute_typed(&sql, &parameters);
+                this.log.run(&sql, outcome).await.map_err(failure::classify)
+            })
+            .await?;
             from = end;
         }
         Ok(())
@@ -227,17 +260,18 @@ impl Transaction for PostgresTransaction {
             true => "RELEASE SAVEPOINT r; SAVEPOINT r",
             false => "SAVEPOINT r",
         };
-        self.run(sql).await?;
+        self.defer(sql);
         self.has_savepoint = true;
         Ok(())
     }
 
     async fn roll_back_to_savepoint(&mut self) -> Result<(), DatabaseError> {
-        self.run("ROLLBACK TO SAVEPOINT r").await
+        self.with_unsent(async |this| this.run("ROLLBACK TO SAVEPOINT r").await)
+            .await
     }
 
-    async fn commit(self: Box<Self>) -> Result<(), DatabaseError> {
-        self.run("COMMIT").await?;
+    async fn commit(mut self: Box<Self>) -> Result<(), DatabaseError> {
+        self.with_unsent(async |this| this.run("COMMIT").await).await?;
         *self.idle.lock().await = Some(self.connected);
         Ok(())
     }
