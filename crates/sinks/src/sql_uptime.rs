@@ -8,8 +8,8 @@ use crate::{
     BuildContext, BuildError, Guarantee, SinkSpec,
     options::schema,
     sql::{
-        self, Connection,
-        aggregate::{self, AggregatePump, AggregateSetup, IndexRule, Kind, Shape},
+        self, Connection, Setup, SqlPump,
+        aggregate::{self, AggregateJob, IndexRule, Kind, Shape},
     },
 };
 
@@ -41,26 +41,35 @@ pub const UPTIME: SinkSpec = SinkSpec {
     writes_empty: false,
     purge_line: false,
     options: schema::<Options>,
-    build: Some(|context| AggregatePump::build(context, setup)),
-    migrate: Some(|context, mode| AggregatePump::migrate(context, mode, setup)),
+    build: Some(|context| SqlPump::build(context, setup)),
+    migrate: Some(|context, mode| SqlPump::migrate(context, mode, setup)),
     indexes: None,
     #[cfg(feature = "testkit")]
     harness: Some(crate::testkit::sql::start_uptime),
 };
 
-fn setup(context: &BuildContext) -> Result<AggregateSetup, BuildError> {
+fn setup(context: &BuildContext) -> Result<Setup<AggregateJob>, BuildError> {
     let options: Options = sql::decode(context)?;
-    Ok(AggregateSetup {
-        spec: &UPTIME,
-        kind: Kind::Uptime,
-        rules: Rules {
-            compat: context.compat,
-            ..Rules::default()
-        },
-        base: "tyk_uptime_analytics",
-        shape: Shape::Organisation,
+    let rules = Rules {
+        compat: context.compat,
+        ..Rules::default()
+    };
+    let job = AggregateJob {
         index: IndexRule::Uptime,
-        prepares_today: true,
+        sharded: options.connection.table_sharding,
+        ..AggregateJob::new(
+            context,
+            &UPTIME,
+            Kind::Uptime,
+            rules,
+            Shape::Organisation,
+            "tyk_uptime_analytics",
+        )
+    };
+    Ok(Setup {
+        spec: &UPTIME,
         connection: options.connection,
+        job,
+        prepares_today: true,
     })
 }

@@ -3,8 +3,8 @@
 use analytics::aggregate::Engine;
 
 use super::{
-    SPEC,
-    aggregate::{self, AggregateOptions, AggregatePump, AggregateSetup, IndexRule, Kind, Shape},
+    SPEC, Setup, SqlPump,
+    aggregate::{self, AggregateJob, AggregateOptions, IndexRule, Kind, Shape},
     decode,
 };
 use crate::{
@@ -26,8 +26,8 @@ pub const AGGREGATE: SinkSpec = SinkSpec {
              `sql-graph-aggregate` and `sql-mcp-aggregate`.",
         )
     },
-    build: Some(|context| AggregatePump::build(context, rest)),
-    migrate: Some(|context, mode| AggregatePump::migrate(context, mode, rest)),
+    build: Some(|context| SqlPump::build(context, rest)),
+    migrate: Some(|context, mode| SqlPump::migrate(context, mode, rest)),
     #[cfg(feature = "testkit")]
     harness: Some(crate::testkit::sql::start_aggregate),
     ..SPEC
@@ -45,8 +45,8 @@ pub const GRAPH_AGGREGATE: SinkSpec = SinkSpec {
              type, field, operation and root field.",
         )
     },
-    build: Some(|context| AggregatePump::build(context, graph)),
-    migrate: Some(|context, mode| AggregatePump::migrate(context, mode, graph)),
+    build: Some(|context| SqlPump::build(context, graph)),
+    migrate: Some(|context, mode| SqlPump::migrate(context, mode, graph)),
     #[cfg(feature = "testkit")]
     harness: Some(crate::testkit::sql::start_graph_aggregate),
     ..AGGREGATE
@@ -65,8 +65,8 @@ pub const MCP_AGGREGATE: SinkSpec = SinkSpec {
              primitive type and primitive.",
         )
     },
-    build: Some(|context| AggregatePump::build(context, mcp)),
-    migrate: Some(|context, mode| AggregatePump::migrate(context, mode, mcp)),
+    build: Some(|context| SqlPump::build(context, mcp)),
+    migrate: Some(|context, mode| SqlPump::migrate(context, mode, mcp)),
     #[cfg(feature = "testkit")]
     harness: Some(crate::testkit::sql::start_mcp_aggregate),
     ..AGGREGATE
@@ -78,20 +78,24 @@ fn options(what: &str) -> schemars::Schema {
     described(schema::<AggregateOptions>(), &format!("{what}\n\n{once}"))
 }
 
-fn rest(context: &BuildContext) -> Result<AggregateSetup, BuildError> {
+fn rest(context: &BuildContext) -> Result<Setup<AggregateJob>, BuildError> {
     setup(context, &AGGREGATE, Engine::Rest, "tyk_aggregated")
 }
 
-fn graph(context: &BuildContext) -> Result<AggregateSetup, BuildError> {
-    Ok(AggregateSetup {
+fn graph(context: &BuildContext) -> Result<Setup<AggregateJob>, BuildError> {
+    let setup = setup(context, &GRAPH_AGGREGATE, Engine::Graph, "tyk_graph_aggregated")?;
+    Ok(Setup {
         // Existing tables have none, and are made with their first record.
-        index: IndexRule::None,
+        job: AggregateJob {
+            index: IndexRule::None,
+            ..setup.job
+        },
         prepares_today: false,
-        ..setup(context, &GRAPH_AGGREGATE, Engine::Graph, "tyk_graph_aggregated")?
+        ..setup
     })
 }
 
-fn mcp(context: &BuildContext) -> Result<AggregateSetup, BuildError> {
+fn mcp(context: &BuildContext) -> Result<Setup<AggregateJob>, BuildError> {
     setup(context, &MCP_AGGREGATE, Engine::Mcp, "tyk_mcp_aggregated")
 }
 
@@ -100,21 +104,30 @@ fn setup(
     spec: &'static SinkSpec,
     engine: Engine,
     base: &'static str,
-) -> Result<AggregateSetup, BuildError> {
+) -> Result<Setup<AggregateJob>, BuildError> {
     let options: AggregateOptions = decode(context)?;
     let is_rest = engine == Engine::Rest;
     options.warn(context, spec, is_rest);
-    Ok(AggregateSetup {
-        spec,
-        kind: Kind::Traffic(engine),
-        rules: options.rules(context.compat, is_rest),
-        base,
-        shape: match engine {
-            Engine::Rest => Shape::Organisation,
-            Engine::Graph | Engine::Mcp => Shape::Api,
-        },
+    let shape = match engine {
+        Engine::Rest => Shape::Organisation,
+        Engine::Graph | Engine::Mcp => Shape::Api,
+    };
+    let job = AggregateJob {
         index: options.index(),
-        prepares_today: true,
+        sharded: options.connection.table_sharding,
+        ..AggregateJob::new(
+            context,
+            spec,
+            Kind::Traffic(engine),
+            options.rules(context.compat, is_rest),
+            shape,
+            base,
+        )
+    };
+    Ok(Setup {
+        spec,
         connection: options.connection,
+        job,
+        prepares_today: true,
     })
 }

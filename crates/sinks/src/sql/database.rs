@@ -83,6 +83,15 @@ pub(crate) trait Transaction: Send {
     async fn commit(self: Box<Self>) -> Result<(), DatabaseError>;
 }
 
+/// What a database is opened for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Access {
+    /// To write.
+    Full,
+    /// To see what is there: nothing is made or changed, not even a file.
+    Look,
+}
+
 /// A statement that changes tables or indexes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Statement {

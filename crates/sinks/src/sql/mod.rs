@@ -31,8 +31,8 @@ mod poison;
 #[cfg(feature = "postgres")]
 mod postgres;
 mod protocols;
+mod pump;
 mod raw;
-mod raw_pump;
 mod shard;
 mod sqlite;
 mod start;
@@ -46,7 +46,7 @@ use analytics::{Flag, RecordKind};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use self::database::Database;
+pub(crate) use self::pump::{Setup, SqlPump};
 pub use self::{
     aggregate::AggregateOptions,
     counters::{AGGREGATE, GRAPH_AGGREGATE, MCP_AGGREGATE},
@@ -54,8 +54,8 @@ pub use self::{
     protocols::{GRAPH, MCP, ProtocolOptions},
 };
 use self::{
-    raw::RawLayout,
-    raw_pump::{RawPump, RawSetup},
+    database::{Access, Database},
+    raw::{RawJob, RawLayout},
 };
 use crate::{BuildContext, BuildError, Gather, Guarantee, SinkSpec, options::schema};
 
@@ -86,8 +86,8 @@ pub const SPEC: SinkSpec = SinkSpec {
     writes_empty: false,
     purge_line: true,
     options: schema::<Options>,
-    build: Some(|context| RawPump::build(context, setup)),
-    migrate: Some(|context, mode| RawPump::migrate(context, mode, setup)),
+    build: Some(|context| SqlPump::build(context, setup)),
+    migrate: Some(|context, mode| SqlPump::migrate(context, mode, setup)),
     indexes: None,
     #[cfg(feature = "testkit")]
     harness: Some(crate::testkit::sql::start_raw),
@@ -100,15 +100,20 @@ pub(crate) const GATHER: Gather = Gather {
     wait: Duration::ZERO,
 };
 
-fn setup(context: &BuildContext) -> Result<RawSetup, BuildError> {
+fn setup(context: &BuildContext) -> Result<Setup<RawJob>, BuildError> {
     let options: Options = decode(context)?;
-    Ok(RawSetup {
-        spec: &SPEC,
-        connection: options.connection,
+    let job = RawJob {
         raw: RawLayout::plain(),
         base: "tyk_analytics".to_owned(),
+        sharded: options.connection.table_sharding,
         indexed_shards: true,
         takes: |record| !record.flag(Flag::IsMcp),
+    };
+    Ok(Setup {
+        spec: &SPEC,
+        connection: options.connection,
+        job,
+        prepares_today: true,
     })
 }
 
@@ -118,13 +123,17 @@ pub(crate) fn decode<T: serde::de::DeserializeOwned + JsonSchema>(context: &Buil
 }
 
 /// The database that the options name; nothing is connected yet.
-pub(crate) fn connect(connection: &Connection, log_prefix: &'static str) -> Result<Arc<dyn Database>, BuildError> {
+pub(crate) fn connect(
+    connection: &Connection,
+    log_prefix: &'static str,
+    access: Access,
+) -> Result<Arc<dyn Database>, BuildError> {
     match connection.kind.as_str() {
         #[cfg(feature = "postgres")]
         "postgres" => Ok(Arc::new(postgres::PostgresDatabase::new(connection, log_prefix)?)),
         #[cfg(feature = "mysql")]
         "mysql" => Ok(Arc::new(mysql::Mysql::new(connection, log_prefix)?)),
-        "sqlite" => Ok(Arc::new(sqlite::Sqlite::new(connection, log_prefix)?)),
+        "sqlite" => Ok(Arc::new(sqlite::Sqlite::new(connection, log_prefix, access)?)),
         #[cfg(not(feature = "postgres"))]
         "postgres" => Err(left_out("postgres")),
         #[cfg(not(feature = "mysql"))]

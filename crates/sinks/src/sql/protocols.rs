@@ -6,7 +6,7 @@ use analytics::{Flag, RecordView};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Connection, RawLayout, RawPump, RawSetup, SPEC, decode};
+use super::{Connection, RawJob, RawLayout, SPEC, Setup, SqlPump, decode};
 use crate::{
     BuildContext, BuildError, SinkSpec,
     options::{described, schema},
@@ -41,8 +41,8 @@ pub const GRAPH: SinkSpec = SinkSpec {
             "Writes every GraphQL record as a row of `tyk_analytics_graph`, exactly once.",
         )
     },
-    build: Some(|context| RawPump::build(context, graph)),
-    migrate: Some(|context, mode| RawPump::migrate(context, mode, graph)),
+    build: Some(|context| SqlPump::build(context, graph)),
+    migrate: Some(|context, mode| SqlPump::migrate(context, mode, graph)),
     #[cfg(feature = "testkit")]
     harness: Some(crate::testkit::sql::start_graph),
     ..SPEC
@@ -61,19 +61,19 @@ pub const MCP: SinkSpec = SinkSpec {
             "Writes every MCP record as a row of `tyk_analytics_mcp`, exactly once.",
         )
     },
-    build: Some(|context| RawPump::build(context, mcp)),
-    migrate: Some(|context, mode| RawPump::migrate(context, mode, mcp)),
+    build: Some(|context| SqlPump::build(context, mcp)),
+    migrate: Some(|context, mode| SqlPump::migrate(context, mode, mcp)),
     #[cfg(feature = "testkit")]
     harness: Some(crate::testkit::sql::start_mcp),
     ..SPEC
 };
 
-fn graph(context: &BuildContext) -> Result<RawSetup, BuildError> {
+fn graph(context: &BuildContext) -> Result<Setup<RawJob>, BuildError> {
     let takes = |record: &RecordView<'_>| record.flag(Flag::IsGraphQl);
     setup(context, &GRAPH, RawLayout::graph(), "tyk_analytics_graph", takes)
 }
 
-fn mcp(context: &BuildContext) -> Result<RawSetup, BuildError> {
+fn mcp(context: &BuildContext) -> Result<Setup<RawJob>, BuildError> {
     let takes = |record: &RecordView<'_>| record.flag(Flag::IsMcp);
     setup(context, &MCP, RawLayout::mcp(), "tyk_analytics_mcp", takes)
 }
@@ -84,17 +84,22 @@ fn setup(
     raw: Arc<RawLayout>,
     table: &str,
     takes: fn(&RecordView<'_>) -> bool,
-) -> Result<RawSetup, BuildError> {
+) -> Result<Setup<RawJob>, BuildError> {
     let options: ProtocolOptions = decode(context)?;
-    Ok(RawSetup {
-        spec,
-        connection: options.connection,
+    let job = RawJob {
         raw,
         base: match options.table_name.is_empty() {
             true => table.to_owned(),
             false => options.table_name,
         },
+        sharded: options.connection.table_sharding,
         indexed_shards: false,
         takes,
+    };
+    Ok(Setup {
+        spec,
+        connection: options.connection,
+        job,
+        prepares_today: true,
     })
 }

@@ -7,7 +7,7 @@ use std::{
 };
 
 use analytics::{
-    Flag, Int, RecordView, RowId, Selection, Text, When,
+    Decoded, Flag, Int, RecordView, RowId, Selection, Text, When,
     field::{LEAVES, Store as Kept, Width},
     json,
 };
@@ -16,11 +16,9 @@ use async_trait::async_trait;
 use super::{
     database::{DatabaseError, Transaction},
     poison::{self, Way},
-    raw_pump::RawSetup,
     shard,
-    start::Tables,
     store::Job,
-    table::{Class, Column, Index, Layout, Rows, Table, Value},
+    table::{Class, Column, Index, Layout, Rows, Table, Value, split_name},
 };
 use crate::Rejected;
 
@@ -172,43 +170,11 @@ pub(crate) struct RawJob {
     pub sharded: bool,
     /// Shards have the six indexes.
     pub indexed_shards: bool,
+    /// Which records the pump takes.
+    pub takes: fn(&RecordView<'_>) -> bool,
 }
 
 impl RawJob {
-    pub(crate) fn of(setup: &RawSetup) -> RawJob {
-        RawJob {
-            raw: setup.raw.clone(),
-            base: setup.base.clone(),
-            sharded: setup.connection.table_sharding,
-            indexed_shards: setup.indexed_shards,
-        }
-    }
-
-    /// What the start looks at.
-    pub(crate) fn tables_at_start(&self) -> Tables<'_> {
-        Tables {
-            base: &self.base,
-            of: Box::new(|date| self.table(date)),
-        }
-    }
-
-    /// The base table, or the shard of a date.
-    pub(crate) fn table(&self, date: Option<&str>) -> Table {
-        let name = match date {
-            Some(date) => shard::name(&self.base, date),
-            None => self.base.clone(),
-        };
-        let indexes = match date.is_some() && self.indexed_shards {
-            true => shard_indexes(super::table::split_name(&name).1),
-            false => Vec::new(),
-        };
-        Table {
-            name,
-            layout: self.raw.layout.clone(),
-            indexes,
-        }
-    }
-
     /// Rows by shard, in order; one part without a date when not sharded.
     fn parts(&self, group: &[Selection]) -> BTreeMap<Option<String>, Vec<(usize, usize)>> {
         let rows = group.iter().enumerate().flat_map(|(position, selection)| {
@@ -231,6 +197,36 @@ impl RawJob {
 
 #[async_trait]
 impl Job for RawJob {
+    fn base(&self) -> &str {
+        &self.base
+    }
+
+    fn table(&self, date: Option<&str>) -> Table {
+        let name = match date {
+            Some(date) => shard::name(&self.base, date),
+            None => self.base.clone(),
+        };
+        let indexes = match date.is_some() && self.indexed_shards {
+            true => shard_indexes(split_name(&name).1),
+            false => Vec::new(),
+        };
+        Table {
+            name,
+            layout: self.raw.layout.clone(),
+            indexes,
+        }
+    }
+
+    fn taken(&self, selection: &Selection) -> Selection {
+        let batch = selection.batch();
+        selection.retain(|index| match batch.rows.get(index) {
+            Some(Decoded::Record(record)) => {
+                (self.takes)(&RecordView::new(&batch.buffer, record, &analytics::Transform::NONE))
+            }
+            _ => false,
+        })
+    }
+
     fn tables(&self, group: &[Selection]) -> Vec<Table> {
         if !self.sharded {
             return vec![self.table(None)];
@@ -291,7 +287,7 @@ impl Rows for RecordRows {
         let missing = || "no such row".to_owned();
         let &(selection, row) = self.places.get(index).ok_or_else(missing)?;
         let selection = self.group.get(selection).ok_or_else(missing)?;
-        let Some(analytics::Decoded::Record(record)) = selection.batch().rows.get(row) else {
+        let Some(Decoded::Record(record)) = selection.batch().rows.get(row) else {
             return Err(missing());
         };
         let view = RecordView::new(&selection.batch().buffer, record, selection.transform());

@@ -6,11 +6,11 @@ use analytics::{Time, Zone};
 
 use super::{
     connect,
-    database::{DatabaseError, Statement},
+    database::{Access, DatabaseError, Statement},
     ledger,
     options::Connection,
     shard,
-    store::Store,
+    store::{Job, Store},
     table::Table,
 };
 use crate::{BuildContext, BuildError, MigrationMode, SinkSpec, clock};
@@ -19,22 +19,14 @@ const DAY: i64 = 86_400;
 /// Seconds between two looks for old shards.
 const RETENTION_INTERVAL: i64 = 3_600;
 
-/// Where a pump's records go: the base table, or one a day.
-pub(crate) struct Tables<'a> {
-    pub base: &'a str,
-    /// The base table (`None`), or the shard of a date.
-    pub of: Box<TableOf<'a>>,
-}
-
-type TableOf<'a> = dyn Fn(Option<&str>) -> Table + Send + Sync + 'a;
-
 /// The database that the options name, connected.
 pub(crate) async fn open(
     context: &BuildContext,
     spec: &SinkSpec,
     connection: &Connection,
+    access: Access,
 ) -> Result<Store, BuildError> {
-    let database = connect(connection, spec.log_prefix)?;
+    let database = connect(connection, spec.log_prefix, access)?;
     database.ping().await?;
     Ok(Store::new(
         database,
@@ -47,12 +39,12 @@ pub(crate) async fn open(
 /// Creates or extends the table, or the shards that are prepared at the start: today's, or with
 /// `migrate_sharded_tables` those that exist (without indexes, which they get when they are written to). A shard that
 /// cannot be brought up to date is a warning.
-pub(crate) async fn prepare(store: &Store, connection: &Connection, tables: &Tables<'_>) -> Result<(), BuildError> {
+pub(crate) async fn prepare(store: &Store, connection: &Connection, job: &dyn Job) -> Result<(), BuildError> {
     if !connection.table_sharding {
-        store.ensure(&(tables.of)(None)).await?;
+        store.ensure(&job.table(None)).await?;
         return Ok(());
     }
-    match initial_shards(store, connection, tables).await {
+    match initial_shards(store, connection, job).await {
         Ok(shards) => {
             for shard in shards {
                 if let Err(error) = store.shape(&shard).await {
@@ -60,25 +52,21 @@ pub(crate) async fn prepare(store: &Store, connection: &Connection, tables: &Tab
                 }
             }
         }
-        Err(error) => store.warn(&format!("shards of {} cannot be listed: {error}", tables.base)),
+        Err(error) => store.warn(&format!("shards of {} cannot be listed: {error}", job.base())),
     }
     Ok(())
 }
 
 /// The shards that [`prepare`] looks at.
-async fn initial_shards(
-    store: &Store,
-    connection: &Connection,
-    tables: &Tables<'_>,
-) -> Result<Vec<Table>, DatabaseError> {
+async fn initial_shards(store: &Store, connection: &Connection, job: &dyn Job) -> Result<Vec<Table>, DatabaseError> {
     if !connection.migrate_sharded_tables {
-        return Ok(vec![(tables.of)(Some(&shard::date(clock::local_time())))]);
+        return Ok(vec![job.table(Some(&shard::date(clock::local_time())))]);
     }
-    let names = store.database().tables(&format!("{}_", tables.base)).await?;
-    let dates = names.iter().filter_map(|name| shard::date_of(tables.base, name));
+    let names = store.database().tables(&format!("{}_", job.base())).await?;
+    let dates = names.iter().filter_map(|name| shard::date_of(job.base(), name));
     let without_indexes = |date| Table {
         indexes: Vec::new(),
-        ..(tables.of)(Some(date))
+        ..job.table(Some(date))
     };
     Ok(dates.map(without_indexes).collect())
 }
@@ -87,20 +75,20 @@ async fn initial_shards(
 pub(crate) async fn migrate(
     store: &Store,
     connection: &Connection,
-    tables: &Tables<'_>,
+    job: &dyn Job,
     mode: MigrationMode,
 ) -> Result<Vec<String>, BuildError> {
     let mut wanted = vec![ledger::table()];
     match connection.table_sharding {
-        false => wanted.push((tables.of)(None)),
-        true => wanted.extend(initial_shards(store, connection, tables).await?),
+        false => wanted.push(job.table(None)),
+        true => wanted.extend(initial_shards(store, connection, job).await?),
     }
     let mut statements = Vec::new();
     for table in wanted {
         let planned = migrate_table(store, &table, mode).await;
         statements.extend(planned.map_err(|error| names_table(&table.name, error))?);
     }
-    for (name, statement) in old_shards(store, connection, tables.base).await? {
+    for (name, statement) in old_shards(store, connection, job.base()).await? {
         if mode == MigrationMode::Apply {
             let dropped = store.execute(&statement).await;
             dropped.map_err(|error| names_table(&name, error))?;

@@ -21,8 +21,19 @@ const PLAN_ATTEMPTS: usize = 4;
 /// What one pump makes of a group of records.
 #[async_trait]
 pub(crate) trait Job: Send + Sync {
+    /// The table, or what the names of its shards begin with.
+    fn base(&self) -> &str;
+
+    /// The base table, or the shard of a date.
+    fn table(&self, date: Option<&str>) -> Table;
+
     /// The tables that these rows go to.
     fn tables(&self, group: &[Selection]) -> Vec<Table>;
+
+    /// The records of a selection that the pump takes. What it leaves out counts as applied, like filtered rows.
+    fn taken(&self, selection: &Selection) -> Selection {
+        selection.clone()
+    }
 
     /// Writes the rows that the ledger does not know yet. Rows that are returned are refused: nothing is committed, and
     /// the lane hands over the others again.

@@ -20,15 +20,13 @@ use super::{
         database::{DatabaseError, Transaction},
         poison::{self, Way},
         shard,
-        start::Tables,
         store::Job,
         table::{Layout, Rows, Table, split_name},
     },
-    AggregateSetup,
     layout::{IndexRule, Shape},
     rows::AggregateRows,
 };
-use crate::{BuildContext, Rejected};
+use crate::{BuildContext, Rejected, SinkSpec};
 
 /// Bytes of a key that every database can index. Rows with longer ones may be refused, and are written last.
 const SAFE_KEY: usize = 2600;
@@ -68,40 +66,26 @@ struct Part {
 }
 
 impl AggregateJob {
-    pub(crate) fn of(setup: &AggregateSetup, context: &BuildContext) -> AggregateJob {
+    /// Counters of one table without an index.
+    pub(crate) fn new(
+        context: &BuildContext,
+        spec: &SinkSpec,
+        kind: Kind,
+        rules: Rules,
+        shape: Shape,
+        base: &'static str,
+    ) -> AggregateJob {
         AggregateJob {
-            kind: setup.kind,
-            rules: Arc::new(setup.rules.clone()),
-            base: setup.base,
-            shape: setup.shape,
-            layout: setup.shape.layout(setup.rules.compat),
-            index: setup.index,
-            sharded: setup.connection.table_sharding,
-            log_prefix: setup.spec.log_prefix,
+            kind,
+            layout: shape.layout(rules.compat),
+            rules: Arc::new(rules),
+            base,
+            shape,
+            index: IndexRule::None,
+            sharded: false,
+            log_prefix: spec.log_prefix,
             pump: context.pump.clone(),
-            left_out: Arc::new(AtomicU64::new(0)),
-        }
-    }
-
-    /// The tables that are looked at before the first record.
-    pub(crate) fn tables_at_start(&self) -> Tables<'_> {
-        Tables {
-            base: self.base,
-            of: Box::new(|date| self.table(date)),
-        }
-    }
-
-    /// The base table, or the shard of a date.
-    pub(crate) fn table(&self, date: Option<&str>) -> Table {
-        let name = match date {
-            Some(date) => shard::name(self.base, date),
-            None => self.base.to_owned(),
-        };
-        let indexes = self.index.indexes(split_name(&name).1, date.is_some());
-        Table {
-            name,
-            layout: self.layout.clone(),
-            indexes,
+            left_out: Arc::default(),
         }
     }
 
@@ -162,6 +146,23 @@ struct Refused {
 
 #[async_trait]
 impl Job for AggregateJob {
+    fn base(&self) -> &str {
+        self.base
+    }
+
+    fn table(&self, date: Option<&str>) -> Table {
+        let name = match date {
+            Some(date) => shard::name(self.base, date),
+            None => self.base.to_owned(),
+        };
+        let indexes = self.index.indexes(split_name(&name).1, date.is_some());
+        Table {
+            name,
+            layout: self.layout.clone(),
+            indexes,
+        }
+    }
+
     fn tables(&self, group: &[Selection]) -> Vec<Table> {
         if !self.sharded {
             return vec![self.table(None)];

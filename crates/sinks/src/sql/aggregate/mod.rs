@@ -5,21 +5,16 @@ mod job;
 mod layout;
 mod rows;
 
-use std::sync::atomic::AtomicI64;
-
-use analytics::{
-    ClaimId, RowRanges, Selection,
-    aggregate::{Bucketing, Rules, Window},
-};
-use async_trait::async_trait;
-use futures::{FutureExt, future::BoxFuture};
+use analytics::aggregate::{Bucketing, Rules, Window};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use self::job::AggregateJob;
-pub(crate) use self::{job::Kind, layout::IndexRule, layout::Shape};
-use super::{options::Connection, start, store::Store};
-use crate::{BuildContext, BuildError, Gather, Guarantee, MigrationMode, Sink, SinkSpec, WriteError, Written};
+pub(crate) use self::{
+    job::{AggregateJob, Kind},
+    layout::{IndexRule, Shape},
+};
+use super::options::Connection;
+use crate::{BuildContext, Gather, SinkSpec};
 
 /// Many records at once make few rows: half a second of traffic.
 pub(crate) const GATHER: Gather = Gather {
@@ -108,94 +103,5 @@ pub(crate) fn bucketing(compat: bool) -> Bucketing {
     match compat {
         true => Bucketing::FirstRecord,
         false => Bucketing::OwnTime,
-    }
-}
-
-/// What tells the pumps apart.
-pub(crate) struct AggregateSetup {
-    pub spec: &'static SinkSpec,
-    pub connection: Connection,
-    pub kind: Kind,
-    pub rules: Rules,
-    pub base: &'static str,
-    pub shape: Shape,
-    pub index: IndexRule,
-    /// Whether today's shard is made at the start.
-    pub prepares_today: bool,
-}
-
-/// What the options make of one type of pump.
-type Setup = fn(&BuildContext) -> Result<AggregateSetup, BuildError>;
-
-/// One pump that writes counters.
-pub(crate) struct AggregatePump {
-    store: Store,
-    job: AggregateJob,
-    connection: Connection,
-    /// Seconds since 1970.
-    retention_looked_at: AtomicI64,
-}
-
-impl AggregatePump {
-    /// See [`crate::SinkSpec::build`].
-    pub(crate) fn build(context: BuildContext, setup: Setup) -> BoxFuture<'static, Result<Box<dyn Sink>, BuildError>> {
-        async move { Self::open(&context, setup(&context)?).await }.boxed()
-    }
-
-    /// Connects and prepares the tables that are known already.
-    async fn open(context: &BuildContext, setup: AggregateSetup) -> Result<Box<dyn Sink>, BuildError> {
-        let store = start::open(context, setup.spec, &setup.connection).await?;
-        let job = AggregateJob::of(&setup, context);
-        let connection = setup.connection;
-        if setup.prepares_today || !connection.table_sharding || connection.migrate_sharded_tables {
-            start::prepare(&store, &connection, &job.tables_at_start()).await?;
-        }
-        Ok(Box::new(AggregatePump {
-            store,
-            job,
-            connection,
-            retention_looked_at: AtomicI64::new(0),
-        }))
-    }
-
-    /// See [`crate::SinkSpec::migrate`].
-    pub(crate) fn migrate(
-        context: BuildContext,
-        mode: MigrationMode,
-        setup: Setup,
-    ) -> BoxFuture<'static, Result<Vec<String>, BuildError>> {
-        async move {
-            let setup = setup(&context)?;
-            let store = start::open(&context, setup.spec, &setup.connection).await?;
-            let job = AggregateJob::of(&setup, &context);
-            start::migrate(&store, &setup.connection, &job.tables_at_start(), mode).await
-        }
-        .boxed()
-    }
-}
-
-#[async_trait]
-impl Sink for AggregatePump {
-    async fn write(&self, group: &[Selection]) -> Result<Written, WriteError> {
-        let written = self.store.write(group, &self.job).await?;
-        start::drop_old_shards(&self.store, &self.connection, self.job.base, &self.retention_looked_at).await;
-        Ok(written)
-    }
-
-    async fn forget(&self, claims: &[ClaimId]) {
-        self.store.forget(claims).await;
-    }
-
-    async fn applied(&self, claim: ClaimId, former: Option<&str>) -> Result<Option<RowRanges>, WriteError> {
-        self.store.applied(claim, former).await
-    }
-
-    fn guarantee(&self) -> Option<Guarantee> {
-        self.store.database().guarantee()
-    }
-
-    async fn close(&self) -> Result<(), WriteError> {
-        self.store.database().close().await;
-        Ok(())
     }
 }

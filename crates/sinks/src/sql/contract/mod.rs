@@ -18,7 +18,7 @@ use analytics::Time;
 
 use self::place::Place;
 use super::{
-    database::{Database, DatabaseError},
+    database::{Access, Database, DatabaseError},
     table::{Class, Column, Index, Layout, Merge, Rows, Table, Value},
 };
 

@@ -29,7 +29,7 @@ fn with(place: &Place, parameters: &str, mysql: options::Mysql) -> Arc<dyn Datab
         mysql,
         ..place.options.clone()
     };
-    connect(&options, "test").unwrap()
+    connect(&options, "test", Access::Full).unwrap()
 }
 
 fn long_rows(lengths: &[usize]) -> Arc<dyn Rows> {
@@ -94,7 +94,7 @@ async fn a_batch_may_be_larger_than_the_parameters_of_a_statement() {
     on_both(async |place| {
         let mut options = place.options.clone();
         options.batch_size = 100_000;
-        let database = connect(&options, "test").unwrap();
+        let database = connect(&options, "test", Access::Full).unwrap();
         make(database.as_ref(), &log_table()).await.unwrap();
         let mut transaction = database.begin().await.unwrap();
         transaction
@@ -225,7 +225,11 @@ async fn a_wrong_password_needs_somebody() {
     on_both(async |place| {
         let mut options = place.options.clone();
         options.connection_string = options.connection_string.replace("secret", "hunter2");
-        let error = connect(&options, "test").unwrap().ping().await.unwrap_err();
+        let error = connect(&options, "test", Access::Full)
+            .unwrap()
+            .ping()
+            .await
+            .unwrap_err();
         assert!(matches!(error, DatabaseError::Config(_)), "{error}");
         let text = error.to_string();
         assert!(
@@ -244,7 +248,11 @@ async fn a_server_that_is_away_is_tried_again() {
         connection_string: "tyk:hunter2@tcp(127.0.0.1:1)/d?timeout=5s".to_owned(),
         ..options::Connection::default()
     };
-    let error = connect(&options, "test").unwrap().ping().await.unwrap_err();
+    let error = connect(&options, "test", Access::Full)
+        .unwrap()
+        .ping()
+        .await
+        .unwrap_err();
     assert!(matches!(error, DatabaseError::Retry(_)), "{error}");
     let text = error.to_string();
     assert!(
@@ -297,7 +305,7 @@ async fn tls_is_as_strict_as_the_connection_string_says() {
             connection_string: format!("{address}?tls={tls}"),
             ..options::Connection::default()
         };
-        connect(&options, "test").unwrap().ping().await
+        connect(&options, "test", Access::Full).unwrap().ping().await
     };
     ping("skip-verify").await.unwrap();
     ping("preferred").await.unwrap();

@@ -15,7 +15,7 @@ use tokio_postgres::{NoTls, SimpleQueryMessage};
 use crate::{
     sql::{
         connect,
-        database::Database,
+        database::{Access, Database},
         options::Connection,
         table::{Class, Table},
     },
@@ -101,7 +101,7 @@ impl Place {
 
     /// As one pump uses it.
     pub(super) fn database(&self) -> Arc<dyn Database> {
-        connect(&self.options, "test").unwrap()
+        connect(&self.options, "test", Access::Full).unwrap()
     }
 
     pub(super) async fn remove(&self) {

@@ -9,7 +9,7 @@ fn open(connection_string: String) -> Arc<dyn Database> {
         connection_string,
         ..Connection::default()
     };
-    connect(&options, "test").unwrap()
+    connect(&options, "test", Access::Full).unwrap()
 }
 
 #[tokio::test]
@@ -32,6 +32,29 @@ async fn a_missing_folder_is_named() {
         .await
         .unwrap();
     assert!(missing.join("pump.db").exists());
+}
+
+#[tokio::test]
+async fn a_plan_leaves_no_file_and_changes_none() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("pump.db");
+    let plan = async || {
+        let meta = serde_json::json!({"type": "sqlite", "connection_string": path});
+        let migrate = crate::find("sql").unwrap().migrate.unwrap();
+        migrate(crate::testkit::context(meta), crate::MigrationMode::Plan)
+            .await
+            .unwrap()
+    };
+    let files = || std::fs::read_dir(&folder).unwrap().count();
+    assert_eq!((plan().await.len(), files()), (2, 0));
+
+    let old = rusqlite::Connection::open(&path).unwrap();
+    old.execute_batch("CREATE TABLE tyk_analytics (method text)").unwrap();
+    drop(old);
+    let before = std::fs::read(&path).unwrap();
+    let planned = plan().await;
+    assert!(planned.iter().any(|sql| sql.contains("ADD")), "{planned:?}");
+    assert_eq!((std::fs::read(&path).unwrap() == before, files()), (true, 1));
 }
 
 #[tokio::test]

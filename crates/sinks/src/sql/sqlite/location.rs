@@ -84,6 +84,17 @@ const PARAMETERS: &[(&str, &str, &str, Values)] = &[
 ];
 
 impl Location {
+    /// The same for somebody who only looks: a file that is not there is an empty database, and stays away; one that is
+    /// there keeps its format.
+    pub(super) fn untouched(mut self) -> Location {
+        if self.file.as_deref().is_some_and(|file| !file.exists()) {
+            ":memory:".clone_into(&mut self.target);
+        }
+        self.pragmas
+            .retain(|(name, _)| !["journal_mode", "auto_vacuum"].contains(name));
+        self
+    }
+
     /// Reads a file name, a `file:` URI or `:memory:`, each with `?name=value&…`.
     pub(super) fn parse(text: &str) -> Result<Location, LocationError> {
         let (name, query) = text.split_once('?').unwrap_or((text, ""));

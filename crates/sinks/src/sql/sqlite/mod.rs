@@ -23,7 +23,7 @@ use async_trait::async_trait;
 
 use self::{location::Location, transaction::SqliteTransaction, worker::Worker};
 use super::{
-    database::{Database, DatabaseError, Statement, Transaction},
+    database::{Access, Database, DatabaseError, Statement, Transaction},
     ledger::NAME,
     options::Connection,
     statement_log::StatementLog,
@@ -45,14 +45,17 @@ pub(crate) struct Sqlite {
 
 impl Sqlite {
     /// Understands the options; nothing is opened yet.
-    pub(crate) fn new(options: &Connection, log_prefix: &'static str) -> Result<Sqlite, BuildError> {
-        let location =
+    pub(crate) fn new(options: &Connection, log_prefix: &'static str, access: Access) -> Result<Sqlite, BuildError> {
+        let mut location =
             Location::parse(&options.connection_string).map_err(|error| BuildError::Options(error.to_string()))?;
         if location.file.is_none() {
             tracing::warn!(
                 prefix = log_prefix,
                 "connection_string: the database lives in memory and is lost when the pump stops; name a file"
             );
+        }
+        if access == Access::Look {
+            location = location.untouched();
         }
         let worker = Worker::start(location).map_err(|error| BuildError::Unavailable(error.into()))?;
         Ok(Sqlite {
