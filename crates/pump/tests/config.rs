@@ -169,10 +169,37 @@ fn options_are_overridden_under_the_prefix_that_belongs_to_the_pump() {
         ),
         "mine"
     );
+    // The names of variables are in capitals, however the prefix is written.
+    assert_eq!(
+        meta(&prefixed.replace("MINE", "mine"), &[("MINE_CSVDIR", "mine")]),
+        "mine"
+    );
     let own = [("MINE_CSVDIR", "mine"), ("TYK_PMP_PUMPS_FILES_TIMEOUT", "5")];
     assert_eq!(meta(prefixed, &own), "file");
     assert_eq!(meta(CSV, &[("TYK_PMP_PUMPS_CSV_META_CSVDIR", "")]), "");
     assert_eq!(settings(prefixed, &[]).pumps[0].meta, json!({"csv_dir": "file"}));
+}
+
+#[test]
+fn hosts_without_a_port_leave_host_and_port() {
+    for name in ["TYK_PMP_REDIS_HOSTS", "TYK_PMP_ANALYTICSSTORAGECONFIG_HOSTS"] {
+        let loaded = load_with(CSV, &[(name, "localhost"), ("TYK_PMP_REDIS_PORT", "5")]);
+        assert!(texts(&loaded).iter().any(|text| text.contains(name)), "{name}");
+        assert_eq!(loaded.settings.unwrap().redis.addrs, ["127.0.0.1:5"], "{name}");
+    }
+}
+
+#[test]
+fn null_is_an_empty_value_also_in_lists_and_after_another_value() {
+    let filter = |list: &str| {
+        let file = format!(r#"{{"pumps": {{"csv": {{"type": "csv", "filters": {{"api_ids": {list}}}}}}}}}"#);
+        settings(&file, &[]).pumps.len()
+    };
+    assert_eq!(filter(r#"["a", null]"#), 1);
+    let twice = r#"{"pumps": {"csv": {"type": "csv"}}, "pumps": null}"#;
+    assert!(settings(twice, &[]).pumps.is_empty());
+    let twice = r#"{"pumps": {"csv": {"type": "csv", "meta": {"csv_dir": "x"}, "meta": null}}}"#;
+    assert_eq!(settings(twice, &[]).pumps[0].meta, json!({}));
 }
 
 #[test]

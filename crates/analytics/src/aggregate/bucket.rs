@@ -92,7 +92,7 @@ impl Filling {
         let at = |time: Time| (time.seconds, time.nanos);
         if let Some(start) = current.filter(|&start| {
             let end = start.seconds.saturating_add(window.seconds());
-            start != Time::ZERO && (end, start.nanos) > at(time)
+            at(start) != at(Time::ZERO) && (end, start.nanos) > at(time)
         }) {
             return start;
         }

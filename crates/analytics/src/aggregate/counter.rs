@@ -209,6 +209,12 @@ impl Counter {
         }
     }
 
+    /// Leaves no maximum below 0, where the reference begins to look for those of totals.
+    pub(super) fn raise_maxima(&mut self) {
+        self.max_latency = self.max_latency.max(0);
+        self.max_upstream_latency = self.max_upstream_latency.max(0);
+    }
+
     /// Counts a connection.
     pub(super) fn add_traffic(&mut self, traffic: &Traffic) {
         self.open_connections = self.open_connections.wrapping_add(traffic.open);

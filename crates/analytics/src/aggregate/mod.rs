@@ -106,6 +106,9 @@ impl<'r> Aggregator<'r> {
             _ => Rank::Other,
         };
         group.total.add(&hit, rank, self.rules.compat);
+        if self.rules.compat {
+            group.total.raise_maxima();
+        }
 
         self.counting.group = number;
         self.counting.time = time;

@@ -117,6 +117,10 @@ pub fn first_level(env: &mut Environment, debug: bool) -> LogLevel {
         return LogLevel::Debug;
     }
     let text = env.take("TYK_LOGLEVEL").unwrap_or_default();
+    // The reference knows `warn` alone here, and takes everything else for `info`.
+    if text.eq_ignore_ascii_case("warning") && env.compat() == Some(true) {
+        return LogLevel::Info;
+    }
     level(&text).unwrap_or(LogLevel::Info)
 }
 

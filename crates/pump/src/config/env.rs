@@ -42,6 +42,11 @@ impl Environment {
         self.variables.get(name).map(String::as_str)
     }
 
+    /// `TYK_PMP_COMPAT`, if it is set to something that can be read.
+    pub fn compat(&self) -> Option<bool> {
+        self.get("TYK_PMP_COMPAT").and_then(|text| parse_bool(text).ok())
+    }
+
     /// The value of a variable, which counts as used from now on.
     pub fn take(&mut self, name: &str) -> Option<String> {
         self.known.insert(name.to_owned());
@@ -143,7 +148,12 @@ impl Override<'_> {
             Err(remedy) => {
                 values.set_unusable(setting.key);
                 let text = format!("{}{name} is {text:?} – {remedy}", self.lead);
-                findings.add(self.severity, place, text);
+                // Without hosts there are still host and port.
+                let severity = match setting.kind {
+                    Kind::TextMap => Severity::Error,
+                    _ => self.severity,
+                };
+                findings.add(severity, place, text);
             }
         }
     }

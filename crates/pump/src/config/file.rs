@@ -208,6 +208,8 @@ impl Reader<'_> {
         for item in items {
             match &item.json {
                 Json::Text(text) => texts.push(text.clone()),
+                // As everywhere, `null` is the empty value.
+                Json::Null => texts.push(String::new()),
                 _ => self.item(path, Kind::Text, item),
             }
         }
@@ -219,6 +221,7 @@ impl Reader<'_> {
         for item in items {
             match &item.json {
                 Json::Number(text) if text.parse::<i64>().is_ok() => numbers.extend(text.parse::<i64>()),
+                Json::Null => numbers.push(0),
                 _ => self.item(path, Kind::Int, item),
             }
         }
@@ -305,7 +308,7 @@ fn leading_number(text: &str) -> Option<i64> {
 fn read_pumps(node: &Node, config: &mut Config, findings: &mut Findings) {
     let members = match &node.json {
         Json::Object(members) => members,
-        Json::Null => return,
+        Json::Null => return config.pumps.clear(),
         other => {
             let kind = other.kind();
             let text = format!("pumps is {kind} – it must be an object: {{\"pumps\": {{\"csv\": {{…}}}}}}");
@@ -373,7 +376,7 @@ fn read_pump(member: &Member, findings: &mut Findings) -> PumpEntry {
 
 fn read_meta(context: &str, node: &Node, pump: &mut PumpEntry, findings: &mut Findings) {
     match &node.json {
-        Json::Null => {}
+        Json::Null => pump.meta.clear(),
         Json::Object(members) => {
             pump.has_meta = true;
             warn_duplicates(&format!("{context}meta: "), members, findings);

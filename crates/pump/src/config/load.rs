@@ -72,8 +72,7 @@ pub fn load(request: &Request) -> Loaded {
             },
         };
     }
-    let compat = env.get("TYK_PMP_COMPAT").and_then(|text| env::parse_bool(text).ok());
-    let exact = compat.or(config.top.switch("compat")).unwrap_or(false);
+    let exact = env.compat().or(config.top.switch("compat")).unwrap_or(false);
 
     override_uptime_alias(&mut config, &mut env, exact, &mut findings);
     for section in SECTIONS {
@@ -104,12 +103,14 @@ pub fn load(request: &Request) -> Loaded {
 
 /// Reads the file into `config`; `false`: the process must end, and a finding says why.
 fn read_file(path: &Path, env: &mut Environment, config: &mut Config, findings: &mut Findings) -> bool {
-    let omitted = ["TYK_PMP_OMITCONFIGFILE", "TYK_PMP_OMIT_CONFIG_FILE"]
-        .into_iter()
-        .any(|name| {
-            let text = env.get(name).unwrap_or_default();
-            env::parse_bool(text).unwrap_or(text.eq_ignore_ascii_case("true"))
-        });
+    let names = match env.compat() {
+        Some(true) => &["TYK_PMP_OMITCONFIGFILE"][..],
+        _ => &["TYK_PMP_OMITCONFIGFILE", "TYK_PMP_OMIT_CONFIG_FILE"],
+    };
+    let omitted = names.iter().any(|name| {
+        let text = env.get(name).unwrap_or_default();
+        env::parse_bool(text).unwrap_or(text.eq_ignore_ascii_case("true"))
+    });
     if omitted {
         return true;
     }

@@ -245,7 +245,8 @@ pub fn apply_meta(config: &mut Config, env: &mut Environment, stores: &Stores, e
         }
         let prefix = match (&pump.env_prefix, pump.meta.get(ENV_PREFIX_KEY).and_then(Value::as_str)) {
             (Some(prefix), _) => prefix.clone(),
-            (None, Some(prefix)) if !prefix.is_empty() => prefix.to_owned(),
+            // Variables have capital names, however the prefix is written.
+            (None, Some(prefix)) if !prefix.is_empty() => upper(prefix),
             _ => spec.env_prefix.to_owned(),
         };
         pump.meta.remove(ENV_PREFIX_KEY);
@@ -310,7 +311,11 @@ impl Variables<'_> {
             };
             used.push(name.clone());
             let place = Place::Variable(name.clone());
-            if text.trim().is_empty() && !matches!(option.shape, options::Shape::Text | options::Shape::List(_)) {
+            let may_be_empty = matches!(
+                option.shape,
+                options::Shape::Text | options::Shape::List(_) | options::Shape::Map(_)
+            );
+            if text.trim().is_empty() && !may_be_empty {
                 findings.warn(
                     place,
                     format!("{name} is empty – ignored; remove it or give it a value"),

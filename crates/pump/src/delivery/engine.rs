@@ -33,6 +33,8 @@ use crate::{
 const WINDOW_ROWS: u64 = 5_000;
 /// A claim of at least this many rows says that there is a backlog: the next one follows at once.
 const BACKLOG_ROWS: u64 = 5_000;
+/// With `compat` the first claim is made this long after the start, or sooner if `purge_delay` is shorter.
+const COMPAT_START: Duration = Duration::from_millis(200);
 /// How long the start waits for a pump before it goes on in the background.
 const BUILD_PATIENCE: Duration = Duration::from_secs(5);
 
@@ -115,6 +117,7 @@ impl Engine {
             log: Report::new(Duration::from_secs(10)),
             lease: delivery.lease,
             purge_delay: settings.purge_delay,
+            in_chunks: settings.purge_chunk > 0,
             stop: CancellationToken::new(),
             controls: pumps
                 .iter()
@@ -141,6 +144,16 @@ impl Engine {
         *self.mode.write().unwrap_or_else(PoisonError::into_inner) = mode;
         let _keeper = AbortOnDropHandle::new(tokio::spawn(self.clone().keep()));
         let mut smallest_ttl = None;
+        // The reference lets a whole `purge_delay` go by first, and whoever watches the lists sees what was waiting.
+        if self.settings.compat
+            && !drain
+            && self
+                .shared
+                .stopped_for(self.settings.purge_delay.min(COMPAT_START))
+                .await
+        {
+            return;
+        }
         while !self.shared.stop.is_cancelled() {
             let began = Instant::now();
             let claimed = self.claim_all(mode, &mut smallest_ttl).await;

@@ -28,7 +28,8 @@ pub(super) struct Piece {
 
 impl Lane {
     /// Reads the next group. The first window is always read, further ones only while memory and the sink's liking
-    /// allow; windows that nobody has claimed yet are waited for as long as the sink says.
+    /// allow; windows that nobody has claimed yet are waited for as long as the sink says. With `compat` and `purge_chunk`
+    /// a group is one window: the reference hands each chunk over by itself, and aggregates have a bucket for each.
     pub(super) async fn gather(&mut self) -> Result<Vec<Piece>, ReadError> {
         let mut pieces = Vec::new();
         let (mut rows, mut bytes) = (0, 0);
@@ -52,6 +53,9 @@ impl Lane {
             bytes += piece.selection.batch().buffer.len();
             at = Some((id, end));
             pieces.push(piece);
+            if self.shared.in_chunks && self.settings.compat {
+                break;
+            }
         }
         if let Some((id, row)) = at {
             self.prefetch(id, row, key.as_deref(), pieces.len());

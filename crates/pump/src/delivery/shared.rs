@@ -30,6 +30,8 @@ pub(super) struct Shared {
     pub(super) log: Report,
     pub(super) lease: Duration,
     pub(super) purge_delay: Duration,
+    /// `purge_chunk` is set: where values are to be the reference's, each window is written by itself.
+    pub(super) in_chunks: bool,
     pub(super) stop: CancellationToken,
     pub(super) controls: Vec<LaneControl>,
 }

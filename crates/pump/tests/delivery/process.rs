@@ -33,6 +33,7 @@ use crate::{
 pub struct Options {
     pub lease: Duration,
     pub purge_chunk: u64,
+    pub compat: bool,
     pub timeout: Option<Duration>,
     pub on_full: OnFull,
     pub max_unacked: Option<u64>,
@@ -48,6 +49,7 @@ impl Default for Options {
         Self {
             lease: Duration::from_secs(30),
             purge_chunk: 0,
+            compat: false,
             timeout: None,
             on_full: OnFull::Block,
             max_unacked: None,
@@ -94,7 +96,7 @@ impl Process {
                         ..Transform::NONE
                     },
                     timeout: options.timeout,
-                    compat: false,
+                    compat: options.compat,
                     on_full: options.on_full,
                     meta: desk.into(),
                     refused: None,
@@ -196,7 +198,7 @@ fn settings(owner: &str, options: &Options) -> Settings {
         },
         pumps: Vec::new(),
         uptime: None,
-        compat: false,
+        compat: options.compat,
         purge_delay: Duration::from_millis(200),
         purge_chunk: options.purge_chunk,
         storage_expiration_time: 0,

@@ -80,9 +80,12 @@ impl Connection {
             1 => Dialect::Document,
             2 => Dialect::Cosmos,
             other => {
-                return Err(BuildError::Options(format!(
-                    "meta.mongo_db_type is {other} – write 0 (MongoDB), 1 (DocumentDB) or 2 (Cosmos DB)"
-                )));
+                tracing::warn!(
+                    prefix,
+                    pump,
+                    "meta.mongo_db_type is {other} and counts as 1 – write 0 (MongoDB), 1 (DocumentDB) or 2 (Cosmos DB)"
+                );
+                Dialect::Document
             }
         };
         let retention = retention(options, dialect)?;

@@ -97,7 +97,7 @@ impl CollectionOptions {
                     .to_owned(),
             ));
         }
-        let cap = positive(self.collection_cap_max_size_bytes, DEFAULT_CAP);
+        let cap = unless_zero(self.collection_cap_max_size_bytes, DEFAULT_CAP);
         Ok(self.collection_cap_enable.then_some(cap))
     }
 }
@@ -136,14 +136,15 @@ pub(super) struct Sizes {
 impl Sizes {
     pub(super) fn new(insert: i64, document: i64) -> Sizes {
         Sizes {
-            insert: positive(insert, DEFAULT_BYTES) as usize,
-            document: positive(document, DEFAULT_BYTES) as usize,
+            // Nothing is small enough for a negative limit, as for one of no bytes.
+            insert: unless_zero(insert, DEFAULT_BYTES).max(0) as usize,
+            document: unless_zero(document, DEFAULT_BYTES).max(0) as usize,
         }
     }
 }
 
-fn positive(value: i64, default: i64) -> i64 {
-    if value > 0 { value } else { default }
+fn unless_zero(value: i64, default: i64) -> i64 {
+    if value == 0 { default } else { value }
 }
 
 pub(super) fn collection() -> Schema {

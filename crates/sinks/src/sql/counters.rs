@@ -96,7 +96,12 @@ fn graph(context: &BuildContext) -> Result<Setup<AggregateJob>, BuildError> {
 }
 
 fn mcp(context: &BuildContext) -> Result<Setup<AggregateJob>, BuildError> {
-    setup(context, &MCP_AGGREGATE, Engine::Mcp, "tyk_mcp_aggregated")
+    let mut setup = setup(context, &MCP_AGGREGATE, Engine::Mcp, "tyk_mcp_aggregated")?;
+    if context.compat && setup.job.sharded {
+        // Existing shards have none.
+        setup.job.index = IndexRule::None;
+    }
+    Ok(setup)
 }
 
 fn setup(

@@ -43,8 +43,9 @@ fn value(column: &Column, words: &Words<'_>) -> String {
     let stored = |name: &str| format!("COALESCE({}, 0)", (words.stored)(name));
     let sum = |name: &str| format!("{} + {}", stored(name), (words.proposed)(name));
     let chosen = |function: &str| {
-        let (stored, proposed) = (stored(&column.name), (words.proposed)(&column.name));
-        format!("{function}({stored}, {proposed})")
+        // Nothing stored is no extreme: the proposed value is.
+        let (stored, proposed) = ((words.stored)(&column.name), (words.proposed)(&column.name));
+        format!("{function}(COALESCE({stored}, {proposed}), {proposed})")
     };
     match column.merge {
         Merge::Keep => (words.stored)(&column.name),

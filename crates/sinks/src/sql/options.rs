@@ -47,7 +47,7 @@ pub struct Postgres {
 #[serde(default)]
 pub struct Mysql {
     /// Length of text columns: `varchar(n)`, also for raw requests and responses; 0: `longtext`.
-    pub default_string_size: u32,
+    pub default_string_size: u64,
     /// `datetime` without fractions of a second.
     pub disable_datetime_precision: bool,
     /// Accepted for the sake of old configurations; nothing is ever renamed.

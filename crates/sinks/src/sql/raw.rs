@@ -221,7 +221,7 @@ impl Job for RawJob {
         let batch = selection.batch();
         selection.retain(|index| match batch.rows.get(index) {
             Some(Decoded::Record(record)) => {
-                (self.takes)(&RecordView::new(&batch.buffer, record, &analytics::Transform::NONE))
+                (self.takes)(&RecordView::new(&batch.buffer, record, selection.transform()))
             }
             _ => false,
         })

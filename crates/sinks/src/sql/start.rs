@@ -37,8 +37,8 @@ pub(crate) async fn open(
 }
 
 /// Creates or extends the table, or the shards that are prepared at the start: today's, or with
-/// `migrate_sharded_tables` those that exist (without indexes, which they get when they are written to). A shard that
-/// cannot be brought up to date is a warning.
+/// `migrate_sharded_tables` those that exist. Shards get the indexes that are built in the background when they are
+/// written to. One that cannot be brought up to date is a warning.
 pub(crate) async fn prepare(store: &Store, connection: &Connection, job: &dyn Job) -> Result<(), BuildError> {
     if !connection.table_sharding {
         store.ensure(&job.table(None)).await?;
@@ -46,7 +46,7 @@ pub(crate) async fn prepare(store: &Store, connection: &Connection, job: &dyn Jo
     }
     match initial_shards(store, connection, job).await {
         Ok(shards) => {
-            for shard in shards {
+            for shard in shards.into_iter().map(at_start) {
                 if let Err(error) = store.shape(&shard).await {
                     store.warn(&format!("shard {} is not brought up to date: {error}", shard.name));
                 }
@@ -57,6 +57,12 @@ pub(crate) async fn prepare(store: &Store, connection: &Connection, job: &dyn Jo
     Ok(())
 }
 
+/// A shard without the indexes that its first rows are to get.
+fn at_start(mut shard: Table) -> Table {
+    shard.indexes.retain(|index| !index.concurrent);
+    shard
+}
+
 /// The shards that [`prepare`] looks at.
 async fn initial_shards(store: &Store, connection: &Connection, job: &dyn Job) -> Result<Vec<Table>, DatabaseError> {
     if !connection.migrate_sharded_tables {
@@ -64,11 +70,7 @@ async fn initial_shards(store: &Store, connection: &Connection, job: &dyn Job) -
     }
     let names = store.database().tables(&format!("{}_", job.base())).await?;
     let dates = names.iter().filter_map(|name| shard::date_of(job.base(), name));
-    let without_indexes = |date| Table {
-        indexes: Vec::new(),
-        ..job.table(Some(date))
-    };
-    Ok(dates.map(without_indexes).collect())
+    Ok(dates.map(|date| at_start(job.table(Some(date)))).collect())
 }
 
 /// Lists or executes what [`prepare`] and the first write would change, the ledger's table and old shards included.

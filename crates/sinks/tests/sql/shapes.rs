@@ -152,6 +152,35 @@ async fn records_go_to_the_shard_of_their_date_and_every_used_shard_has_six_inde
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_shard_made_at_the_start_gets_its_indexes_with_its_first_rows() {
+    let Some(place) = Place::start().await else { return };
+    for (kind, base, count) in [("sql", "tyk_analytics", 6), ("sql_aggregate", "tyk_aggregated", 2)] {
+        let before = jiff::Zoned::now().date();
+        let sink = sink(&place, kind, json!({"table_sharding": true})).await;
+        let today = jiff::Zoned::now().date();
+        if before != today {
+            return; // midnight has just passed
+        }
+        let table = format!("{base}_{}", today.strftime("%Y%m%d"));
+        // Counters have a primary key from the beginning.
+        assert_eq!(indexes(&place, &table).await.len(), usize::from(count == 2), "{table}");
+        let mut record = at(&today.to_string());
+        record.text(Text::OrgId, "o").text(Text::ApiId, "a");
+        sink.write(&[selection(claim(1), 0, vec![record])]).await.unwrap();
+        until_indexed(&place, &table, count).await;
+    }
+}
+
+/// Indexes that are built in the background are waited for.
+async fn until_indexed(place: &Place, table: &str, count: usize) {
+    let deadline = std::time::Instant::now() + Duration::from_secs(20);
+    while indexes(place, table).await.len() < count {
+        assert!(std::time::Instant::now() < deadline, "{table} has no indexes");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn migrating_shards_touches_valid_names_only_and_a_used_one_gets_its_indexes() {
     let Some(place) = Place::start().await else { return };
     for table in [
@@ -178,11 +207,7 @@ async fn migrating_shards_touches_valid_names_only_and_a_used_one_gets_its_index
     sink.write(&[selection(claim(1), 0, vec![at("2024-05-16")])])
         .await
         .unwrap();
-    let deadline = std::time::Instant::now() + Duration::from_secs(20);
-    while indexes(&place, "tyk_analytics_20240516").await.len() < 6 {
-        assert!(std::time::Instant::now() < deadline, "the indexes do not come");
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
+    until_indexed(&place, "tyk_analytics_20240516", 6).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -93,13 +93,28 @@ impl Aggregates {
         let filter = self.filter(aggregate);
         let counted = Update::of(aggregate, &Moved::new()).into_document();
         let document = self.upsert(collection, &filter, counted).await?;
+        // Everything is counted from here on: to write it again would double it, and the next write makes new averages.
+        match self.add_averages(collection, &filter, &document).await {
+            Ok(document) => self.look_at_tags(collection, &document),
+            Err(failure) => tracing::warn!(
+                prefix = self.prefix,
+                "averages and lists of {collection} are as old as the write before: {failure}"
+            ),
+        }
+        Ok(())
+    }
+
+    async fn add_averages(
+        &self,
+        collection: &str,
+        filter: &Document,
+        document: &RawDocumentBuf,
+    ) -> Result<RawDocumentBuf, Failure> {
         let mut averages = Writer::new(document.as_bytes().len());
-        stored::write_averages(&mut averages, &document, self.setup.engine, true);
+        stored::write_averages(&mut averages, document, self.setup.engine, true);
         let averages = averages.finish().map_err(mongodb::error::Error::from)?;
         let averages = Document::try_from(averages).map_err(mongodb::error::Error::from)?;
-        let document = self.upsert(collection, &filter, averages).await?;
-        self.look_at_tags(collection, &document);
-        Ok(())
+        self.upsert(collection, filter, averages).await
     }
 
     async fn upsert(&self, collection: &str, filter: &Document, update: Document) -> Result<RawDocumentBuf, Failure> {

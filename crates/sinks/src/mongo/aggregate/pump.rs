@@ -3,7 +3,7 @@
 use std::{collections::HashSet, sync::Arc};
 
 use analytics::{
-    ClaimId, Selection, Time,
+    ClaimId, Selection, Time, Zone,
     aggregate::{Aggregate, Aggregator, Bucketing, Engine, Filling, Rules, Window},
 };
 use async_trait::async_trait;
@@ -87,7 +87,9 @@ impl Aggregates {
         if let Some(start) = last.and_then(|last| last.get_datetime("timestamp").ok()) {
             filling.resume(Time {
                 seconds: start.timestamp_millis().div_euclid(1000),
-                ..Time::ZERO
+                nanos: 0,
+                // As times read back are for the reference; `timeid` is made in it.
+                zone: Zone::LOCAL,
             });
         }
     }

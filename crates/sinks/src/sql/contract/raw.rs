@@ -164,6 +164,32 @@ async fn rows_that_come_again_are_written_once() {
 }
 
 #[tokio::test]
+async fn fields_that_are_ignored_do_not_choose_the_pump() {
+    let Some(place) = Place::all().await.into_iter().next() else {
+        return;
+    };
+    let mut record = Builder::new();
+    record.flag(Flag::IsMcp, true);
+    let transform = Transform {
+        ignored: Transform::parse_ignore_fields(&["mcp_stats"]).0,
+        ..Transform::default()
+    };
+    let (batch, transform) = (
+        group(ClaimId(ulid::Ulid(1)), &[record])[0].batch().clone(),
+        Arc::new(transform),
+    );
+    let group = [Selection::new(batch, 0..1, transform)];
+    for (kind, table_name, rows) in [("sql", "tyk_analytics", 1), ("sql-mcp", "tyk_analytics_mcp", 0)] {
+        let pump = pump(&place, kind, json!({})).await;
+        pump.write(&group).await.unwrap();
+        let count = place.query(&format!("SELECT count(*) FROM {table_name}")).await;
+        assert_eq!(count[0][0].as_deref(), Some(rows.to_string().as_str()), "{kind}");
+        pump.close().await.unwrap();
+    }
+    place.remove().await;
+}
+
+#[tokio::test]
 async fn days_have_tables_with_indexes() {
     everywhere(async |place| {
         let pump = pump(&place, "sql", json!({"table_sharding": true})).await;

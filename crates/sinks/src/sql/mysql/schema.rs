@@ -101,7 +101,7 @@ fn changed_columns(found: &Found, table: &Table, options: &options::Mysql, conne
         };
         let is_text = matches!(column.class, Class::Text | Class::Json);
         let is_key = table.layout.key.contains(&&*column.name);
-        let wanted = u64::from(options.default_string_size);
+        let wanted = options.default_string_size;
         if is_text && !is_key && there.kind == "varchar" && there.length.is_some_and(|length| length < wanted) {
             changes.push(format!("MODIFY COLUMN {name} {kind}"));
         }

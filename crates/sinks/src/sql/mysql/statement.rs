@@ -12,7 +12,7 @@ use crate::sql::{
 
 /// Characters of a text that is part of a key or of an index. 191 characters of four bytes fit into the 767 bytes that
 /// the oldest servers and row formats allow for a column.
-pub(super) const KEY_LENGTH: u32 = 191;
+pub(super) const KEY_LENGTH: u64 = 191;
 
 /// `a` or `a.b`, in backticks.
 pub(super) fn quoted(name: &str) -> String {
@@ -44,7 +44,7 @@ pub(super) fn column_type(column: &Column, layout: &Layout, options: &options::M
     }
 }
 
-fn text_type(size: u32) -> String {
+fn text_type(size: u64) -> String {
     match size {
         0 => "longtext".to_owned(),
         1..65_536 => format!("varchar({size})"),
@@ -54,7 +54,7 @@ fn text_type(size: u32) -> String {
 }
 
 /// Characters that fit into a text of the primary key.
-pub(super) fn key_length(options: &options::Mysql) -> u32 {
+pub(super) fn key_length(options: &options::Mysql) -> u64 {
     match options.default_string_size {
         0 => KEY_LENGTH,
         size => size.min(KEY_LENGTH),
@@ -63,7 +63,7 @@ pub(super) fn key_length(options: &options::Mysql) -> u32 {
 
 /// Whether an index on `column` takes only its beginning. `length`: characters that the column holds, for a text.
 fn is_cut(length: Option<u64>) -> bool {
-    length.is_some_and(|length| length > u64::from(KEY_LENGTH))
+    length.is_some_and(|length| length > KEY_LENGTH)
 }
 
 /// Columns of an index in brackets. `length` says how many characters a text column holds; `None`: it is no text.
@@ -79,10 +79,10 @@ pub(super) fn index_columns(index: &Index, length: &dyn Fn(&str) -> Option<u64>)
 fn declared_length(table: &Table, options: &options::Mysql, name: &str) -> Option<u64> {
     let column = table.layout.columns.iter().find(|column| column.name == name)?;
     match column.class {
-        Class::Text | Class::Json if table.layout.key.contains(&name) => Some(key_length(options).into()),
+        Class::Text | Class::Json if table.layout.key.contains(&name) => Some(key_length(options)),
         Class::Text | Class::Json => match options.default_string_size {
             0 => Some(u64::MAX),
-            size => Some(size.into()),
+            size => Some(size),
         },
         _ => None,
     }

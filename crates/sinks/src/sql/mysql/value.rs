@@ -64,7 +64,7 @@ pub(super) fn size(value: &Value) -> usize {
 
 /// Replaces a key that is longer than its column by its beginning and the SHA-256 of all of it: rows with the same key
 /// still merge, others do not.
-pub(super) fn shorten_key(value: &mut Value, characters: u32) {
+pub(super) fn shorten_key(value: &mut Value, characters: u64) {
     let Value::Bytes(bytes) = value else {
         return;
     };
@@ -132,7 +132,7 @@ mod tests {
 
     #[test]
     fn long_keys_stay_apart() {
-        let shortened = |text: &str, most: u32| {
+        let shortened = |text: &str, most: u64| {
             let mut value = Value::Bytes(text.as_bytes().to_vec());
             shorten_key(&mut value, most);
             match value {

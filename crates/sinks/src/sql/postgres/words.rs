@@ -53,7 +53,7 @@ fn parse_url(rest: &str) -> Result<Pairs, String> {
     let mut seen: Vec<String> = Vec::new();
     for parameter in query.split('&').filter(|parameter| !parameter.is_empty()) {
         let (key, value) = parameter.split_once('=').unwrap_or((parameter, ""));
-        let key = decode(&key.replace('+', " "), "a parameter's name")?;
+        let key = setting(decode(&key.replace('+', " "), "a parameter's name")?);
         if !seen.contains(&key) {
             let value = decode(&value.replace('+', " "), &format!("the value of {key}"))?;
             pairs.push((key.clone(), value));
@@ -61,6 +61,14 @@ fn parse_url(rest: &str) -> Result<Pairs, String> {
         }
     }
     Ok(pairs)
+}
+
+/// The one name of a setting that has two.
+fn setting(key: String) -> String {
+    match key.as_str() {
+        "dbname" => "database".to_owned(),
+        _ => key,
+    }
 }
 
 /// Host and port; an IPv6 address is in brackets.
@@ -97,8 +105,7 @@ fn parse_keywords(text: &str) -> Result<Pairs, String> {
         if key == "user" && value.is_empty() {
             continue;
         }
-        let key = if key == "dbname" { "database" } else { key };
-        pairs.push((key.to_owned(), value));
+        pairs.push((setting(key.to_owned()), value));
     }
     Ok(pairs)
 }
@@ -161,6 +168,7 @@ mod tests {
             "user=u@x|password=p:q|host=h1,::1,h3|port=5432,5433,|database=db|sslmode=verify-full|application_name=a b"
         );
         assert_eq!(text("postgresql://%2Fvar%2Frun/db"), "host=/var/run|database=db");
+        assert_eq!(text("postgres://h/?dbname=db"), "host=h|database=db");
         assert_eq!(text("postgres://"), "");
         assert!(parse("postgres://[::1/db").is_err());
     }
