@@ -399,6 +399,12 @@ async fn the_template_is_made_once_and_only_where_servers_know_it() {
 }
 
 #[test]
+fn blanks_around_a_version_do_not_matter() {
+    assert_eq!(Dialect::of(" 7", true).unwrap(), Some(Dialect::Seven));
+    assert_eq!(Dialect::of(" ", false).unwrap(), None);
+}
+
+#[test]
 fn compat_brings_back_the_ids_of_content_and_the_version() {
     let sink = |meta: Value, compat: bool| Elasticsearch::new(&context(meta, compat)).unwrap();
     assert_eq!(sink(json!({}), true).dialect, Some(Dialect::Three));
