@@ -216,7 +216,12 @@ impl Request {
 
     /// Goes to `next`, with the credentials that were for `first` if they may be known there.
     fn follow(&mut self, first: &Url, next: Url) {
-        let from = HeaderValue::from_str(self.url.as_str());
+        let mut from = self.url.clone();
+        // Both only fail for URLs without a host.
+        let _ = from.set_username("");
+        let _ = from.set_password(None);
+        from.set_fragment(None);
+        let from = HeaderValue::from_str(from.as_str());
         if shares_credentials(first, &next)
             && let Ok(from) = from
         {
@@ -277,12 +282,11 @@ impl HttpClient {
     /// Sends `request` and reads the answer, whatever its status.
     ///
     /// Errors: `Retry` when no answer came, `Config` when the server's certificate, or ours, is not accepted.
-    pub async fn send(&self, request: Request) -> Result<Answer, WriteError> {
+    pub async fn send(&self, mut request: Request) -> Result<Answer, WriteError> {
         let mut shown = request.url.clone();
         shown.set_query(None);
         let target = format!("{} {shown}", request.method);
         let first = request.url.clone();
-        let mut request = request;
         let mut response = self.send_once(&request, &target).await?;
         for _ in 0..MAX_REDIRECTS {
             let Some(next) = redirect(&response, &request.url) else {
@@ -325,8 +329,8 @@ fn shares_credentials(first: &Url, next: &Url) -> bool {
     }
     match (first.host_str(), next.host_str()) {
         (Some(first), Some(next)) => {
-            let above = next.strip_suffix(first);
-            above.is_some_and(|below| below.is_empty() || below.ends_with('.'))
+            let below = next.strip_suffix(first);
+            below.is_some_and(|below| below.is_empty() || below.ends_with('.'))
         }
         _ => false,
     }
