@@ -94,7 +94,7 @@ impl Logzio {
             return wrong("meta.token is missing – write the shipping token of the Logz.io account".to_owned());
         }
         let duration = options.drain_duration.as_str();
-        if !duration.is_empty() && !is_duration(duration) {
+        if !is_duration(duration) {
             return wrong(format!(
                 "meta.drain_duration is \"{duration}\", expected a duration with its unit – write for instance \"3s\""
             ));
@@ -112,8 +112,7 @@ impl Logzio {
         let endpoint = Endpoint::parse("meta.url", &base)?;
         // The token is not escaped, as the reference has it; a `#` would end the URL.
         let token = options.token.replace('#', "%23");
-        let path = endpoint.url.as_str().trim_end_matches('/');
-        let url = Url::parse(&format!("{path}/?token={token}"))
+        let url = Url::parse(&format!("{}/?token={token}", endpoint.base()))
             .map_err(|error| BuildError::Options(format!("meta.url and meta.token make no URL: {error}")))?;
         let secrets = [Some(options.token), endpoint.secret].into_iter().flatten().collect();
         let client = HttpClient::new(HttpSettings {

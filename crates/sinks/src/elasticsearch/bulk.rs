@@ -52,6 +52,9 @@ pub(super) struct Encoded {
 #[derive(Clone, Copy)]
 pub(super) struct Limits {
     pub(super) documents: usize,
+    /// As configured: requests are split where upstream splits them, which sends neither ids of rows nor `create`.
+    pub(super) counted_bytes: usize,
+    /// As a server takes them.
     pub(super) bytes: usize,
 }
 
@@ -59,7 +62,7 @@ impl Encoder {
     /// Requests for the rows that are not in `done`.
     pub(super) fn bulks(&self, dialect: Dialect, done: &Ledger, group: &[Selection], limits: Limits) -> Encoded {
         let mut encoded = Encoded::default();
-        let (mut body, mut rows) = (Vec::new(), Vec::new());
+        let (mut body, mut rows, mut own_bytes) = (Vec::new(), Vec::new(), 0);
         let (mut id, mut ids) = (Vec::new(), RowIds::new(&self.pump));
         let mut names = IndexNames::new(&self.naming);
         for selection in group {
@@ -84,7 +87,10 @@ impl Encoder {
                 }
                 body.push(b'\n');
                 rows.push(row);
-                if rows.len() >= limits.documents || body.len() >= limits.bytes {
+                own_bytes += self.own_bytes(&id);
+                let counted = body.len() - own_bytes;
+                if rows.len() >= limits.documents || counted >= limits.counted_bytes || body.len() >= limits.bytes {
+                    own_bytes = 0;
                     encoded.bulks.push(Bulk {
                         body: std::mem::take(&mut body),
                         rows: std::mem::take(&mut rows),
@@ -96,6 +102,19 @@ impl Encoder {
             encoded.bulks.push(Bulk { body, rows });
         }
         encoded
+    }
+
+    /// Bytes of an action line that upstream does not send.
+    fn own_bytes(&self, id: &[u8]) -> usize {
+        let operation = if self.creates {
+            "create".len() - "index".len()
+        } else {
+            0
+        };
+        match self.ids {
+            Ids::Row => operation + "\"_id\":\"\",".len() + id.len(),
+            _ => operation,
+        }
     }
 
     /// Appends the id's bytes; none: the server chooses.

@@ -100,6 +100,11 @@ impl Cluster {
                 resting_until: None,
             });
         }
+        // Nodes of one cluster know the same users, so that it is enough to write them once.
+        let first = configured.iter().find_map(|node: &Node| node.authorization.clone());
+        for node in &mut configured {
+            node.authorization = node.authorization.take().or_else(|| first.clone());
+        }
         let tls = match options.use_ssl {
             true => options.ssl().settings(&warn),
             false => {
@@ -328,6 +333,31 @@ mod tests {
         assert_eq!(dialect("1.3.20", Some("opensearch")), (Dialect::Seven, true));
         assert_eq!(dialect("3.3.0", Some("opensearch")), (Dialect::Seven, true));
         assert_eq!(Server::read(&json!({"tagline": "You Know"})), None);
+    }
+
+    #[test]
+    fn credentials_of_one_url_are_those_of_all_without_their_own() {
+        let options = Options {
+            elasticsearch_url: "http://a:1,http://u:p@b:1,http://v:q@c:1".to_owned(),
+            ..Options::default()
+        };
+        let cluster = Cluster::new(&options, |_| {}).unwrap();
+        let all: Vec<_> = cluster
+            .configured
+            .iter()
+            .map(|node| node.authorization.clone())
+            .collect();
+        assert_eq!(
+            all,
+            [Some(basic("u", "p")), Some(basic("u", "p")), Some(basic("v", "q"))]
+        );
+    }
+
+    #[test]
+    fn upstreams_variable_for_sniffing_sets_the_key_that_wins() {
+        let names = crate::options::env_names(&crate::options::schema::<Options>());
+        let first = |key: &str| names.iter().find(|option| option.path == [key]).unwrap().suffixes[0].clone();
+        assert_eq!(first("use_sniffing"), "ENABLESNIFFING");
     }
 
     #[test]

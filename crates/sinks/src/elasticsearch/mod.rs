@@ -107,6 +107,8 @@ struct Elasticsearch {
     single: bool,
     workers: usize,
     documents: usize,
+    counted_bytes: usize,
+    /// What servers have said about the size of requests.
     bytes: BodyLimit,
     /// Rows that are in the index although the write as a whole has failed: they are not sent again.
     done: Arc<Mutex<Ledger>>,
@@ -173,7 +175,8 @@ impl Elasticsearch {
             single,
             workers: options.bulk_config.workers(),
             documents: options.bulk_config.documents(),
-            bytes: BodyLimit::new(options.bulk_config.bytes()),
+            counted_bytes: options.bulk_config.bytes(),
+            bytes: BodyLimit::new(usize::MAX),
             done: Arc::default(),
         })
     }
@@ -220,6 +223,7 @@ impl Elasticsearch {
         let (encoder, done, group) = (self.encoder.clone(), self.done.clone(), group.to_vec());
         let limits = Limits {
             documents: self.documents,
+            counted_bytes: self.counted_bytes,
             bytes: self.bytes.bytes(),
         };
         let task = tokio::task::spawn_blocking(move || encoder.bulks(dialect, &lock(&done), &group, limits));

@@ -37,6 +37,7 @@ pub struct Options {
     /// User and password in it are used unless there are others.
     pub elasticsearch_url: String,
     /// Ask the cluster for its nodes and write to them instead of to `elasticsearch_url`.
+    #[schemars(extend("x-env" = ["ENABLESNIFFING", "ENABLE_SNIFFING"]))]
     pub use_sniffing: Option<bool>,
     /// Other name of `use_sniffing`, which wins.
     pub enable_sniffing: Option<bool>,
@@ -108,8 +109,8 @@ pub struct BulkConfig {
     pub flush_interval: i64,
     /// Documents of a request; 0: 1000; negative: no limit.
     pub bulk_actions: i64,
-    /// Bytes of a request; 0: 5242880; negative: no limit. When the server answers 413 the pump halves its requests by
-    /// itself.
+    /// Bytes of a request, without the ids of its documents; 0: 5242880; negative: no limit. When the server answers 413
+    /// the pump halves its requests by itself.
     pub bulk_size: i64,
 }
 

@@ -238,10 +238,24 @@ async fn requests_end_at_their_limits_and_shrink_when_a_server_says_so() {
         .collect();
     sizes.sort_unstable();
     assert_eq!(sizes, [2, 4, 4]);
+    // The bytes that count are those that upstream sends: without the ids of rows, and with `index` for `create`.
+    let before = bulks(&server).len();
+    sink(&server, json!({"version": "7"}))
+        .write(&group(10..11))
+        .await
+        .unwrap();
+    let one = bulks(&server).pop().unwrap().body.len() - r#","_id":"""#.len() - 32 - 1;
+    let meta = json!({"version": "7", "bulk_config": {"bulk_size": 2 * one + 1}});
+    sink(&server, meta).write(&group(10..17)).await.unwrap();
+    let sizes: Vec<_> = bulks(&server)[before + 1..]
+        .iter()
+        .map(|bulk| rows::serials(&bulk.body).len())
+        .collect();
+    assert_eq!(sizes, [3, 3, 1]);
     server.set_fault(Some(Fault::TooLarge(20_000)));
     let small = sink(&server, json!({"version": "7"}));
     small.write(&group(100..600)).await.unwrap();
-    assert_eq!(stored(&documents).len(), 510);
+    assert_eq!(stored(&documents).len(), 517);
     // A server that takes nothing at all does not shrink the requests that come after it.
     server.set_fault(Some(Fault::TooLarge(0)));
     let written = small.write(&group(600..700)).await.unwrap();
@@ -382,6 +396,12 @@ async fn the_template_is_made_once_and_only_where_servers_know_it() {
         .await
         .unwrap_err();
     assert!(error.to_string().contains("6.8"), "{error}");
+}
+
+#[test]
+fn blanks_around_a_version_do_not_matter() {
+    assert_eq!(Dialect::of(" 7", true).unwrap(), Some(Dialect::Seven));
+    assert_eq!(Dialect::of(" ", false).unwrap(), None);
 }
 
 #[test]

@@ -25,7 +25,8 @@
 //! | 413 and other 4xx | [`WriteError::Reject`] without rows: the lane halves the group until it knows the row |
 //!
 //! A sink that knows more about a status looks at [`Answer::status`] first. Redirects 307 and 308 are followed, because
-//! they keep method and body. Bodies of answers are read up to a limit, and only a piece of them gets into error texts.
+//! they keep method and body; `Authorization` goes along to the same host, whatever its port, and to hosts below it.
+//! Bodies of answers are read up to a limit, and only a piece of them gets into error texts.
 
 mod alias;
 mod answer;
@@ -38,7 +39,8 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 use bytes::Bytes;
 pub use reqwest::{Method, StatusCode, Url, header};
 use reqwest::{
-    header::{AUTHORIZATION, CONTENT_ENCODING, HOST, HeaderMap, HeaderName, HeaderValue},
+    Response,
+    header::{AUTHORIZATION, CONTENT_ENCODING, HOST, HeaderMap, HeaderName, HeaderValue, LOCATION, REFERER},
     redirect::Policy,
 };
 
@@ -65,7 +67,7 @@ pub struct HttpSettings {
     pub named: Option<Url>,
     /// For the connection, TLS included.
     pub connect_timeout: Duration,
-    /// For a request from its beginning until the last byte of its answer.
+    /// For a request from its beginning until the last byte of its answer; anew after a redirect.
     pub timeout: Duration,
     /// Texts that no error may show, should an answer repeat them.
     pub secrets: Vec<String>,
@@ -127,6 +129,14 @@ impl Endpoint {
             authorization,
             secret: password.filter(|password| !password.is_empty()),
         })
+    }
+
+    /// What a path is appended to: a slash behind another path stays as it was written, a lone one is no path.
+    pub fn base(&self) -> &str {
+        match self.url.path() {
+            "/" => self.url.as_str().trim_end_matches('/'),
+            _ => self.url.as_str(),
+        }
     }
 }
 
@@ -203,6 +213,25 @@ impl Request {
         self.header_value(CONTENT_ENCODING, HeaderValue::from_static("gzip"))
             .body(gzip(body.as_ref()))
     }
+
+    /// Goes to `next`, with the credentials that were for `first` if they may be known there.
+    fn follow(&mut self, first: &Url, next: Url) {
+        let mut from = self.url.clone();
+        // Both only fail for URLs without a host.
+        let _ = from.set_username("");
+        let _ = from.set_password(None);
+        from.set_fragment(None);
+        let from = HeaderValue::from_str(from.as_str());
+        if shares_credentials(first, &next)
+            && let Ok(from) = from
+        {
+            self.headers.insert(REFERER, from);
+        } else {
+            self.headers.remove(AUTHORIZATION);
+            self.headers.remove(REFERER);
+        }
+        self.url = next;
+    }
 }
 
 /// Quick rather than small: records shrink to a fifth all the same.
@@ -218,19 +247,11 @@ impl HttpClient {
     pub fn new(settings: HttpSettings) -> Result<HttpClient, BuildError> {
         let mut tls = tls::client_config(&settings.tls).map_err(|error| BuildError::Options(error.to_string()))?;
         tls.alpn_protocols = vec![b"http/1.1".to_vec()];
-        let follow = Policy::custom(|attempt| {
-            let keeps_body = matches!(attempt.status().as_u16(), 307 | 308);
-            if keeps_body && attempt.previous().len() <= MAX_REDIRECTS {
-                attempt.follow()
-            } else {
-                attempt.stop()
-            }
-        });
         let builder = reqwest::Client::builder()
             .user_agent(concat!("tyk-pump/", env!("CARGO_PKG_VERSION")))
             .tls_backend_preconfigured(tls)
             .http1_only()
-            .redirect(follow)
+            .redirect(Policy::none())
             .connect_timeout(settings.connect_timeout)
             .timeout(settings.timeout)
             .tcp_nodelay(true);
@@ -261,31 +282,57 @@ impl HttpClient {
     /// Sends `request` and reads the answer, whatever its status.
     ///
     /// Errors: `Retry` when no answer came, `Config` when the server's certificate, or ours, is not accepted.
-    pub async fn send(&self, request: Request) -> Result<Answer, WriteError> {
-        let Request {
-            method,
-            mut url,
-            mut headers,
-            body,
-        } = request;
-        let mut shown = url.clone();
+    pub async fn send(&self, mut request: Request) -> Result<Answer, WriteError> {
+        let mut shown = request.url.clone();
         shown.set_query(None);
-        let target = format!("{method} {shown}");
+        let target = format!("{} {shown}", request.method);
+        let first = request.url.clone();
+        let mut response = self.send_once(&request, &target).await?;
+        for _ in 0..MAX_REDIRECTS {
+            let Some(next) = redirect(&response, &request.url) else {
+                break;
+            };
+            request.follow(&first, next);
+            response = self.send_once(&request, &target).await?;
+        }
+        Answer::read(target, response, self.secrets.clone()).await
+    }
+
+    async fn send_once(&self, request: &Request, target: &str) -> Result<Response, WriteError> {
+        let (mut url, mut headers) = (request.url.clone(), request.headers.clone());
         if let Some(host) = self.alias.as_ref().and_then(|alias| alias.apply(&mut url)) {
             headers.insert(HOST, host);
         }
         let sent = self
             .client
-            .request(method, url)
+            .request(request.method.clone(), url)
             .headers(headers)
-            .body(body)
-            .send()
-            .await;
-        let response = match sent {
-            Ok(response) => response,
-            Err(error) => return Err(no_answer(&target, &error)),
-        };
-        Answer::read(target, response, self.secrets.clone()).await
+            .body(request.body.clone())
+            .send();
+        sent.await.map_err(|error| no_answer(target, &error))
+    }
+}
+
+/// Where to send a request again, with its method and body.
+fn redirect(response: &Response, url: &Url) -> Option<Url> {
+    if !matches!(response.status().as_u16(), 307 | 308) {
+        return None;
+    }
+    let next = url.join(response.headers().get(LOCATION)?.to_str().ok()?).ok()?;
+    matches!(next.scheme(), "http" | "https").then_some(next)
+}
+
+/// Whether `next` may know what was meant for `first`: the same host, on any port, or one below it.
+fn shares_credentials(first: &Url, next: &Url) -> bool {
+    if first.scheme() == "https" && next.scheme() == "http" {
+        return false;
+    }
+    match (first.host_str(), next.host_str()) {
+        (Some(first), Some(next)) => {
+            let below = next.strip_suffix(first);
+            below.is_some_and(|below| below.is_empty() || below.ends_with('.'))
+        }
+        _ => false,
     }
 }
 

@@ -172,6 +172,59 @@ async fn redirects_are_followed_only_with_the_body() {
 }
 
 #[tokio::test]
+async fn a_redirect_keeps_the_credentials_on_the_same_host() {
+    let target = echo().await;
+    let to = format!("{}/there", target.url());
+    let server = HttpServer::start(move |request: &Received| {
+        let location = match request.path.as_str() {
+            "/near" => to.clone(),
+            "/far" => to.replace("127.0.0.1", "localhost"),
+            path => path.to_owned(),
+        };
+        let mut reply = Reply::new(308, "");
+        reply.headers.push(("location", location));
+        reply
+    })
+    .await
+    .unwrap();
+    let send = async |path: &str| {
+        quick()
+            .send(post(&server, path).authorization(Some(&basic("u", "p"))))
+            .await
+    };
+    for (path, want) in [("/near", "Basic dTpw"), ("/far", "")] {
+        assert_eq!(send(path).await.unwrap().body, "hello");
+        assert_eq!(target.seen().pop().unwrap().header("authorization"), want, "{path}");
+    }
+    let before = server.seen().len();
+    assert_eq!(send("/round").await.unwrap().status, 308);
+    assert_eq!(server.seen().len(), before + 1 + MAX_REDIRECTS);
+    let url = |text: &str| Url::parse(text).unwrap();
+    for (first, next, want) in [
+        ("https://a.example/x", "https://a.example:8088/y", true),
+        ("https://a.example/", "https://b.a.example/", true),
+        ("https://a.example/", "https://ba.example/", false),
+        ("https://b.a.example/", "https://a.example/", false),
+        ("https://a.example/", "http://a.example/", false),
+        ("http://a.example/", "https://a.example/", true),
+    ] {
+        assert_eq!(shares_credentials(&url(first), &url(next)), want, "{first} {next}");
+    }
+}
+
+#[test]
+fn a_path_is_appended_to_the_url_as_it_was_written() {
+    for (url, want) in [
+        ("http://h", "http://h"),
+        ("http://h/", "http://h"),
+        ("http://h/in", "http://h/in"),
+        ("http://u:p@h/in/", "http://h/in/"),
+    ] {
+        assert_eq!(Endpoint::parse("meta.url", url).unwrap().base(), want);
+    }
+}
+
+#[tokio::test]
 async fn a_wrong_certificate_is_a_matter_of_configuration() {
     let made = Certificates::make().unwrap();
     let trusting = || {

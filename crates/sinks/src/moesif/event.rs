@@ -11,12 +11,12 @@ use super::{
     sampling::Sampling,
 };
 use crate::{
-    go_json::lossy,
+    go_json::{lossy, lower},
     http_body::http_body,
     row_uuid::{row_draw, row_uuid},
 };
 
-/// A longer line ends the headers.
+/// A line that is as long ends the headers.
 const LONGEST_LINE: usize = 64 << 10;
 /// By this header Moesif knows an event that comes again.
 const TRANSACTION: &str = "x-moesif-transaction-id";
@@ -172,14 +172,14 @@ impl Capture {
     fn headers(&self, head: &[u8]) -> Headers {
         let mut headers = BTreeMap::new();
         for line in head.split(|&byte| byte == b'\n').skip(1) {
-            if line.len() > LONGEST_LINE {
+            if line.len() >= LONGEST_LINE {
                 break;
             }
             let Some(colon) = line.iter().position(|&byte| byte == b':') else {
                 continue;
             };
             let (name, value) = line.split_at(colon);
-            let name = lossy(name).to_lowercase();
+            let name = lower(&lossy(name));
             let value = match self.hidden_headers.contains(&name) {
                 true => HIDDEN.as_bytes(),
                 false => value.get(1..).unwrap_or_default().trim_ascii(),

@@ -10,7 +10,7 @@ use base64::{
 };
 use serde_json::Value;
 
-use crate::go_json::{self, lossy};
+use crate::go_json::{self, lossy, lower};
 
 const TOKEN: GeneralPurpose = GeneralPurpose::new(
     &URL_SAFE,
@@ -79,7 +79,7 @@ impl Identity {
         };
         let claim = claims
             .get(&self.user_claim)
-            .or_else(|| claims.get(&self.user_claim.to_lowercase()));
+            .or_else(|| claims.get(&lower(&self.user_claim)));
         match claim {
             Some(Value::String(user)) => user.clone().into_bytes(),
             Some(number @ Value::Number(_)) => {

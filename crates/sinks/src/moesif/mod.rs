@@ -19,6 +19,7 @@ use serde_json::{Map, Value};
 
 use crate::{
     BuildContext, BuildError, Gather, Guarantee, Sink, SinkSpec, WriteError, Written,
+    go_json::lower,
     http::{
         self, Answer, Endpoint, HttpClient, HttpSettings, Method, Request, Url,
         header::{HeaderName, HeaderValue},
@@ -145,7 +146,7 @@ impl Moesif {
             false => Bulk::default(),
         };
         let endpoint = Endpoint::parse("meta.bulk_config.api_endpoint", &bulk.api)?;
-        let base = endpoint.url.as_str().trim_end_matches('/');
+        let base = endpoint.base();
         let url = |path: &str| {
             Url::parse(&format!("{base}{path}"))
                 .map_err(|error| BuildError::Options(format!("meta.bulk_config.api_endpoint: {error}")))
@@ -155,7 +156,7 @@ impl Moesif {
             secrets: vec![options.application_id.clone()],
             ..HttpSettings::default()
         })?;
-        let lower = |names: &[String]| names.iter().map(|name| name.to_lowercase()).collect();
+        let all_lower = |names: &[String]| names.iter().map(|name| lower(name)).collect();
         let masks = |names: &[String]| BodyMasks {
             names: names.to_vec(),
             rewrite: context.compat,
@@ -175,19 +176,19 @@ impl Moesif {
             application: http::secret_header(&options.application_id),
             encoder: Arc::new(Encoder {
                 request: Capture {
-                    hidden_headers: lower(&options.request_header_masks),
+                    hidden_headers: all_lower(&options.request_header_masks),
                     masks: masks(&options.request_body_masks),
                     without_body: options.disable_capture_request_body,
                 },
                 response: Capture {
-                    hidden_headers: lower(&options.response_header_masks),
+                    hidden_headers: all_lower(&options.response_header_masks),
                     masks: masks(&options.response_body_masks),
                     without_body: options.disable_capture_response_body,
                 },
                 identity: Identity {
-                    user_header: options.user_id_header.to_lowercase(),
-                    company_header: options.company_id_header.to_lowercase(),
-                    authorization_header: or(&options.authorization_header_name, "authorization").to_lowercase(),
+                    user_header: lower(&options.user_id_header),
+                    company_header: lower(&options.company_id_header),
+                    authorization_header: lower(&or(&options.authorization_header_name, "authorization")),
                     user_claim: or(&options.authorization_user_id_field, "sub"),
                 },
                 pump: context.pump.to_string(),

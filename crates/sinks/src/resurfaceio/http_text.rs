@@ -5,7 +5,7 @@ use std::io::Read;
 use flate2::read::{MultiGzDecoder, ZlibDecoder};
 use percent_encoding::percent_decode;
 
-use crate::go_json::lossy;
+use crate::go_json::{lossy, lower};
 
 /// What is kept of a body.
 const BODY_LIMIT: u64 = 1 << 20;
@@ -101,7 +101,7 @@ fn headers(block: &[u8], whole_values: bool) -> Vec<(String, String)> {
         if !whole_values {
             value = split_at(value, separator).0;
         }
-        headers.push((lossy(name.trim_ascii()).to_lowercase(), lossy(value.trim_ascii())));
+        headers.push((lower(&lossy(name.trim_ascii())), lossy(value.trim_ascii())));
     }
     headers
 }

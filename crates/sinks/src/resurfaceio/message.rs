@@ -6,7 +6,10 @@ use super::{
     http_text::{HttpText, target},
     rules::{Pair, Rules},
 };
-use crate::{go_json::lossy, http_body::http_body};
+use crate::{
+    go_json::{lossy, lower},
+    http_body::http_body,
+};
 
 /// Fields of a record that the rules do not reach.
 const CUSTOM: &[(&str, Text)] = &[
@@ -65,7 +68,7 @@ impl Encoder {
         for (key, text) in CUSTOM {
             let value = record.text(*text);
             if !value.is_empty() {
-                pairs.push(((*key).to_owned(), lossy(&value).to_lowercase()));
+                pairs.push(((*key).to_owned(), lower(&lossy(&value))));
             }
         }
         pairs.push(("host".to_owned(), self.host.clone()));
@@ -121,7 +124,7 @@ impl Encoder {
             add(&format!("request_header:{name}"), value.clone());
         }
         for (name, value) in target.parameters {
-            add(&format!("request_param:{}", name.to_lowercase()), value);
+            add(&format!("request_param:{}", lower(&name)), value);
         }
         for (name, value) in &response.headers {
             add(&format!("response_header:{name}"), value.clone());
@@ -141,15 +144,26 @@ impl Encoder {
     }
 
     /// The cookies that the rules want.
-    fn cookies(&self, request: &HttpText<'_>) -> Vec<Pair> {
+    pub(super) fn cookies(&self, request: &HttpText<'_>) -> Vec<Pair> {
         let lines = request.headers.iter().filter(|(name, _)| name == "cookie");
-        let cookies = lines.flat_map(|(_, line)| line.split(';'));
-        cookies
-            .filter_map(|cookie| cookie.trim().split_once('='))
-            .map(|(name, value)| (name.trim().to_lowercase(), value.trim().trim_matches('"').to_owned()))
-            .filter(|(name, _)| self.rules.copies(name))
-            .collect()
+        let cookies: Vec<Pair> = lines
+            .flat_map(|(_, line)| line.split(';'))
+            .filter_map(|part| cookie(part.trim()))
+            .collect();
+        self.rules.copied(&cookies)
     }
+}
+
+/// Name, in lower case, and value; `None`: characters that no cookie has.
+fn cookie(part: &str) -> Option<Pair> {
+    let (name, value) = part.split_once('=').unwrap_or((part, ""));
+    let name = name.trim();
+    let is_token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
+    let quoted = value.strip_prefix('"').and_then(|value| value.strip_suffix('"'));
+    let value = quoted.unwrap_or(value);
+    let is_value = |byte: u8| matches!(byte, b' '..=b'~') && !b"\"\\".contains(&byte);
+    let is_cookie = !name.is_empty() && name.bytes().all(is_token) && value.bytes().all(is_value);
+    is_cookie.then(|| (name.to_ascii_lowercase(), value.to_owned()))
 }
 
 /// The path of the record with the query of the request line, or the request line's own path.

@@ -101,13 +101,17 @@ impl Resurface {
         let wrong = |text: String| Err(BuildError::Options(text));
         let text = match options.rules.strip_prefix("file://") {
             None => options.rules,
-            Some(path) => match std::fs::read_to_string(path) {
+            Some(path) => match std::fs::read_to_string(path.trim()) {
                 Ok(text) => text,
-                Err(error) => return wrong(format!("meta.rules: the file {path} cannot be read: {error}")),
+                Err(error) => {
+                    let path = path.trim();
+                    return wrong(format!("meta.rules: the file {path} cannot be read: {error}"));
+                }
             },
         };
         let rules = Rules::parse(&text).map_err(|why| BuildError::Options(format!("meta.rules: {why}")))?;
-        if variable("USAGE_LOGGERS_DISABLE") == "true" {
+        let disable = variable("USAGE_LOGGERS_DISABLE");
+        if ["1", "t", "T", "true", "True", "TRUE"].contains(&disable.as_str()) {
             return wrong("the variable USAGE_LOGGERS_DISABLE is true: nothing may be sent – remove it".to_owned());
         }
         let url = match options.capture_url.as_str() {

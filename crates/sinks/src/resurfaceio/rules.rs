@@ -1,5 +1,7 @@
 //! The rules that decide what of a message is kept: one a line, as the logger libraries of Resurface have them.
 
+use std::{iter::Peekable, str::Chars};
+
 use regex::Regex;
 
 /// Rules for development: everything is kept, plain http is allowed.
@@ -105,9 +107,13 @@ impl Rules {
         }
     }
 
-    /// Whether the cookie of this name, in lower case, is copied.
-    pub(super) fn copies(&self, cookie: &str) -> bool {
-        self.copied.iter().any(|name| name.is_match(cookie))
+    /// The cookies that are copied, rule by rule; names are in lower case.
+    pub(super) fn copied(&self, cookies: &[Pair]) -> Vec<Pair> {
+        let mut copied = Vec::new();
+        for wanted in &self.copied {
+            copied.extend(cookies.iter().filter(|(name, _)| wanted.is_match(name)).cloned());
+        }
+        copied
     }
 
     /// What is left of a message; `None`: it is not sent. `draw` decides about samples, the same number the same way.
@@ -182,9 +188,6 @@ impl Rules {
 
 fn verb(rest: &mut &str) -> Result<Verb, String> {
     let text = rest.trim_start();
-    if text.len() == rest.len() {
-        return Err("needs a blank behind its scope".to_owned());
-    }
     let end = text
         .find(|c: char| !c.is_ascii_lowercase() && c != '_')
         .unwrap_or(text.len());
@@ -261,7 +264,8 @@ fn compile(expression: &str) -> Result<Regex, String> {
     })
 }
 
-/// The reference's classes know ASCII alone, and brackets and doubled signs mean nothing inside of them.
+/// The reference's classes know ASCII alone, and brackets and doubled signs mean nothing inside of them. A brace that
+/// begins no repetition stands for itself, and so does everything between `\Q` and `\E`.
 fn translate(expression: &str) -> String {
     let mut out = String::with_capacity(expression.len() + 16);
     let mut characters = expression.chars().peekable();
@@ -276,9 +280,17 @@ fn translate(expression: &str) -> String {
                 Some('s') => out.push_str("[\\t\\n\\f\\r ]"),
                 Some('S') => out.push_str("[^\\t\\n\\f\\r ]"),
                 Some('b') if !in_class => out.push_str("(?-u:\\b)"),
+                Some('Q') if !in_class => copy_literally(&mut out, &mut characters),
+                Some(kind @ ('p' | 'P' | 'x')) => {
+                    out.extend(['\\', kind]);
+                    if characters.next_if_eq(&'{').is_some() {
+                        out.push('{');
+                    }
+                }
                 Some(other) => out.extend(['\\', other]),
                 None => out.push('\\'),
             },
+            '{' if !in_class && !is_repetition(&characters.clone().collect::<String>()) => out.push_str("\\{"),
             '[' if !in_class => {
                 in_class = true;
                 out.push('[');
@@ -305,6 +317,32 @@ fn translate(expression: &str) -> String {
         }
     }
     out
+}
+
+/// Everything up to `\E`, or to the end.
+fn copy_literally(out: &mut String, characters: &mut Peekable<Chars<'_>>) {
+    while let Some(character) = characters.next() {
+        if character == '\\' && characters.next_if_eq(&'E').is_some() {
+            return;
+        }
+        out.push_str(&regex::escape(character.encode_utf8(&mut [0; 4])));
+    }
+}
+
+/// Whether what stands behind a brace is `n}`, `n,}` or `n,m}`.
+fn is_repetition(behind: &str) -> bool {
+    let Some((inside, _)) = behind.split_once('}') else {
+        return false;
+    };
+    let is_number = |text: &str| {
+        let has_digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+        has_digits && (text.len() == 1 || !text.starts_with('0'))
+    };
+    match inside.split_once(',') {
+        Some((least, "")) => is_number(least),
+        Some((least, most)) => is_number(least) && is_number(most),
+        None => is_number(inside),
+    }
 }
 
 #[cfg(test)]

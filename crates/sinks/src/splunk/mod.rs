@@ -68,7 +68,7 @@ pub struct Options {
     pub ignore_tag_prefix_list: Vec<String>,
     /// Send many events in one request.
     pub enable_batch: bool,
-    /// Most bytes of a request with `enable_batch`; 0: 838860800. A larger event goes alone. When the collector answers
+    /// Most bytes of a request with `enable_batch`; 0: 838860800; negative: one event a request. A larger event goes alone. When the collector answers
     /// 413 the pump halves its requests by itself, for an hour.
     pub batch_max_content_length: i64,
     /// Other name of `batch_max_content_length`, which wins.
@@ -138,11 +138,12 @@ impl Options {
     /// Most bytes of a request; 0: one event a request.
     fn limit(&self) -> usize {
         let given = [self.batch_max_content_length, self.max_content_length];
-        let given = given.into_iter().find(|&limit| limit > 0);
+        let given = given.into_iter().find(|&limit| limit != 0);
         match (self.enable_batch, given) {
             (false, _) => 0,
             (true, None) => LONGEST_BATCH,
-            (true, Some(limit)) => usize::try_from(limit).unwrap_or(LONGEST_BATCH),
+            // No event is shorter than a negative limit.
+            (true, Some(limit)) => usize::try_from(limit).unwrap_or(0),
         }
     }
 }

@@ -125,6 +125,14 @@ async fn batches_stay_below_the_limit_and_none_is_empty() {
             .collect();
         assert_eq!(events, want, "limit {limit}");
     }
+    let sink = with(&server, json!({"enable_batch": true, "batch_max_content_length": -1}));
+    let before = server.seen().len();
+    sink.write(&group(0..3)).await.unwrap();
+    assert_eq!(
+        server.seen().len(),
+        before + 3,
+        "every event is longer than a negative limit"
+    );
     assert_eq!(server.seen()[0].path, "/services/collector/event/1.0?channel=1");
     assert_eq!(server.seen()[0].header("authorization"), "Splunk TOK");
 }

@@ -48,7 +48,8 @@ fn plain_http_cookies_and_compression_are_switches() {
     let rules =
         Rules::parse("allow_http_url # yes\nskip_compression\nskip_submission\ncopy_session_field /a|b.*/").unwrap();
     assert!(rules.allow_http_url && rules.skip_compression && rules.skip_submission);
-    assert!(rules.copies("a") && rules.copies("abc") && rules.copies("xb") && !rules.copies("c"));
+    let cookies = pairs(&[("a", "1"), ("abc", "2"), ("xb", "3"), ("c", "4")]);
+    assert_eq!(rules.copied(&cookies), cookies[..3]);
     assert!(!Rules::parse("").unwrap().allow_http_url);
 }
 
@@ -65,6 +66,7 @@ fn pairs_are_removed_by_key_and_value() {
     assert_eq!(keys("/.*/ remove_if_found %one%"), "b ");
     assert_eq!(keys("/.*/ remove_unless |one|"), "a ");
     assert_eq!(keys("/.*/ remove_unless_found /one/"), "a ab ");
+    assert_eq!(keys("/a/remove"), "ab b ", "no blank is needed behind a scope");
     assert_eq!(keys("/.*/ remove"), "", "nothing is left: no message");
 }
 
@@ -126,7 +128,7 @@ fn a_rule_that_is_not_understood_is_named() {
         ),
         ("/a/ remove twice", "goes on with \"twice\""),
         ("/a/ delete", "unknown verb \"delete\""),
-        ("/a/remove", "needs a blank"),
+        ("/a/", "unknown verb \"\""),
         ("/a remove", "does not end with /"),
         ("// remove", "empty expression"),
         ("/a(/ remove", "expression that is none"),
@@ -145,4 +147,16 @@ fn expressions_of_the_reference_mean_the_same() {
     assert!(!found(r"^\d$", "٣") && !found(r"^\w$", "é") && found(r"^[\d\-]+$", "1-2"));
     assert!(found(r"^[[]$", "[") && found(r"^[]a]+$", "]a") && found(r"^[^]]$", "x"));
     assert!(found(r"^[[:alpha:]&&~~]+$", "a&~") && found(r"\bx\b", "a x b"));
+    for (expression, text) in [
+        (r#"{"a":1}"#, r#"{"a":1}"#),
+        (r"^x{,2}y{$", "x{,2}y{"),
+        (r"^x{02}$", "x{02}"),
+        (r"x{2", "x{2"),
+        (r"^x{2}y{1,}z{0,10}$", "xxyyz"),
+        (r"^[{}]{2}$", "{}"),
+        (r"^\p{Lu}\x{41}\pL\{$", "ÄAa{"),
+        (r"^\Qa.{1}[\Eb+\Q\d", r"a.{1}[bb\d"),
+    ] {
+        assert!(found(expression, text), "{expression}");
+    }
 }
