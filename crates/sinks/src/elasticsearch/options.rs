@@ -40,6 +40,7 @@ pub struct Options {
     #[schemars(extend("x-env" = ["ENABLESNIFFING", "ENABLE_SNIFFING"]))]
     pub use_sniffing: Option<bool>,
     /// Other name of `use_sniffing`, which wins.
+    #[schemars(extend("x-env" = []))]
     pub enable_sniffing: Option<bool>,
     /// Mapping type, for servers before 7.
     pub document_type: String,

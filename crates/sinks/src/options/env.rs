@@ -43,6 +43,9 @@ fn collect(shape: &Shape, prefixes: &[String], path: &[String], options: &mut Ve
             collect(&property.shape, &nested, &path, options);
             continue;
         }
+        if suffixes.is_empty() {
+            continue;
+        }
         options.push(EnvOption {
             suffixes,
             path,

@@ -3,7 +3,7 @@
 //!
 //! The struct derives `Deserialize`, `Serialize`, `Default` and `JsonSchema` and has `#[serde(default)]`. A field whose
 //! environment variable is not its key in upper case without underscores says so: `#[schemars(extend("x-env" =
-//! "ADDR"))]`. A field that must not be printed has `#[schemars(extend("x-secret" = true))]`.
+//! "ADDR"))]`; an empty list says that it has none. A field that must not be printed has `#[schemars(extend("x-secret" = true))]`.
 
 mod env;
 mod page;

@@ -109,7 +109,9 @@ impl Property {
             Some(Value::Array(names)) => names.iter().filter_map(Value::as_str).map(str::to_owned).collect(),
             _ => Vec::new(),
         };
-        if !env.contains(&derived) {
+        // An empty list: the variable of that name is another option's.
+        let has_own = schema.get("x-env") != Some(&Value::Array(Vec::new()));
+        if has_own && !env.contains(&derived) {
             env.push(derived);
         }
         let text = |name| schema.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();

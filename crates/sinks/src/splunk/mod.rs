@@ -68,8 +68,8 @@ pub struct Options {
     pub ignore_tag_prefix_list: Vec<String>,
     /// Send many events in one request.
     pub enable_batch: bool,
-    /// Most bytes of a request with `enable_batch`; 0: 838860800; negative: one event a request. A larger event goes alone. When the collector answers
-    /// 413 the pump halves its requests by itself, for an hour.
+    /// Most bytes of a request with `enable_batch`; 0: 838860800; negative: one event a request. A larger event goes
+    /// alone. When the collector answers 413 the pump halves its requests by itself, for an hour.
     pub batch_max_content_length: i64,
     /// Other name of `batch_max_content_length`, which wins.
     pub max_content_length: i64,
