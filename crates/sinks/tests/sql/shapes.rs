@@ -120,13 +120,13 @@ async fn an_old_table_gets_its_columns_and_a_second_start_changes_nothing() {
     let row = "SELECT concat_ws('|', apikey, tags, requesttime, our_own) FROM tyk_analytics";
     assert_eq!(place.column(row).await, [r#"k|["a"]|7|x"#]);
     let before = place
-        .column("SELECT xmin FROM pg_class WHERE relname = 'tyk_analytics'")
+        .column("SELECT xmin FROM pg_class WHERE oid = 'tyk_analytics'::regclass")
         .await;
     crate::support::sink(&place, "sql", json!({})).await;
     assert_eq!(columns(&place, "tyk_analytics").await, upgraded);
     assert_eq!(
         place
-            .column("SELECT xmin FROM pg_class WHERE relname = 'tyk_analytics'")
+            .column("SELECT xmin FROM pg_class WHERE oid = 'tyk_analytics'::regclass")
             .await,
         before
     );
