@@ -5,6 +5,7 @@ use std::sync::LazyLock;
 use crate::{
     Int, RecordView,
     field::{LEAVES, Store},
+    gofloat::{TWO_TO_63, to_int},
     gotext::first_char,
     gotime, scan,
 };
@@ -64,19 +65,12 @@ fn write_unsigned(out: &mut Vec<u8>, value: u64) {
     out.extend_from_slice(itoa::Buffer::new().format(value).as_bytes());
 }
 
-/// A float as an unsigned integer, the way the reference's amd64 build converts it: two signed conversions, each of
-/// which answers the smallest signed number for whatever does not fit.
+/// A float as an unsigned integer, the way the reference's amd64 build converts it: in two signed conversions.
 fn float_bits(value: f64) -> u64 {
-    const TWO_TO_63: f64 = 9_223_372_036_854_775_808.0;
-    const MISFIT: i64 = i64::MIN;
-    let signed = |value: f64| match (-TWO_TO_63..TWO_TO_63).contains(&value) {
-        true => value as i64,
-        false => MISFIT,
-    };
     if value < TWO_TO_63 {
-        signed(value) as u64
+        to_int(value) as u64
     } else {
-        (signed(value - TWO_TO_63) | i64::MIN) as u64
+        (to_int(value - TWO_TO_63) | i64::MIN) as u64
     }
 }
 

@@ -1,6 +1,18 @@
-//! Floats as Go prints them: always the fewest digits that read back as the same number.
+//! Floats as Go prints them, always the fewest digits that read back as the same number, and as it converts them.
 
 use std::io::Write;
+
+/// 2^63, the first number beyond the signed ones.
+pub(crate) const TWO_TO_63: f64 = 9_223_372_036_854_775_808.0;
+
+/// A float as a whole number, the way the reference's amd64 build converts it: the smallest number for whatever does not
+/// fit.
+pub fn to_int(value: f64) -> i64 {
+    match (-TWO_TO_63..TWO_TO_63).contains(&value) {
+        true => value as i64,
+        false => i64::MIN,
+    }
+}
 
 /// The form of JSON numbers: an exponent only below 1e-6 and from 1e21 on. `false`, and nothing written, when `value`
 /// is not finite.

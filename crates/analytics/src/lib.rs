@@ -12,7 +12,7 @@ pub mod dump;
 pub mod field;
 pub mod filter;
 pub mod flatten;
-mod gofloat;
+pub mod gofloat;
 pub mod gotext;
 pub mod gotime;
 pub mod json;

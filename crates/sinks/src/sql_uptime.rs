@@ -66,10 +66,5 @@ fn setup(context: &BuildContext) -> Result<Setup<AggregateJob>, BuildError> {
             "tyk_uptime_analytics",
         )
     };
-    Ok(Setup {
-        spec: &UPTIME,
-        connection: options.connection,
-        job,
-        prepares_today: true,
-    })
+    Ok(Setup::new(&UPTIME, options.connection, job))
 }

@@ -288,12 +288,7 @@ fn number(text: &str) -> Result<i64, String> {
         Ok(float) => float,
         Err(_) => return Err(format!("strconv.ParseFloat: parsing {text:?}: invalid syntax")),
     };
-    // What does not fit becomes the smallest number, as on the processors that most people run the reference on.
-    const TWO_TO_63: f64 = 9_223_372_036_854_775_808.0;
-    Ok(match (-TWO_TO_63..TWO_TO_63).contains(&float) {
-        true => float as i64,
-        false => i64::MIN,
-    })
+    Ok(analytics::gofloat::to_int(float))
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
-use sinks::options::Shape;
+use sinks::options::{self, Shape};
 
 use super::{
     finding::{Findings, Place, Severity, nearest},
@@ -249,13 +249,9 @@ fn hosts(text: &str) -> Result<Vec<(String, String)>, Problem> {
     Ok(pairs)
 }
 
-/// The spellings of true and false that Go knows.
+/// See [`options::parse_bool`].
 pub fn parse_bool(text: &str) -> Result<bool, Problem> {
-    match text {
-        "1" | "t" | "T" | "TRUE" | "true" | "True" => Ok(true),
-        "0" | "f" | "F" | "FALSE" | "false" | "False" => Ok(false),
-        _ => Err("write true or false".to_owned()),
-    }
+    options::parse_bool(text).ok_or_else(|| "write true or false".to_owned())
 }
 
 /// A Go integer literal: `31`, `0x1F`, `0b11`, `0o17`, `017` (octal), `1_000`, with or without a sign.

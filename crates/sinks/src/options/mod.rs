@@ -187,6 +187,15 @@ fn fit(shape: &Shape, value: &Value, path: &str, secret: bool, problems: &mut Ve
     None
 }
 
+/// The spellings of true and false that Go knows.
+pub fn parse_bool(text: &str) -> Option<bool> {
+    match text {
+        "1" | "t" | "T" | "TRUE" | "true" | "True" => Some(true),
+        "0" | "f" | "F" | "FALSE" | "false" | "False" => Some(false),
+        _ => None,
+    }
+}
+
 fn truncate(number: &Number) -> Option<i64> {
     if let Some(whole) = number.as_i64() {
         return Some(whole);

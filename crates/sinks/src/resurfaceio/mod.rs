@@ -99,19 +99,15 @@ impl Resurface {
         let options: Options =
             options::decode(&context.meta).map_err(|error| BuildError::Options(error.to_string()))?;
         let wrong = |text: String| Err(BuildError::Options(text));
-        let text = match options.rules.strip_prefix("file://") {
+        let text = match options.rules.strip_prefix("file://").map(str::trim) {
             None => options.rules,
-            Some(path) => match std::fs::read_to_string(path.trim()) {
+            Some(path) => match std::fs::read_to_string(path) {
                 Ok(text) => text,
-                Err(error) => {
-                    let path = path.trim();
-                    return wrong(format!("meta.rules: the file {path} cannot be read: {error}"));
-                }
+                Err(error) => return wrong(format!("meta.rules: the file {path} cannot be read: {error}")),
             },
         };
         let rules = Rules::parse(&text).map_err(|why| BuildError::Options(format!("meta.rules: {why}")))?;
-        let disable = variable("USAGE_LOGGERS_DISABLE");
-        if ["1", "t", "T", "true", "True", "TRUE"].contains(&disable.as_str()) {
+        if options::parse_bool(&variable("USAGE_LOGGERS_DISABLE")) == Some(true) {
             return wrong("the variable USAGE_LOGGERS_DISABLE is true: nothing may be sent – remove it".to_owned());
         }
         let url = match options.capture_url.as_str() {

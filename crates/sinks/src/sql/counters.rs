@@ -83,16 +83,11 @@ fn rest(context: &BuildContext) -> Result<Setup<AggregateJob>, BuildError> {
 }
 
 fn graph(context: &BuildContext) -> Result<Setup<AggregateJob>, BuildError> {
-    let setup = setup(context, &GRAPH_AGGREGATE, Engine::Graph, "tyk_graph_aggregated")?;
-    Ok(Setup {
-        // Existing tables have none, and are made with their first record.
-        job: AggregateJob {
-            index: IndexRule::None,
-            ..setup.job
-        },
-        prepares_today: false,
-        ..setup
-    })
+    let mut setup = setup(context, &GRAPH_AGGREGATE, Engine::Graph, "tyk_graph_aggregated")?;
+    // Existing tables have none, and are made with their first record.
+    setup.job.index = IndexRule::None;
+    setup.prepares_today = false;
+    Ok(setup)
 }
 
 fn mcp(context: &BuildContext) -> Result<Setup<AggregateJob>, BuildError> {
@@ -129,10 +124,5 @@ fn setup(
             base,
         )
     };
-    Ok(Setup {
-        spec,
-        connection: options.connection,
-        job,
-        prepares_today: true,
-    })
+    Ok(Setup::new(spec, options.connection, job))
 }

@@ -109,12 +109,7 @@ fn setup(context: &BuildContext) -> Result<Setup<RawJob>, BuildError> {
         indexed_shards: true,
         takes: |record| !record.flag(Flag::IsMcp),
     };
-    Ok(Setup {
-        spec: &SPEC,
-        connection: options.connection,
-        job,
-        prepares_today: true,
-    })
+    Ok(Setup::new(&SPEC, options.connection, job))
 }
 
 /// The options of a pump.

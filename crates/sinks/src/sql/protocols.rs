@@ -96,10 +96,5 @@ fn setup(
         indexed_shards: false,
         takes,
     };
-    Ok(Setup {
-        spec,
-        connection: options.connection,
-        job,
-        prepares_today: true,
-    })
+    Ok(Setup::new(spec, options.connection, job))
 }

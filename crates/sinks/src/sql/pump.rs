@@ -23,6 +23,18 @@ pub(crate) struct Setup<J> {
     pub prepares_today: bool,
 }
 
+impl<J> Setup<J> {
+    /// A pump that makes today's shard at the start.
+    pub(crate) fn new(spec: &'static SinkSpec, connection: Connection, job: J) -> Setup<J> {
+        Setup {
+            spec,
+            connection,
+            job,
+            prepares_today: true,
+        }
+    }
+}
+
 /// What the options make of one type of pump.
 type Configure<J> = fn(&BuildContext) -> Result<Setup<J>, BuildError>;
 
