@@ -6,7 +6,6 @@ use std::{
 };
 
 use async_trait::async_trait;
-use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -14,13 +13,15 @@ use crate::{
     config::{EmbeddedSettings, PumpSettings, Settings},
     delivery::{
         Engine,
-        engine::Pump,
+        cause::{Cause, CauseClass},
+        engine::{Accepting, Pump},
         replay::Replayed,
         retry::Backoff,
         status::{LaneState, StatusBoard},
     },
     demo::{self, DemoOptions},
     instrumentation::{self, Instrumentation},
+    scrub,
     source::{
         Mode, Source, SourceError,
         embedded::{EmbeddedSource, server::Server},
@@ -49,12 +50,12 @@ impl Fatal {
     }
 }
 
-/// Runs the pump until a stop signal or, in demo mode, until the demo data is delivered.
+/// Runs the pump until `stop` is cancelled or, in demo mode, until the demo data is delivered.
 ///
 /// # Errors
 /// What keeps the process from working at all: see [`Fatal`].
-pub async fn run(settings: Settings, demo: Option<DemoOptions>) -> Result<(), Fatal> {
-    let stop = stop_signal()?;
+pub async fn run(settings: Settings, demo: Option<DemoOptions>, stop: CancellationToken) -> Result<(), Fatal> {
+    scrub::know(&settings);
     let instrumentation = Instrumentation::start(instrumentation::wanted(), settings.statsd.as_ref())
         .map_err(|error| Fatal::new(error.to_string()))?;
     let status = Arc::new(StatusBoard::new(settings.delivery.instance_id.clone()));
@@ -134,9 +135,15 @@ async fn drain(
 ) -> Result<(), Fatal> {
     let fleet = Arc::new(OnceLock::new());
     let (delay, chunk) = (settings.purge_delay.as_secs(), settings.purge_chunk);
-    let engine = Engine::start(settings, pumps, source.clone(), status, instrumentation, fleet.clone())
-        .await
-        .map_err(|error| Fatal::new(format!("{error:#}")))?;
+    let start = Engine::start(settings, pumps, source.clone(), status, instrumentation, fleet.clone());
+    let engine = tokio::select! {
+        engine = start => engine.map_err(|error| Fatal::new(format!("{error:#}")))?,
+        // Nothing is claimed yet.
+        () = stop.cancelled() => {
+            tracing::info!(prefix = "main", "Tyk-pump stopped.");
+            return Ok(());
+        }
+    };
     refuse_if_nothing_runs(&engine).await?;
     // Set once: a second engine in one process does not exist.
     let _ = running.engine.set(engine.clone());
@@ -221,19 +228,22 @@ async fn refuse_if_nothing_runs(engine: &Engine) -> Result<(), Fatal> {
 /// Anything but claims by script promises less, or costs more, than it could.
 fn report_mode(mode: Mode, reason: &str) {
     match mode {
-        Mode::ClaimsScript | Mode::Memory | Mode::Embedded => {
-            tracing::debug!(prefix = "main", reason, "records are claimed")
-        }
-        Mode::ClaimsWatch => tracing::info!(prefix = "main", reason, "records are claimed without scripts"),
+        Mode::ClaimsScript => tracing::info!(prefix = "main", "Records are claimed (mode claims-script)"),
+        Mode::Memory | Mode::Embedded => tracing::debug!(prefix = "main", reason, "Records are claimed"),
+        Mode::ClaimsWatch => tracing::info!(
+            prefix = "main",
+            reason,
+            "Records are claimed without scripts (mode claims-watch)"
+        ),
         Mode::Peek => tracing::warn!(
             prefix = "main",
             reason,
-            "records are read before they are removed: at least once"
+            "Records are read before they are removed (mode peek): at least once"
         ),
         Mode::Legacy => tracing::warn!(
             prefix = "main",
             reason,
-            "records are popped as upstream does: a crash loses them"
+            "Records are popped as upstream does (mode legacy): a crash loses them"
         ),
     }
 }
@@ -263,11 +273,8 @@ fn known_pumps(settings: &Settings, status: &StatusBoard) -> Vec<Pump> {
 
 fn skip(pump: &PumpSettings, status: &StatusBoard, reason: String) {
     let board = status.add_lane(pump.name.clone(), &pump.kind, None);
-    board.enter(
-        LaneState::Disabled,
-        Some(reason),
-        Some("correct the type, or remove the pump".to_owned()),
-    );
+    let cause = Cause::new(CauseClass::Configuration, reason).with_remedy("correct the type, or remove the pump");
+    board.enter(LaneState::Disabled, Some(cause));
 }
 
 /// The pump that takes uptime data, if the configuration names a destination of a type that is built.
@@ -314,32 +321,15 @@ fn serve_admin(settings: &Settings, status: &Arc<StatusBoard>, running: &Arc<Run
         port: settings.health_port,
         profiler: settings.profiler,
         compat: settings.compat,
+        access: settings.admin.clone(),
     };
     let bound = admin::bind(&admin).map_err(|error| Fatal {
         prefix: "server",
         text: error.to_string(),
     })?;
     let (status, running) = (status.clone(), running.clone());
-    tokio::spawn(async move {
-        if let Err(error) = admin::serve(bound, status, running, CancellationToken::new()).await {
-            tracing::error!(prefix = "server", "the health endpoint has stopped answering: {error}");
-        }
-    });
+    tokio::spawn(admin::serve(bound, status, running, CancellationToken::new()));
     Ok(())
-}
-
-fn stop_signal() -> Result<CancellationToken, Fatal> {
-    let stop = CancellationToken::new();
-    for kind in [SignalKind::interrupt(), SignalKind::terminate()] {
-        let mut signals =
-            signal(kind).map_err(|error| Fatal::new(format!("cannot listen for stop signals: {error}")))?;
-        let stop = stop.clone();
-        tokio::spawn(async move {
-            signals.recv().await;
-            stop.cancel();
-        });
-    }
-    Ok(stop)
 }
 
 /// The engine as the admin server reaches it, once it runs.
@@ -356,9 +346,10 @@ impl Actions for Running {
     }
 
     async fn accept_refusals(&self, pump: &str) -> Result<(), Refused> {
-        match self.engine.get() {
-            Some(engine) if engine.accept_refusals(pump) => Ok(()),
-            _ => Err(Refused::UnknownPump(pump.to_owned())),
+        match self.engine.get().map(|engine| engine.accept_refusals(pump)) {
+            Some(Accepting::Next) => Ok(()),
+            Some(Accepting::NothingRefused) => Err(Refused::NothingRefused(pump.to_owned())),
+            Some(Accepting::UnknownPump) | None => Err(Refused::UnknownPump(pump.to_owned())),
         }
     }
 

@@ -12,6 +12,8 @@ pub mod load;
 pub mod logging;
 pub mod operations;
 pub mod quickstart;
+pub mod scrub;
+pub mod signals;
 pub mod source;
 mod upkeep;
 

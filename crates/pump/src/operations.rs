@@ -13,12 +13,12 @@ use async_trait::async_trait;
 use sinks::{BuildContext, Sink};
 
 use crate::{
-    admin::client,
+    admin::client::Client,
     app,
     cli::{ClaimsCommand, Command, DeadLetterCommand, LaneCommand},
     config::{self, Request, Settings, Severity},
     delivery::dead_letter::DeadLetters,
-    load, quickstart,
+    load, quickstart, scrub,
     source::{ClaimReport, DeadLetter, DeadLetterId, DeadLimits, Ledgers, Source, embedded::remote::RemoteStore},
     upkeep,
 };
@@ -54,7 +54,7 @@ pub async fn run(command: Command, out: &mut dyn Write) -> anyhow::Result<bool> 
         Command::Indexes(options) => upkeep::indexes(&settings(&options.file.conf)?, &options, out).await,
         Command::Lane(LaneCommand::AcceptRefusals { file, pump }) => {
             let settings = settings(&file.conf)?;
-            client::accept_refusals(settings.health_port, &pump).await?;
+            Client::new(&settings).accept_refusals(&pump).await?;
             writeln!(
                 out,
                 "pump {pump} goes on; what its back-end refuses becomes dead letters until a record is accepted"
@@ -71,7 +71,10 @@ fn settings(conf: &Path) -> anyhow::Result<Settings> {
         .iter()
         .find(|finding| finding.severity == Severity::Fatal);
     match (loaded.settings, fatal) {
-        (Some(settings), None) => Ok(settings),
+        (Some(settings), None) => {
+            scrub::know(&settings);
+            Ok(settings)
+        }
         (_, Some(finding)) => bail!("{}", finding.text.trim_end()),
         (None, None) => bail!("{} cannot be used; tyk-pump check says why", conf.display()),
     }
@@ -84,13 +87,14 @@ async fn open(settings: &Settings) -> anyhow::Result<Arc<dyn Source>> {
         source.open().await.context("Redis")?;
         return Ok(Arc::new(source));
     };
-    if client::status(settings.health_port).await.is_ok() {
-        return Ok(Arc::new(RemoteStore::new(settings.health_port)));
+    let daemon = Client::new(settings);
+    if daemon.status().await.is_ok() {
+        return Ok(Arc::new(RemoteStore::new(daemon)));
     }
     let source = app::embedded_source(settings, embedded).with_context(|| {
         format!(
-            "no pump answers on port {} (health_check_endpoint_port) of this machine, and its store cannot be opened instead",
-            settings.health_port
+            "no pump answers at {} (health_check_endpoint_port, or admin_listen), and its store cannot be opened instead",
+            daemon.address()
         )
     })?;
     Ok(Arc::new(source))
@@ -256,7 +260,7 @@ async fn dead_letters(command: DeadLetterCommand, out: &mut dyn Write) -> anyhow
         }
         DeadLetterCommand::Replay { file, pump, limit } => {
             let settings = settings(&file.conf)?;
-            let answer = client::replay(settings.health_port, pump.as_deref(), limit).await?;
+            let answer = Client::new(&settings).replay(pump.as_deref(), limit).await?;
             let figure = |name: &str| answer.get(name).and_then(serde_json::Value::as_u64).unwrap_or_default();
             writeln!(out, "{} accepted, {} kept", figure("accepted"), figure("kept"))?;
             if let Some(cause) = answer.get("cause").and_then(serde_json::Value::as_str) {

@@ -10,6 +10,7 @@ use analytics::{RowId, Selection};
 use sinks::{Rejected, Sink, WriteError, Written};
 
 use super::{
+    cause::{Cause, CauseClass},
     dead_letter::now_ms,
     gather::Piece,
     lane::{Lane, Origin, PROBE, Waited},
@@ -110,14 +111,13 @@ impl Lane {
                     queue.push_front(pieces);
                     let error = WriteError::Retry { after, source };
                     self.failed(&error);
-                    self.show_failure(LaneState::Retrying, &error, None);
+                    self.show_failure(LaneState::Retrying, CauseClass::Unavailable, &error);
                     backoff.next(after)
                 }
                 Attempt::Failed(error @ WriteError::Config(_)) => {
                     queue.push_front(pieces);
                     self.failed(&error);
-                    let remedy = "correct the cause; the pump tries again every 30 s".to_owned();
-                    self.show_failure(LaneState::Paused, &error, Some(remedy));
+                    self.show_failure(LaneState::Paused, CauseClass::Configuration, &error);
                     PROBE
                 }
                 Attempt::Failed(WriteError::Reject { rows: refused, source }) => {
@@ -215,7 +215,8 @@ impl Lane {
                     tracing::warn!(prefix = "main", pump = %self.settings.name, "Timeout Writing to: {title}");
                     let text = format!("no answer within {} s", deadline.unwrap_or_default().as_secs());
                     self.board.failed(&text);
-                    self.board.enter(LaneState::Retrying, Some(text), None);
+                    let cause = Cause::new(CauseClass::Timeout, text);
+                    self.board.enter(LaneState::Retrying, Some(cause));
                     break Attempt::TimedOut;
                 }
                 () = &mut slow, if !warned => {
@@ -225,7 +226,9 @@ impl Lane {
             }
         };
         crate::failpoints::hit(crate::failpoints::AFTER_WRITE);
-        self.shared.instrumentation.pump_write(title, began.elapsed());
+        let took = began.elapsed();
+        self.board.latency.observe(took);
+        self.shared.instrumentation.pump_write(title, took);
         attempt
     }
 
@@ -252,7 +255,7 @@ impl Lane {
             self.refusals.settle();
             if self.board.state() != LaneState::Running {
                 tracing::info!(prefix = "main", pump = %self.settings.name, "pump works again");
-                self.board.enter(LaneState::Running, None, None);
+                self.board.enter(LaneState::Running, None);
             }
         }
         if self.spec.purge_line {
@@ -311,7 +314,9 @@ impl Lane {
         if letters.is_empty() {
             let text = format!("the back-end names rows as refused that it was not offered: {reason}");
             self.shared.log.error(&text, Context::pump(&self.settings.name));
-            self.board.enter(LaneState::Paused, Some(text), None);
+            let remedy = "this is a fault of the pump: please report it; it tries again every 30 s";
+            let cause = Cause::new(CauseClass::Refused, text).with_remedy(remedy);
+            self.board.enter(LaneState::Paused, Some(cause));
             return Refused::Doubtful;
         }
         if !self.refusals.refuse(letters.len(), all) {
@@ -326,7 +331,8 @@ impl Lane {
             };
             self.shared.log.error(&text, context);
             self.board.failed(&text);
-            self.board.enter(LaneState::Paused, Some(text), Some(remedy));
+            let cause = Cause::new(CauseClass::Refused, text).with_remedy(remedy);
+            self.board.enter(LaneState::Paused, Some(cause));
             return Refused::Doubtful;
         }
         let mut backoff = Backoff::default();
@@ -348,7 +354,7 @@ impl Lane {
         }
         self.board.dead.fetch_add(letters.len() as u64, Relaxed);
         if self.board.state() == LaneState::Paused {
-            self.board.enter(LaneState::Running, None, None);
+            self.board.enter(LaneState::Running, None);
         }
         let text = format!("rows were refused and are dead letters now: {reason}");
         let context = Context {

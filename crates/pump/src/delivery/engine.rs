@@ -6,12 +6,14 @@ use std::{
 };
 
 use analytics::{Key, RecordKind};
-use sinks::{BuildContext, BuildError, Fleet, SinkSpec};
+use sinks::{BuildContext, BuildError, Fleet, Sink, SinkSpec};
 use tokio::sync::mpsc;
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
 use super::{
+    cause::{Cause, CauseClass},
     dead_letter::DeadLetters,
+    discreet::{self, Discreet},
     held::{Held, boot_clock_ms},
     lane::{Builder, Lane, Message},
     reader::{ReadError, Reader},
@@ -44,6 +46,17 @@ pub struct Pump {
     pub settings: PumpSettings,
     /// Its type.
     pub spec: &'static SinkSpec,
+}
+
+/// What comes of accepting refusals.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Accepting {
+    /// The next refused rows become dead letters, until one is accepted.
+    Next,
+    /// Nothing refused holds the pump up.
+    NothingRefused,
+    /// There is no such pump.
+    UnknownPump,
 }
 
 /// What the engine knows about a lane.
@@ -176,7 +189,7 @@ impl Engine {
     }
 
     /// Name, state and its cause of every lane.
-    pub fn lanes(&self) -> impl Iterator<Item = (&str, LaneState, Option<String>)> {
+    pub fn lanes(&self) -> impl Iterator<Item = (&str, LaneState, Option<Cause>)> {
         self.lanes
             .iter()
             .map(|lane| (&*lane.name, lane.board.state(), lane.board.cause()))
@@ -221,32 +234,39 @@ impl Engine {
         }
     }
 
-    /// Lets the refused rows of a pump (or undecodable elements) into the dead letters, whatever their share.
-    /// `false`: there is no such pump.
-    pub fn accept_refusals(&self, lane: &str) -> bool {
+    /// Lets the refused rows of a pump (or undecodable elements) that hold it up into the dead letters, whatever their
+    /// share. Where nothing holds it up, nothing changes: what is refused later is judged when it comes.
+    pub fn accept_refusals(&self, lane: &str) -> Accepting {
         use std::sync::atomic::Ordering::Release;
+        let held_up = |lane: &LaneHandle, class| {
+            let cause = lane.board.cause();
+            lane.board.state() == LaneState::Paused && cause.is_some_and(|cause| cause.class == class)
+        };
         let wake = |number: usize| {
             if let Some(control) = self.shared.controls.get(number) {
                 control.woken.notify_one();
             }
         };
         if lane == undecodable::LANE {
+            if !self.lanes.iter().any(|lane| held_up(lane, CauseClass::Undecodable)) {
+                return Accepting::NothingRefused;
+            }
             self.shared.undecodable.let_through();
             (0..self.lanes.len()).for_each(wake);
-            return true;
+            return Accepting::Next;
         }
-        let Some(number) = self
-            .lanes
-            .iter()
-            .position(|known| known.name.eq_ignore_ascii_case(lane))
-        else {
-            return false;
+        let mut lanes = self.lanes.iter().enumerate();
+        let Some((number, known)) = lanes.find(|(_, known)| known.name.eq_ignore_ascii_case(lane)) else {
+            return Accepting::UnknownPump;
         };
+        if !held_up(known, CauseClass::Refused) {
+            return Accepting::NothingRefused;
+        }
         if let Some(control) = self.shared.controls.get(number) {
             control.accepts_refusals.store(true, Release);
         }
         wake(number);
-        true
+        Accepting::Next
     }
 
     /// Names of the lanes that deliver the records of `key`, with that for undecodable elements.
@@ -458,10 +478,10 @@ fn builder(pump: &PumpSettings, spec: &'static SinkSpec, settings: &Settings, fl
             match (refused, spec.build) {
                 (Some(reason), _) => Err(BuildError::Options(reason)),
                 (None, Some(build)) => {
-                    let name = context.pump.clone();
-                    let sink = build(context).await?;
+                    let (name, meta) = (context.pump.clone(), context.meta.clone());
+                    let sink = build(context).await.map_err(discreet::build_error)?;
                     tracing::info!(prefix = "main", "Init Pump: {name}");
-                    Ok(sink)
+                    Ok(Box::new(Discreet::new(sink, &meta)) as Box<dyn Sink>)
                 }
                 (None, None) => {
                     let absence = spec.absence().unwrap_or_default();

@@ -16,6 +16,7 @@ use sinks::{BuildError, Sink, SinkSpec, WriteError};
 use tokio::sync::mpsc;
 
 use super::{
+    cause::{Cause, CauseClass},
     gather::Piece,
     held::Held,
     progress::Progress,
@@ -111,7 +112,7 @@ impl Lane {
     /// Delivers until the process stops. `building` is the first attempt to make the sink.
     pub(super) async fn run(mut self, building: Building) {
         let Some(sink) = self.build(building).await else {
-            self.board.enter(LaneState::Stopped, None, None);
+            self.board.enter(LaneState::Stopped, None);
             return;
         };
         while !self.shared.stop.is_cancelled() {
@@ -128,7 +129,7 @@ impl Lane {
             if self.work.is_empty() {
                 if self.board.state() == LaneState::Retrying {
                     // What failed is somebody else's now.
-                    self.board.enter(LaneState::Running, None, None);
+                    self.board.enter(LaneState::Running, None);
                 }
                 self.idle().await;
                 continue;
@@ -150,7 +151,7 @@ impl Lane {
                 "Error trying to gracefully shutdown  {}:{error}", self.spec.title
             ),
         }
-        self.board.enter(LaneState::Stopped, None, None);
+        self.board.enter(LaneState::Stopped, None);
     }
 
     /// Makes the sink; until then the lane only takes care that it does not hold too much. `None`: the process stops.
@@ -173,7 +174,7 @@ impl Lane {
             let pause = match built {
                 Ok(sink) => {
                     self.shared.stand_by(self.number, false);
-                    self.board.enter(LaneState::Running, None, None);
+                    self.board.enter(LaneState::Running, None);
                     return Some(sink);
                 }
                 Err(BuildError::Options(error)) => {
@@ -182,11 +183,11 @@ impl Lane {
                 }
                 Err(BuildError::Unavailable(error)) => {
                     self.shared.stand_by(self.number, false);
-                    self.cannot_build(&error.to_string(), &mut backoff)
+                    self.cannot_build(class_of(&*error), &error.to_string(), &mut backoff)
                 }
                 Err(BuildError::Occupied(error)) => {
                     self.shared.stand_by(self.number, true);
-                    self.cannot_build(&error.to_string(), &mut backoff);
+                    self.cannot_build(CauseClass::Occupied, &error.to_string(), &mut backoff);
                     STANDBY
                 }
             };
@@ -214,17 +215,21 @@ impl Lane {
         self.shared
             .log
             .error(&format!("Pump init error (skipping): {error}"), context);
-        self.board
-            .enter(LaneState::Disabled, Some(error.to_owned()), Some(remedy.to_owned()));
+        let cause = Cause::new(CauseClass::Configuration, error).with_remedy(remedy);
+        self.board.enter(LaneState::Disabled, Some(cause));
     }
 
-    fn cannot_build(&mut self, error: &str, backoff: &mut Backoff) -> Duration {
+    fn cannot_build(&mut self, class: CauseClass, error: &str, backoff: &mut Backoff) -> Duration {
         let pause = backoff.next(None);
         let name = &self.settings.name;
         let text = format!("pump cannot start yet, trying again: {error}");
         self.shared.log.error(&text, Context::pump(name));
         self.board.failed(error);
-        self.board.enter(LaneState::Retrying, Some(error.to_owned()), None);
+        let state = match class {
+            CauseClass::Configuration => LaneState::Paused,
+            _ => LaneState::Retrying,
+        };
+        self.board.enter(state, Some(Cause::new(class, error)));
         pause
     }
 
@@ -317,11 +322,13 @@ impl Lane {
                     "look at the elements, then tyk-pump lane accept-refusals {}",
                     super::undecodable::LANE
                 );
-                self.board.enter(LaneState::Paused, Some(text), Some(remedy));
+                let cause = Cause::new(CauseClass::Undecodable, text).with_remedy(remedy);
+                self.board.enter(LaneState::Paused, Some(cause));
                 PROBE
             }
             ReadError::Source(_) => {
-                self.board.enter(LaneState::Retrying, Some(text), None);
+                let cause = Cause::new(CauseClass::Source, text);
+                self.board.enter(LaneState::Retrying, Some(cause));
                 Duration::from_millis(500)
             }
         };
@@ -492,9 +499,23 @@ impl Lane {
     }
 
     /// A write failed in a way that time, or somebody, must mend.
-    pub(super) fn show_failure(&self, state: LaneState, error: &WriteError, remedy: Option<String>) {
+    pub(super) fn show_failure(&self, state: LaneState, class: CauseClass, error: &WriteError) {
         let text = error.to_string();
         self.board.failed(&text);
-        self.board.enter(state, Some(text), remedy);
+        self.board.enter(state, Some(Cause::new(class, text)));
     }
+}
+
+/// Whether time may mend what keeps a sink from being made, or somebody must.
+fn class_of(error: &(dyn std::error::Error + 'static)) -> CauseClass {
+    use std::io::ErrorKind::{NotADirectory, PermissionDenied, ReadOnlyFilesystem};
+    let mut link = Some(error);
+    while let Some(error) = link {
+        let kind = error.downcast_ref().map(std::io::Error::kind);
+        if matches!(kind, Some(NotADirectory | PermissionDenied | ReadOnlyFilesystem)) {
+            return CauseClass::Configuration;
+        }
+        link = error.source();
+    }
+    CauseClass::Unavailable
 }

@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeMap,
+    fmt,
     sync::{
         Arc, Mutex, MutexGuard,
         atomic::{AtomicU64, Ordering},
@@ -12,7 +13,14 @@ use std::{
 use serde::Serialize;
 use sinks::Guarantee;
 
-use crate::source::Mode;
+use super::{
+    cause::{Cause, CauseClass},
+    latency::{Latency, LatencyStatus},
+};
+use crate::{logging, scrub, source::Mode};
+
+/// Why rows are gone for good. Every reason has a counter from the start, so that its first row shows as an increase.
+pub const DROP_REASONS: [&str; 4] = ["budget", "dead_letters_full", "evicted", "spool_damaged"];
 
 /// State of a pump.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
@@ -31,6 +39,36 @@ pub enum LaneState {
     Disabled,
     /// Flushed and closed.
     Stopped,
+}
+
+impl LaneState {
+    /// Every state.
+    pub const ALL: [LaneState; 6] = [
+        LaneState::Starting,
+        LaneState::Running,
+        LaneState::Retrying,
+        LaneState::Paused,
+        LaneState::Disabled,
+        LaneState::Stopped,
+    ];
+
+    /// As labels and JSON have it.
+    pub fn name(self) -> &'static str {
+        match self {
+            LaneState::Starting => "starting",
+            LaneState::Running => "running",
+            LaneState::Retrying => "retrying",
+            LaneState::Paused => "paused",
+            LaneState::Disabled => "disabled",
+            LaneState::Stopped => "stopped",
+        }
+    }
+}
+
+impl fmt::Display for LaneState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
 }
 
 /// Counters and state of one pump. Counters only grow while the process lives.
@@ -58,6 +96,8 @@ pub struct LaneBoard {
     pub spooled_rows: AtomicU64,
     /// When the oldest unacknowledged claim was made, milliseconds since 1970; 0 = none.
     pub oldest_claim_ms: AtomicU64,
+    /// How long writes took.
+    pub latency: Latency,
     text: Mutex<LaneText>,
 }
 
@@ -67,8 +107,7 @@ struct LaneText {
     since: Option<SystemTime>,
     /// What the sink that was made promises, if that is less than its type's best.
     guarantee: Option<Guarantee>,
-    cause: Option<String>,
-    remedy: Option<String>,
+    cause: Option<Cause>,
     last_error: Option<(SystemTime, String)>,
     dropped: BTreeMap<&'static str, u64>,
 }
@@ -78,15 +117,14 @@ impl LaneBoard {
         self.text.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
-    /// Enters `state`; `cause` and `remedy` say why and what to do.
-    pub fn enter(&self, state: LaneState, cause: Option<String>, remedy: Option<String>) {
+    /// Enters `state`.
+    pub fn enter(&self, state: LaneState, cause: Option<Cause>) {
         let mut text = self.text();
         if text.state != state || text.since.is_none() {
             text.state = state;
             text.since = Some(SystemTime::now());
         }
         text.cause = cause;
-        text.remedy = remedy;
     }
 
     /// What the sink promises now, if that is less than its type's best.
@@ -101,11 +139,12 @@ impl LaneBoard {
 
     /// Counts rows that are gone for good.
     pub fn dropped(&self, reason: &'static str, rows: u64) {
+        debug_assert!(DROP_REASONS.contains(&reason), "{reason} has no counter from the start");
         *self.text().dropped.entry(reason).or_default() += rows;
     }
 
     /// Why it is in its state.
-    pub fn cause(&self) -> Option<String> {
+    pub fn cause(&self) -> Option<Cause> {
         self.text().cause.clone()
     }
 
@@ -131,6 +170,8 @@ pub struct LaneStatus {
     pub since: u64,
     /// Why it is in that state.
     pub cause: Option<String>,
+    /// What kind of cause that is.
+    pub cause_class: Option<CauseClass>,
     /// What to do about it.
     pub remedy: Option<String>,
     /// Age in seconds of the oldest record that it has not delivered; 0 = up to date.
@@ -161,6 +202,9 @@ pub struct LaneStatus {
     pub last_error: Option<String>,
     /// When, seconds since 1970.
     pub last_error_at: Option<u64>,
+    /// How long writes took; a histogram of the metrics.
+    #[serde(skip)]
+    pub latency: LatencyStatus,
 }
 
 /// The source as `/status` shows it.
@@ -211,6 +255,8 @@ pub struct Status {
     pub ready: bool,
     /// Why not, one line each.
     pub not_ready: Vec<String>,
+    /// Lines that are missing in the log because nobody read it fast enough.
+    pub log_lines_left_out: u64,
     /// The source.
     pub source: SourceStatus,
     /// Every pump, in the order of the configuration.
@@ -281,6 +327,9 @@ impl StatusBoard {
             .lock()
             .unwrap_or_else(std::sync::PoisonError::into_inner)
             .clone();
+        for text in [&mut source.last_error, &mut source.claiming_held].into_iter().flatten() {
+            *text = scrub::secrets(text).into_owned();
+        }
         source.decoded = self.decoded.load(Ordering::Relaxed);
         source.undecodable = self.undecodable.load(Ordering::Relaxed);
         let lanes = self.lanes.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
@@ -298,7 +347,8 @@ impl StatusBoard {
                     .as_deref()
                     .or(pump.last_error.as_deref())
                     .unwrap_or("no cause known");
-                not_ready.push(format!("pump {} is {:?}: {why}", pump.pump, pump.state).to_lowercase());
+                let remedy = pump.remedy.as_deref().map(|remedy| format!(" – {remedy}")).unwrap_or_default();
+                not_ready.push(format!("pump {} is {}: {why}{remedy}", pump.pump, pump.state));
             }
         }
         Status {
@@ -307,6 +357,7 @@ impl StatusBoard {
             uptime_seconds: self.started.elapsed().unwrap_or_default().as_secs(),
             ready: not_ready.is_empty(),
             not_ready,
+            log_lines_left_out: logging::left_out(),
             source,
             pumps,
         }
@@ -341,8 +392,9 @@ fn lane_status(entry: &LaneEntry, mode: Option<Mode>) -> LaneStatus {
         guarantee: promise(text.guarantee.or(entry.guarantee), mode),
         state: text.state,
         since: text.since.map(epoch_seconds).unwrap_or_default(),
-        cause: text.cause.clone(),
-        remedy: text.remedy.clone(),
+        cause: text.cause.as_ref().map(|cause| scrub::secrets(&cause.text).into_owned()),
+        cause_class: text.cause.as_ref().map(|cause| cause.class),
+        remedy: text.cause.as_ref().map(|cause| scrub::secrets(&cause.remedy).into_owned()),
         lag_seconds,
         in_flight: read(&board.in_flight),
         backlog_rows: read(&board.backlog_rows),
@@ -355,7 +407,8 @@ fn lane_status(entry: &LaneEntry, mode: Option<Mode>) -> LaneStatus {
         dropped: text.dropped.clone(),
         spooled_files: read(&board.spooled_files),
         spooled_rows: read(&board.spooled_rows),
-        last_error: text.last_error.as_ref().map(|(_, error)| error.clone()),
+        last_error: text.last_error.as_ref().map(|(_, error)| scrub::secrets(error).into_owned()),
         last_error_at: text.last_error.as_ref().map(|(at, _)| epoch_seconds(*at)),
+        latency: board.latency.status(),
     }
 }

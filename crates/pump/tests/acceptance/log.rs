@@ -32,6 +32,7 @@ fn expected() -> Vec<(&'static str, String)> {
         ("csv-pump", "CSV Pump Initialized"),
         ("main", "Init Pump: CSV"),
         ("main", "Starting purge loop @1, chunk size 0"),
+        ("main", "Records are claimed (mode claims-script)"),
         ("csv-pump", "Purged 10 records..."),
         ("main", "Shutting down 1 pumps..."),
         ("main", "CSV Pump gracefully stopped."),

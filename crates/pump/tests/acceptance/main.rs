@@ -4,6 +4,7 @@
 mod log;
 mod operations;
 mod outages;
+mod pipes;
 mod records;
 mod search;
 #[path = "../support/mod.rs"]

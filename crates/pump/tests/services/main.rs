@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod documents;
+mod echo;
 mod endpoint;
 mod faults;
 mod kinds;

@@ -8,7 +8,7 @@ use serde::de::DeserializeOwned;
 
 use crate::{
     admin::{
-        client,
+        client::Client,
         store::{Letter, Wanted},
     },
     source::{
@@ -20,20 +20,20 @@ use crate::{
 /// Dead letters that one request names.
 const REMOVED_AT_ONCE: usize = 200;
 
-/// Asks the daemon that has its admin server on this port.
+/// Asks a running daemon.
 #[derive(Debug)]
 pub struct RemoteStore {
-    port: u16,
+    daemon: Client,
 }
 
 impl RemoteStore {
     /// Does not connect yet.
-    pub fn new(port: u16) -> Self {
-        Self { port }
+    pub fn new(daemon: Client) -> Self {
+        Self { daemon }
     }
 
     async fn ask<T: DeserializeOwned>(&self, wanted: Wanted, field: &str) -> Result<T, SourceError> {
-        let answer = client::store(self.port, &wanted)
+        let answer = self.daemon.store(&wanted)
             .await
             .map_err(SourceError::Unavailable)?;
         let value = answer.get(field).cloned().unwrap_or_default();
@@ -55,7 +55,7 @@ impl Source for RemoteStore {
     }
 
     fn mode_reason(&self) -> String {
-        format!("through port {} of a running pump", self.port)
+        format!("through {} of a running pump", self.daemon.address())
     }
 
     async fn fleet(&self) -> Result<Arc<str>, SourceError> {
