@@ -6,6 +6,7 @@ use std::{
 };
 
 use async_trait::async_trait;
+use sinks::Known;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
@@ -243,14 +244,12 @@ fn report_mode(mode: Mode, reason: &str) {
 fn known_pumps(settings: &Settings, status: &StatusBoard) -> Vec<Pump> {
     let mut pumps = Vec::new();
     for pump in &settings.pumps {
-        match sinks::find(&pump.kind) {
-            Some(spec) => match spec.absence() {
-                None => pumps.push(Pump {
-                    settings: pump.clone(),
-                    spec,
-                }),
-                Some(absence) => skip(pump, status, format!("the type {} {absence}", spec.name)),
-            },
+        match sinks::find_known(&pump.kind) {
+            Some(Known::Built(spec)) => pumps.push(Pump {
+                settings: pump.clone(),
+                spec,
+            }),
+            Some(Known::Absent(absent)) => skip(pump, status, format!("the type {} {}", absent.name, absent.why)),
             None => {
                 let meant = sinks::suggest(&pump.kind).map(|name| format!(" – did you mean \"{name}\"?"));
                 let text = format!("{} Not found: unknown type{}", pump.kind, meant.unwrap_or_default());

@@ -7,6 +7,7 @@ pub mod cli;
 pub mod config;
 pub mod delivery;
 pub mod demo;
+pub mod failpoints;
 pub mod instrumentation;
 pub mod load;
 pub mod logging;
@@ -14,8 +15,6 @@ pub mod operations;
 pub mod quickstart;
 pub mod source;
 mod upkeep;
-
-pub use sinks::failpoints;
 
 /// Version of this binary, as `--version` prints it.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");

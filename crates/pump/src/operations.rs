@@ -197,7 +197,7 @@ impl OpenLedgers {
             .iter()
             .map(|pump| (pump, sinks::find_uptime(&pump.kind)));
         for (pump, spec) in traffic.chain(uptime) {
-            let Some(build) = spec.and_then(|spec| spec.build) else {
+            let Some(build) = spec.map(|spec| spec.build) else {
                 continue;
             };
             let context = BuildContext {
