@@ -249,11 +249,7 @@ fn report_absent(plan: &PumpPlan, status: &StatusBoard) {
     for pump in &plan.absent {
         let board = status.add_lane(pump.name.clone(), &pump.kind, None);
         let remedy = "correct the type, or remove the pump";
-        board.enter(
-            LaneState::Disabled,
-            Some(pump.reason.clone()),
-            Some(remedy.to_owned()),
-        );
+        board.enter(LaneState::Disabled, Some(pump.reason.clone()), Some(remedy.to_owned()));
     }
     if let Some(kind) = &plan.absent_uptime {
         tracing::error!(

@@ -199,10 +199,7 @@ impl OpenLedgers {
                 continue;
             };
             let built = build(pump.context(settings.log, &fleet)).await;
-            sinks.insert(
-                pump.settings.name.to_string(),
-                built.map_err(|error| error.to_string()),
-            );
+            sinks.insert(pump.settings.name.to_string(), built.map_err(|error| error.to_string()));
         }
         Self(sinks)
     }
