@@ -106,7 +106,8 @@ fn read() -> Option<Fuse> {
     })
 }
 
-#[cfg(all(test, debug_assertions))]
+#[cfg(test)]
+#[cfg(debug_assertions)]
 mod tests {
     use std::{
         os::unix::process::ExitStatusExt,
