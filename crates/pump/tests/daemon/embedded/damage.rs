@@ -63,6 +63,7 @@ async fn claims_cursors_letters_and_notes_survive_a_crash() {
     let letter = DeadLetter {
         lane: "A".into(),
         key: KEY.into(),
+        form: None,
         row: analytics::RowId {
             claim: claim.id,
             row: 7,

@@ -13,10 +13,10 @@ use tyk_pump::{
     config::{DeliverySettings, ModeChoice, OnFull, PumpSettings, RedisSettings, RedisTopology, Secret, Settings},
     delivery::{
         Engine,
-        engine::Pump,
         status::{LaneState, LaneStatus, StatusBoard},
     },
     instrumentation::Instrumentation,
+    plan::Pump,
     source::{
         Acknowledged, Claim, ClaimRef, ClaimReport, DeadLetter, DeadLetterId, DeadLimits, DeadStored, Ledgers, Mode,
         Restored, Source, SourceError, Usage, Window, memory::MemorySource,
