@@ -1,7 +1,14 @@
-//! Crash points: places where the crash tests end this process as a power cut would, with SIGKILL. Compiled to nothing
-//! without the feature `failpoints`.
+//! Crash points: places where the crash tests end this process as a power cut would, with SIGKILL. Builds without debug
+//! assertions, so every release, do not contain them.
 //!
 //! `TYK_PMP_FAILPOINT=<name>` kills at the first passage of that point, `<name>:<n>` at the n-th.
+
+use std::sync::{
+    OnceLock,
+    atomic::{AtomicU64, Ordering},
+};
+
+use rustix::process::{Signal, getpid, kill_process};
 
 /// A sink stored what it is about to append, and has not appended it.
 pub const AFTER_INTENT: &str = "after_intent";
@@ -11,82 +18,65 @@ pub const AFTER_APPEND: &str = "after_append";
 /// Every point of the sinks.
 pub const ALL: [&str; 2] = [AFTER_INTENT, AFTER_APPEND];
 
+/// Whether this build contains them.
+pub const ARMED: bool = cfg!(debug_assertions);
+
 /// Passes the point `name`; the process ends here if the environment says so.
-#[cfg(not(feature = "failpoints"))]
+///
+/// # Panics
+/// `TYK_PMP_FAILPOINT` is not `<name>` or `<name>:<n>`.
 #[inline(always)]
-pub fn hit(_name: &'static str) {}
-
-/// Ends the process unless the environment names one of `points`, or none: a crash test with a misspelled name must not
-/// pass.
-#[cfg(not(feature = "failpoints"))]
-#[inline(always)]
-pub fn expect_one_of(_points: &[&str]) {}
-
-#[cfg(feature = "failpoints")]
-pub use armed::{expect_one_of, hit};
-
-#[cfg(feature = "failpoints")]
-mod armed {
-    use std::sync::{
-        OnceLock,
-        atomic::{AtomicU64, Ordering},
-    };
-
-    use rustix::process::{Signal, getpid, kill_process};
-
-    struct Fuse {
-        name: String,
-        passages_left: AtomicU64,
-    }
-
-    static FUSE: OnceLock<Option<Fuse>> = OnceLock::new();
-
-    /// Passes the point `name`; the process ends here if the environment says so.
-    ///
-    /// # Panics
-    /// `TYK_PMP_FAILPOINT` is not `<name>` or `<name>:<n>`.
-    pub fn hit(name: &'static str) {
-        let Some(fuse) = FUSE.get_or_init(read) else { return };
-        if fuse.name != name || fuse.passages_left.fetch_sub(1, Ordering::SeqCst) != 1 {
-            return;
-        }
-        let _ = kill_process(getpid(), Signal::KILL);
-        // The signal ends every thread; this one must not get any further meanwhile.
-        loop {
-            std::thread::park();
-        }
-    }
-
-    /// A crash test with a misspelled name must not pass.
-    ///
-    /// # Panics
-    /// `TYK_PMP_FAILPOINT` names none of `points`.
-    pub fn expect_one_of(points: &[&str]) {
-        if let Some(fuse) = FUSE.get_or_init(read) {
-            assert!(
-                points.contains(&fuse.name.as_str()),
-                "TYK_PMP_FAILPOINT={}: names are {points:?}",
-                fuse.name
-            );
-        }
-    }
-
-    fn read() -> Option<Fuse> {
-        let text = std::env::var("TYK_PMP_FAILPOINT").ok()?;
-        let (name, passages) = text.split_once(':').unwrap_or((&text, "1"));
-        let passages: Option<u64> = passages.parse().ok().filter(|&n| n > 0);
-        let Some(passages) = passages else {
-            panic!("TYK_PMP_FAILPOINT={text}: expected <name> or <name>:<n>");
-        };
-        Some(Fuse {
-            name: name.to_owned(),
-            passages_left: AtomicU64::new(passages),
-        })
+pub fn hit(name: &'static str) {
+    if ARMED {
+        pass(name);
     }
 }
 
-#[cfg(all(test, feature = "failpoints"))]
-#[allow(clippy::unwrap_used)]
+/// A crash test with a misspelled name must not pass.
+///
+/// # Panics
+/// `TYK_PMP_FAILPOINT` names none of `points`.
+pub fn expect_one_of(points: &[&str]) {
+    if ARMED && let Some(fuse) = FUSE.get_or_init(read) {
+        let name = fuse.name.as_str();
+        assert!(points.contains(&name), "TYK_PMP_FAILPOINT={name}: names are {points:?}");
+    }
+}
+
+struct Fuse {
+    name: String,
+    passages_left: AtomicU64,
+}
+
+static FUSE: OnceLock<Option<Fuse>> = OnceLock::new();
+
+fn pass(name: &'static str) {
+    let Some(fuse) = FUSE.get_or_init(read) else { return };
+    if fuse.name != name || fuse.passages_left.fetch_sub(1, Ordering::SeqCst) != 1 {
+        return;
+    }
+    let _ = kill_process(getpid(), Signal::KILL);
+    // The signal ends every thread; this one must not get any further meanwhile.
+    loop {
+        std::thread::park();
+    }
+}
+
+fn read() -> Option<Fuse> {
+    let text = std::env::var("TYK_PMP_FAILPOINT").ok()?;
+    let (name, passages) = text.split_once(':').unwrap_or((&text, "1"));
+    let passages: Option<u64> = passages.parse().ok().filter(|&n| n > 0);
+    let Some(passages) = passages else {
+        panic!("TYK_PMP_FAILPOINT={text}: expected <name> or <name>:<n>");
+    };
+    Some(Fuse {
+        name: name.to_owned(),
+        passages_left: AtomicU64::new(passages),
+    })
+}
+
+#[cfg(test)]
+#[cfg(debug_assertions)]
 mod tests {
     use std::{
         os::unix::process::ExitStatusExt,
