@@ -9,7 +9,7 @@ use tyk_pump::{
     cli::{self, Invocation, Printed, RunOptions},
     config::{self, Request, Settings},
     demo::DemoOptions,
-    logging, operations, scrub, signals,
+    failpoints, logging, operations, scrub, signals,
 };
 
 /// How long writes in threads may still run when everything else has ended.
@@ -31,6 +31,7 @@ fn print(printed: &Printed) -> ExitCode {
 }
 
 fn run(options: RunOptions) -> ExitCode {
+    failpoints::expect_one_of(&failpoints::ALL);
     let Some(settings) = load(&options) else {
         logging::flush();
         return ExitCode::FAILURE;

@@ -6,7 +6,7 @@ use std::{
 };
 
 use analytics::{Key, RecordKind};
-use sinks::{BuildContext, BuildError, Fleet, Sink, SinkSpec};
+use sinks::{BuildError, Fleet, Sink};
 use tokio::sync::mpsc;
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
@@ -26,8 +26,9 @@ use super::{
     undecodable::{self, Undecodable},
 };
 use crate::{
-    config::{OnFull, PumpSettings, Settings},
+    config::{OnFull, Settings},
     instrumentation::Instrumentation,
+    plan::Pump,
     source::{Claim, DeadLimits, Mode, Source, SourceError},
 };
 
@@ -39,14 +40,6 @@ const BACKLOG_ROWS: u64 = 5_000;
 const COMPAT_START: Duration = Duration::from_millis(200);
 /// How long the start waits for a pump before it goes on in the background.
 const BUILD_PATIENCE: Duration = Duration::from_secs(5);
-
-/// A pump of the configuration whose type is built.
-pub struct Pump {
-    /// Its settings.
-    pub settings: PumpSettings,
-    /// Its type.
-    pub spec: &'static SinkSpec,
-}
 
 /// What comes of accepting refusals.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -410,10 +403,10 @@ async fn start_lane(
     status: &StatusBoard,
     fleet: &Fleet,
 ) -> anyhow::Result<LaneHandle> {
+    let builder = builder(&pump, settings, fleet);
     let Pump { settings: pump, spec } = pump;
     let name = pump.name.clone();
     let board = status.add_lane(name.clone(), spec.name, Some(spec.guarantee));
-    let builder = builder(&pump, spec, settings, fleet);
     let spool = match (&settings.delivery.spool_dir, pump.on_full) {
         (Some(folder), OnFull::Spool) => Some(Spool::open(folder, &name)?),
         _ => None,
@@ -462,32 +455,21 @@ async fn start_lane(
 }
 
 /// How the sink of a pump is made.
-fn builder(pump: &PumpSettings, spec: &'static SinkSpec, settings: &Settings, fleet: &Fleet) -> Builder {
-    let context = BuildContext {
-        pump: pump.name.clone(),
-        meta: pump.meta.clone(),
-        compat: pump.compat,
-        log: settings.log,
-        fleet: fleet.clone(),
-    };
-    let refused = pump.refused.clone();
+fn builder(pump: &Pump, settings: &Settings, fleet: &Fleet) -> Builder {
+    let spec = pump.spec;
+    let context = pump.context(settings.log, fleet);
+    let refused = pump.settings.refused.clone();
     Box::new(move || {
         let (context, refused) = (context.clone(), refused.clone());
         // A task of its own: the attempt goes on while the lane looks after its claims.
         let attempt = tokio::spawn(async move {
-            match (refused, spec.build) {
-                (Some(reason), _) => Err(BuildError::Options(reason)),
-                (None, Some(build)) => {
-                    let (name, meta) = (context.pump.clone(), context.meta.clone());
-                    let sink = build(context).await.map_err(discreet::build_error)?;
-                    tracing::info!(prefix = "main", "Init Pump: {name}");
-                    Ok(Box::new(Discreet::new(sink, &meta)) as Box<dyn Sink>)
-                }
-                (None, None) => {
-                    let absence = spec.absence().unwrap_or_default();
-                    Err(BuildError::Options(format!("the type {} {absence}", spec.name)))
-                }
+            if let Some(reason) = refused {
+                return Err(BuildError::Options(reason));
             }
+            let (name, meta) = (context.pump.clone(), context.meta.clone());
+            let sink = (spec.build)(context).await.map_err(discreet::build_error)?;
+            tracing::info!(prefix = "main", "Init Pump: {name}");
+            Ok(Box::new(Discreet::new(sink, &meta)) as Box<dyn Sink>)
         });
         Box::pin(async move {
             attempt
