@@ -3,6 +3,7 @@
 use std::{io::Write, process::ExitCode, time::Duration};
 
 use analytics::logrus::LogForm;
+use rustix::process::{Resource, getrlimit, setrlimit};
 use tokio_util::sync::CancellationToken;
 use tyk_pump::{
     app::{self, Fatal},
@@ -32,6 +33,7 @@ fn print(printed: &Printed) -> ExitCode {
 
 fn run(options: RunOptions) -> ExitCode {
     failpoints::expect_one_of(&failpoints::ALL);
+    raise_descriptor_limit();
     let Some(settings) = load(&options) else {
         logging::flush();
         return ExitCode::FAILURE;
@@ -46,6 +48,14 @@ fn run(options: RunOptions) -> ExitCode {
     };
     logging::flush();
     code
+}
+
+/// As many descriptors as the process may have, as every program of Go takes them. Where that is refused the lower limit
+/// counts.
+fn raise_descriptor_limit() {
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    let _ = setrlimit(Resource::Nofile, limit);
 }
 
 fn run_until_stopped(settings: Settings, demo: Option<DemoOptions>) -> Result<(), Fatal> {

@@ -283,7 +283,7 @@ fn print_letter(letter: &DeadLetter, json: bool, out: &mut dyn Write) -> anyhow:
     use base64::{Engine as _, engine::general_purpose::STANDARD};
     if json {
         let object = serde_json::json!({
-            "pump": &*letter.lane, "row": letter.row.to_string(), "key": &*letter.key, "cause": letter.cause,
+            "pump": &*letter.lane, "row": letter.row.to_string(), "key": &*letter.key, "cause": scrub::secrets(&letter.cause),
             "at_ms": letter.at_ms, "raw": STANDARD.encode(&letter.raw),
         });
         writeln!(out, "{object}")?;
@@ -294,7 +294,10 @@ fn print_letter(letter: &DeadLetter, json: bool, out: &mut dyn Write) -> anyhow:
     writeln!(
         out,
         "{at:.0} {} {} ({}, {bytes} bytes): {}",
-        letter.lane, letter.row, letter.key, letter.cause
+        letter.lane,
+        letter.row,
+        letter.key,
+        scrub::secrets(&letter.cause)
     )?;
     Ok(())
 }

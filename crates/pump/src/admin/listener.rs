@@ -14,10 +14,10 @@ use std::{
 };
 
 use axum::{
-    http::{Request, request::Parts},
+    http::{Request, header, request::Parts},
     response::Response,
 };
-use hyper::{body::Incoming, server::conn::http1, service::service_fn};
+use hyper::{body::{Body, Incoming}, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use rustix::process::{Resource, getrlimit};
 use tokio::{
@@ -99,7 +99,7 @@ where
             place.answers.store(true, Relaxed);
             let response = answer(peer, parts).await;
             place.answers.store(false, Relaxed);
-            Ok::<_, Infallible>(response)
+            Ok::<_, Infallible>(with_length(response))
         }
     });
     let connection = http1::Builder::new()
@@ -120,6 +120,14 @@ where
             }
         }
     }
+}
+
+/// A length stands before `connection`, where upstream's server has it.
+fn with_length(mut response: Response) -> Response {
+    if let Some(length @ 1..) = response.body().size_hint().exact() {
+        response.headers_mut().insert(header::CONTENT_LENGTH, length.into());
+    }
+    response
 }
 
 /// A connection, as the others see it.
@@ -209,7 +217,9 @@ mod tests {
         assert!(!busy.place.leave.is_cancelled());
         drop(old);
         let new = seats.take().await;
-        [&young, &new].map(|seat| seat.place.answers.store(true, Relaxed));
+        for seat in [&young, &new] {
+            seat.place.answers.store(true, Relaxed);
+        }
         let waiting = tokio::spawn({
             let seats = seats.clone();
             async move { seats.take().await }

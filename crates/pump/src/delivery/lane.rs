@@ -508,11 +508,11 @@ impl Lane {
 
 /// Whether time may mend what keeps a sink from being made, or somebody must.
 fn class_of(error: &(dyn std::error::Error + 'static)) -> CauseClass {
-    use std::io::ErrorKind::{NotADirectory, PermissionDenied, ReadOnlyFilesystem};
+    use std::io::ErrorKind::{IsADirectory, NotADirectory, PermissionDenied};
     let mut link = Some(error);
     while let Some(error) = link {
         let kind = error.downcast_ref().map(std::io::Error::kind);
-        if matches!(kind, Some(NotADirectory | PermissionDenied | ReadOnlyFilesystem)) {
+        if matches!(kind, Some(IsADirectory | NotADirectory | PermissionDenied)) {
             return CauseClass::Configuration;
         }
         link = error.source();

@@ -152,7 +152,7 @@ mod tests {
             .text(Text::ApiName, "the-orders-api");
         let (buffer, record) = record.build();
         let batch = Batch {
-            claim: ClaimId::default(),
+            claim: ClaimId(ulid::Ulid::nil()),
             key: Arc::new(Key {
                 name: "analytics-tyk-system-analytics".into(),
                 short: "tyk-system-analytics".into(),

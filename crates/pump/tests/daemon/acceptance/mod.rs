@@ -6,6 +6,7 @@ mod outages;
 mod pipes;
 mod records;
 mod search;
+mod states;
 
 use crate::support::Server;
 
