@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use analytics::{Batch, Decoded, Key, RecordKind, RowId, Selection, Span, Wire};
+use analytics::{Batch, Decoded, Key, RecordKind, RowId, Selection, Span};
 use serde::{Deserialize, Serialize};
 use sinks::{Sink, WriteError, Written};
 use tokio::sync::oneshot;
@@ -80,7 +80,7 @@ impl Engine {
     async fn offer(&self, lane: &str, letters: &[DeadLetter], outcome: &mut Replayed) -> Vec<RowId> {
         let keyed: Vec<(Arc<Key>, DeadLetter)> = letters
             .iter()
-            .map(|letter| (self.key_of(&letter.key), letter.clone()))
+            .map(|letter| (self.key_of(letter), letter.clone()))
             .collect();
         let (decodable, not): (Vec<_>, Vec<_>) = keyed.into_iter().partition(|(key, letter)| {
             matches!(
@@ -128,25 +128,16 @@ impl Engine {
         accepted
     }
 
-    fn key_of(&self, name: &Arc<str>) -> Arc<Key> {
-        let known = self.shared.source.keys().iter().find(|key| key.name == *name);
+    /// The list that a letter came from, which may not be configured any more; it holds what the letter says.
+    fn key_of(&self, letter: &DeadLetter) -> Arc<Key> {
+        let same = |key: &&Arc<Key>| key.name == letter.key && key.wire == letter.wire && key.records == letter.kind;
+        let known = self.shared.source.keys().iter().find(same);
         known.cloned().unwrap_or_else(|| {
-            let wire = if name.ends_with("_protobuf") {
-                Wire::Protobuf
-            } else {
-                Wire::Msgpack
-            };
-            let uptime = name.ends_with("tyk-uptime-analytics");
-            let records = if uptime {
-                RecordKind::Uptime
-            } else {
-                RecordKind::Traffic
-            };
             Arc::new(Key {
-                name: name.clone(),
-                short: name.clone(),
-                wire,
-                records,
+                name: letter.key.clone(),
+                short: letter.key.clone(),
+                wire: letter.wire,
+                records: letter.kind,
             })
         })
     }

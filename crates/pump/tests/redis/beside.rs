@@ -108,7 +108,7 @@ async fn beside_an_old_pump_every_record_goes_to_exactly_one() {
         assert!(
             rows == pushed,
             "{}: {} of {}",
-            source.mode_reason(),
+            mode.reason,
             rows.len(),
             pushed.len()
         );

@@ -113,11 +113,12 @@ async fn a_limited_user_reads_in_place() {
         },
     )
     .unwrap();
-    assert_eq!(source.open().await.unwrap(), Mode::Peek);
+    let mode = source.open().await.unwrap();
+    assert_eq!(mode.label, "peek");
     assert!(
-        source.mode_reason().contains("neither scripts nor WATCH"),
+        mode.reason.contains("neither scripts nor WATCH"),
         "{}",
-        source.mode_reason()
+        mode.reason
     );
     let url = format!("redis://app:app-secret@{}", server.addr(0));
     let mut client = redis::Client::open(url).unwrap().get_connection().unwrap();
@@ -209,7 +210,7 @@ async fn reading_in_place_removes_only_what_was_delivered() {
         b.read(&claim.reference(), 10, 10).await,
         Err(SourceError::LeaseLost(_))
     ));
-    assert!(b.renew(&[claim.reference()], &[]).await.unwrap() == [claim.id]);
+    assert!(b.renew(&[claim.reference()], &[]).await.unwrap() == [Lost::Taken(claim.id)]);
     read_all(&a, &next, 0).await;
     assert_eq!(
         a.acknowledge_one(&next.reference(), "A", 90).await.unwrap(),
@@ -230,7 +231,7 @@ async fn legacy_pops_in_chunks_and_sets_the_expiry_on_the_rest() {
     };
     let delivery = support::delivery_settings("a", ModeChoice::Legacy, LEASE);
     let source = RedisSource::new(&support::redis_settings(server.addr(0)), &delivery, lists).unwrap();
-    assert_eq!(source.open().await.unwrap(), Mode::Legacy);
+    assert_eq!(source.open().await.unwrap().label, "legacy");
     push(&server, KEY, &elements(50));
     let claim = source.claim(&source.keys()[0], &lanes(&["A"])).await.unwrap().unwrap();
     assert_eq!(claim.len, 30);

@@ -32,7 +32,7 @@ use segment::{SIZE, Segment};
 pub(crate) use state::{Change, ClaimState, State};
 
 use crate::config::Fsync;
-pub(crate) use crate::delivery::dead_letter::now_ms;
+pub(crate) use crate::clock::now_ms;
 
 /// Bytes that may wait for the disk; more, and clients wait before they are read.
 const MOST_WAITING: usize = 32 << 20;

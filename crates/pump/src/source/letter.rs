@@ -1,0 +1,239 @@
+//! Dead letters, and the one form in which all stores, files and answers keep them.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use analytics::{ClaimId, RecordKind, RowId, Wire};
+use base64::{Engine, engine::general_purpose::STANDARD};
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+use super::lists;
+
+/// A row that was not delivered for good: kept with its cause until somebody replays or drops it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DeadLetter {
+    /// Lane that it belongs to (`!undecodable`, or a pump's key).
+    pub lane: Arc<str>,
+    /// The list that it came from.
+    pub key: Arc<str>,
+    /// How the element is encoded.
+    pub wire: Wire,
+    /// What kind of record it holds, or was to hold.
+    pub kind: RecordKind,
+    /// Which row.
+    pub row: RowId,
+    /// Why.
+    pub cause: String,
+    /// When, milliseconds since 1970.
+    pub at_ms: u64,
+    /// The element as it came.
+    pub raw: Bytes,
+}
+
+/// Name of a dead letter: pump, claim and row. Text form `<pump>/<ulid>/<row>`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct DeadLetterId {
+    /// Lane.
+    pub lane: Arc<str>,
+    /// Row.
+    pub row: RowId,
+}
+
+/// What storing dead letters did, by lane.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct DeadStored {
+    /// Entries that had to go because the lane's share is full, oldest first.
+    pub evicted: BTreeMap<Arc<str>, u64>,
+    /// Entries that were not stored because one alone exceeds the lane's share: the others stay in their place.
+    pub too_large: BTreeMap<Arc<str>, u64>,
+}
+
+impl DeadStored {
+    /// Counts entries of a lane that had to go.
+    pub fn evict(&mut self, lane: &Arc<str>, entries: u64) {
+        count(&mut self.evicted, lane, entries);
+    }
+
+    /// Counts entries of a lane that are too large.
+    pub fn refuse(&mut self, lane: &Arc<str>, entries: u64) {
+        count(&mut self.too_large, lane, entries);
+    }
+
+    /// Entries of every lane that had to go.
+    pub fn all_evicted(&self) -> u64 {
+        self.evicted.values().sum()
+    }
+}
+
+fn count(counts: &mut BTreeMap<Arc<str>, u64>, lane: &Arc<str>, entries: u64) {
+    if entries > 0 {
+        *counts.entry(lane.clone()).or_default() += entries;
+    }
+}
+
+/// Bounds of the dead letters of one lane.
+#[derive(Clone, Copy, Debug)]
+pub struct DeadLimits {
+    /// Entries.
+    pub count: u64,
+    /// Bytes that they take in the store.
+    pub bytes: u64,
+}
+
+/// A dead letter as it is written down, in JSON.
+///
+/// ```json
+/// {"pump":"CSV","claim":"01J…","row":7,"key":"analytics-tyk-system-analytics","cause":"…","at":1700000000000,
+///  "raw":"<Base64>","wire":"msgpack","kind":"traffic"}
+/// ```
+///
+/// Letters of versions before `wire` and `kind` were written down are read by the name of their list.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Written {
+    /// Lane.
+    pub pump: Arc<str>,
+    /// Claim of the row, as text.
+    pub claim: String,
+    /// Row of the claim.
+    pub row: u64,
+    /// List that it came from.
+    pub key: Arc<str>,
+    /// Why it was not delivered.
+    pub cause: String,
+    /// When, milliseconds since 1970.
+    pub at: u64,
+    /// The element, in Base64.
+    pub raw: String,
+    /// `msgpack` or `protobuf`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wire: Option<String>,
+    /// `traffic` or `uptime`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kind: Option<String>,
+}
+
+const WIRES: [(Wire, &str); 2] = [(Wire::Msgpack, "msgpack"), (Wire::Protobuf, "protobuf")];
+const KINDS: [(RecordKind, &str); 2] = [(RecordKind::Traffic, "traffic"), (RecordKind::Uptime, "uptime")];
+
+fn name_of<T: PartialEq>(names: &[(T, &'static str)], value: T) -> Option<String> {
+    let found = names.iter().find(|(known, _)| *known == value);
+    found.map(|(_, name)| (*name).to_owned())
+}
+
+/// `None`: a name that this version does not know, so that the letter cannot be read by it.
+fn value_of<T: Copy>(names: &[(T, &'static str)], name: Option<&str>, missing: T) -> Option<T> {
+    let Some(name) = name else { return Some(missing) };
+    let found = names.iter().find(|(_, known)| *known == name);
+    found.map(|(value, _)| *value)
+}
+
+impl From<&DeadLetter> for Written {
+    fn from(letter: &DeadLetter) -> Self {
+        Written {
+            pump: letter.lane.clone(),
+            claim: letter.row.claim.to_string(),
+            row: letter.row.row,
+            key: letter.key.clone(),
+            cause: letter.cause.clone(),
+            at: letter.at_ms,
+            raw: STANDARD.encode(&letter.raw),
+            wire: name_of(&WIRES, letter.wire),
+            kind: name_of(&KINDS, letter.kind),
+        }
+    }
+}
+
+impl Written {
+    /// The letter; `None`: it is none that this version can read.
+    pub fn read(self) -> Option<DeadLetter> {
+        let (wire, kind) = lists::contents_of(&self.key);
+        Some(DeadLetter {
+            lane: self.pump,
+            row: RowId {
+                claim: ClaimId(ulid::Ulid::from_string(&self.claim).ok()?),
+                row: self.row,
+            },
+            cause: self.cause,
+            at_ms: self.at,
+            raw: Bytes::from(STANDARD.decode(&self.raw).ok()?),
+            wire: value_of(&WIRES, self.wire.as_deref(), wire)?,
+            kind: value_of(&KINDS, self.kind.as_deref(), kind)?,
+            key: self.key,
+        })
+    }
+}
+
+/// The letter in JSON, on one line.
+pub fn encode(letter: &DeadLetter) -> String {
+    // Text and numbers alone: there is nothing that JSON could not hold.
+    serde_json::to_string(&Written::from(letter)).unwrap_or_default()
+}
+
+/// The letter out of its JSON; `None`: it is none that this version can read.
+pub fn decode(json: &[u8]) -> Option<DeadLetter> {
+    serde_json::from_slice::<Written>(json).ok()?.read()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn letter(key: &str, wire: Wire, kind: RecordKind) -> DeadLetter {
+        DeadLetter {
+            lane: "A/\"B\"".into(),
+            key: key.into(),
+            wire,
+            kind,
+            row: RowId {
+                claim: ClaimId(ulid::Ulid::from_parts(1, 2)),
+                row: 3,
+            },
+            cause: "line\nline".to_owned(),
+            at_ms: 1_700_000_000_000,
+            raw: Bytes::from_static(b"\x00\xff\r\n"),
+        }
+    }
+
+    #[test]
+    fn a_letter_comes_back_as_it_was_whatever_its_list_is_called() {
+        for (wire, _) in WIRES {
+            for (kind, _) in KINDS {
+                let letter = letter("orders_protobuf", wire, kind);
+                assert_eq!(decode(encode(&letter).as_bytes()), Some(letter));
+            }
+        }
+    }
+
+    #[test]
+    fn a_letter_without_encoding_and_kind_is_read_by_the_name_of_its_list() {
+        for (key, wire, kind) in [
+            ("analytics-tyk-system-analytics_3", Wire::Msgpack, RecordKind::Traffic),
+            (
+                "analytics-tyk-system-analytics_3_protobuf",
+                Wire::Protobuf,
+                RecordKind::Traffic,
+            ),
+            ("host-checker:tyk-uptime-analytics", Wire::Msgpack, RecordKind::Uptime),
+        ] {
+            let letter = letter(key, wire, kind);
+            let mut json: serde_json::Value = serde_json::from_str(&encode(&letter)).unwrap();
+            let fields = json.as_object_mut().unwrap();
+            fields.remove("wire").unwrap();
+            fields.remove("kind").unwrap();
+            assert_eq!(decode(json.to_string().as_bytes()), Some(letter));
+        }
+    }
+
+    #[test]
+    fn what_is_no_letter_of_this_version_is_none() {
+        let mut json: serde_json::Value =
+            serde_json::from_str(&encode(&letter("k", Wire::Msgpack, RecordKind::Traffic))).unwrap();
+        for (field, value) in [("wire", "avro"), ("raw", "not Base64!"), ("claim", "x")] {
+            let before = json[field].clone();
+            json[field] = value.into();
+            assert_eq!(decode(json.to_string().as_bytes()), None, "{field}");
+            json[field] = before;
+        }
+        assert!(decode(json.to_string().as_bytes()).is_some());
+    }
+}
