@@ -12,16 +12,16 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     admin::{self, Actions, AdminSettings, Refused},
-    config::{PumpSettings, Settings},
+    config::Settings,
     delivery::{
         Engine,
-        engine::Pump,
         replay::Replayed,
         retry::Backoff,
         status::{LaneState, StatusBoard},
     },
     demo::{self, DemoOptions},
     instrumentation::{self, Instrumentation},
+    plan::{Pump, PumpPlan},
     source::{
         Mode, Source, SourceError,
         memory::MemorySource,
@@ -61,18 +61,16 @@ pub async fn run(settings: Settings, demo: Option<DemoOptions>) -> Result<(), Fa
     let running = Arc::new(Running::default());
     serve_admin(&settings, &status, &running)?;
 
-    let Started { source, service } = start_source(&settings).await?;
+    let plan = PumpPlan::of(&settings);
+    let Started { source, service } = start_source(&settings, plan.uptime.is_some()).await?;
     announce_version(&*source).await;
-    let mut pumps = known_pumps(&settings, &status);
+    report_absent(&plan, &status);
+    let mut pumps = plan.traffic;
     if pumps.is_empty() {
         return Err(Fatal::new("No pumps configured"));
     }
-    match uptime_pump(&settings) {
-        // Demo records are traffic.
-        Some(pump) if demo.is_none() => pumps.push(pump),
-        Some(_) => {}
-        None => report_uptime(&settings),
-    }
+    // Demo records are traffic.
+    pumps.extend(plan.uptime.filter(|_| demo.is_none()));
     let served = CancellationToken::new();
     let serving = service.map(|service| tokio::spawn(service.serve(served.clone())));
     match demo {
@@ -101,9 +99,9 @@ pub async fn run(settings: Settings, demo: Option<DemoOptions>) -> Result<(), Fa
 }
 
 /// Where records come from, and what must run beside it.
-async fn start_source(settings: &Settings) -> Result<Started, Fatal> {
+async fn start_source(settings: &Settings, uptime: bool) -> Result<Started, Fatal> {
     let spec = table::of(settings);
-    let started = (spec.start)(settings, uptime_pump(settings).is_some()).await;
+    let started = (spec.start)(settings, uptime).await;
     started.map_err(|error| Fatal {
         prefix: if spec.exclusive { spec.name } else { "main" },
         text: format!("{error:#}"),
@@ -216,55 +214,19 @@ fn report_mode(mode: &Mode) {
     }
 }
 
-/// The pumps whose type is built, in the order of the configuration. The others are
-/// shown as disabled; reading the configuration has reported them.
-fn known_pumps(settings: &Settings, status: &StatusBoard) -> Vec<Pump> {
-    let mut pumps = Vec::new();
-    for pump in &settings.pumps {
-        match sinks::find(&pump.kind) {
-            Some(spec) => match spec.absence() {
-                None => pumps.push(Pump {
-                    settings: pump.clone(),
-                    spec,
-                }),
-                Some(absence) => skip(pump, status, format!("the type {} {absence}", spec.name)),
-            },
-            None => {
-                let meant = sinks::suggest(&pump.kind).map(|name| format!(" – did you mean \"{name}\"?"));
-                let text = format!("{} Not found: unknown type{}", pump.kind, meant.unwrap_or_default());
-                skip(pump, status, text);
-            }
-        }
+/// Pumps that cannot run are shown as disabled; reading the configuration has reported them. Uptime data for a type that
+/// this binary does not have stays where it is, and that is said.
+fn report_absent(plan: &PumpPlan, status: &StatusBoard) {
+    for pump in &plan.absent {
+        let board = status.add_lane(pump.name.clone(), &pump.kind, None);
+        let remedy = "correct the type, or remove the pump";
+        board.enter(LaneState::Disabled, Some(pump.reason.clone()), Some(remedy.to_owned()));
     }
-    pumps
-}
-
-fn skip(pump: &PumpSettings, status: &StatusBoard, reason: String) {
-    let board = status.add_lane(pump.name.clone(), &pump.kind, None);
-    board.enter(
-        LaneState::Disabled,
-        Some(reason),
-        Some("correct the type, or remove the pump".to_owned()),
-    );
-}
-
-/// The pump that takes uptime data, if the configuration names a destination of a type that is built.
-pub(crate) fn uptime_pump(settings: &Settings) -> Option<Pump> {
-    let uptime = settings.uptime.as_ref()?;
-    Some(Pump {
-        settings: uptime.clone(),
-        spec: sinks::find_uptime(&uptime.kind)?,
-    })
-}
-
-/// Uptime data for a type that this binary does not have stays where it is, and that is said.
-fn report_uptime(settings: &Settings) {
-    if let Some(uptime) = &settings.uptime {
+    if let Some(kind) = &plan.absent_uptime {
         tracing::error!(
             prefix = "main",
-            "uptime pumps of type {} are not in this binary: uptime data stays in its list – take a binary that \
-             `cargo build --release` builds, or set dont_purge_uptime_data",
-            uptime.kind
+            "uptime pumps of type {kind} are not in this binary: uptime data stays in its list – take a binary that \
+             `cargo build --release` builds, or set dont_purge_uptime_data"
         );
     }
 }

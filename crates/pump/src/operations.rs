@@ -10,15 +10,16 @@ use std::{
 use analytics::ClaimId;
 use anyhow::{Context, bail};
 use async_trait::async_trait;
-use sinks::{BuildContext, Sink};
+use sinks::Sink;
 
 use crate::{
     admin::{client, remote::RemoteStore},
-    app,
     cli::{ClaimsCommand, Command, DeadLetterCommand, LaneCommand},
     config::{self, Request, Settings, Severity},
     delivery::dead_letter::DeadLetters,
-    load, quickstart,
+    load,
+    plan::PumpPlan,
+    quickstart,
     source::{
         ClaimReport, Claims, DeadLetter, DeadLetterId, DeadLimits, DeadStore, Ledgers, Operate, Terms, letter, table,
     },
@@ -98,7 +99,7 @@ async fn open(settings: &Settings) -> anyhow::Result<Opened> {
             here: None,
         });
     }
-    let opened = (spec.visit)(settings, app::uptime_pump(settings).is_some()).await;
+    let opened = (spec.visit)(settings, PumpPlan::of(settings).uptime.is_some()).await;
     let source = match spec.exclusive {
         false => opened?,
         true => opened.with_context(|| {
@@ -216,26 +217,12 @@ impl OpenLedgers {
     async fn open(settings: &Settings, fleet: Arc<str>) -> Self {
         let fleet = Arc::new(OnceLock::from(fleet));
         let mut sinks = HashMap::new();
-        let traffic = settings.pumps.iter().map(|pump| (pump, sinks::find(&pump.kind)));
-        let uptime = settings
-            .uptime
-            .iter()
-            .map(|pump| (pump, sinks::find_uptime(&pump.kind)));
-        for (pump, spec) in traffic.chain(uptime) {
-            let Some(build) = spec.and_then(|spec| spec.build) else {
+        for pump in PumpPlan::of(settings).pumps() {
+            let Some(build) = pump.spec.build else {
                 continue;
             };
-            let context = BuildContext {
-                pump: pump.name.clone(),
-                meta: pump.meta.clone(),
-                compat: pump.compat,
-                log: settings.log,
-                fleet: fleet.clone(),
-            };
-            sinks.insert(
-                pump.name.to_string(),
-                build(context).await.map_err(|error| error.to_string()),
-            );
+            let built = build(pump.context(settings.log, &fleet)).await;
+            sinks.insert(pump.settings.name.to_string(), built.map_err(|error| error.to_string()));
         }
         Self(sinks)
     }

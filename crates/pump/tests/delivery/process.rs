@@ -13,13 +13,14 @@ use tyk_pump::{
     config::{DeliverySettings, ModeChoice, OnFull, PumpSettings, RedisSettings, RedisTopology, Secret, Settings},
     delivery::{
         Engine,
-        engine::Pump,
         status::{LaneState, LaneStatus, StatusBoard},
     },
     instrumentation::Instrumentation,
+    plan::Pump,
     source::{
-        Acknowledged, Claim, ClaimRef, ClaimReport, DeadLetter, DeadLetterId, DeadLimits, DeadStored, Ledgers, Mode,
-        Restored, Source, SourceError, Usage, Window, memory::MemorySource,
+        Acknowledged, Claim, ClaimRef, ClaimReport, Claims, DeadLetter, DeadLetterId, DeadLimits, DeadStore, DeadStored,
+        Ledgers, Lost, Mode, Operate, Pending, Restored, SourceError, SpoolNotes, Terms, Usage, Window,
+        memory::MemorySource,
     },
 };
 

@@ -7,7 +7,7 @@ use std::{
 
 use tyk_pump::{
     config::ModeChoice,
-    source::{Source, SourceError, redis::RedisSource},
+    source::{Claims, SourceError, redis::RedisSource},
 };
 
 use crate::{
@@ -107,8 +107,7 @@ async fn beside_an_old_pump_every_record_goes_to_exactly_one() {
         pushed.sort();
         assert!(
             rows == pushed,
-            "{}: {} of {}",
-            mode.reason,
+            "{choice:?}: {} of {}",
             rows.len(),
             pushed.len()
         );

@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use tyk_pump::{
     config::{ModeChoice, RedisSettings, Secret},
-    source::{Acknowledged, Mode, Source, SourceError, memory::MemorySource},
+    source::{Acknowledged, Claims, Operate, Source, SourceError, memory::MemorySource},
 };
 
 use crate::{

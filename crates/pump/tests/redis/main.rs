@@ -13,7 +13,7 @@ use bytes::Bytes;
 use support::{Server, promises::LEASE};
 use tyk_pump::{
     config::{ModeChoice, RedisSettings, Secret},
-    source::{Source, redis::RedisSource},
+    source::{Claims, redis::RedisSource},
 };
 
 fn push(server: &Server, key: &str, elements: &[Bytes]) {

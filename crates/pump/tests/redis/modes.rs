@@ -3,7 +3,7 @@
 use tyk_pump::{
     config::{ModeChoice, RedisSettings, Secret},
     source::{
-        Acknowledged, Mode, Source, SourceError,
+        Acknowledged, Claims, Lost, Operate, SourceError,
         redis::{ListSettings, RedisSource},
     },
 };

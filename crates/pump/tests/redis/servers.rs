@@ -11,7 +11,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use tyk_pump::{
     config::{ModeChoice, RedisSettings, RedisTopology, Secret, TlsSettings, TlsVersion},
-    source::{Acknowledged, Mode, Source, SourceError, redis::RedisSource},
+    source::{Acknowledged, Claims, Source, SourceError, redis::RedisSource},
 };
 
 /// Runs a command wherever the cluster has its key.
