@@ -206,7 +206,9 @@ async fn refuse_if_nothing_runs(engine: &Engine) -> Result<(), Fatal> {
 
 /// One line, as what the pump can promise hangs on it; with upstream's pop it is a warning.
 fn report_mode(mode: &Mode) {
-    let Mode { label, action, reason, .. } = mode;
+    let Mode {
+        label, action, reason, ..
+    } = mode;
     if mode.promise == Guarantee::ExactlyOnce {
         tracing::info!(prefix = "main", mode = label, %reason, "{action}");
     } else {

@@ -147,7 +147,11 @@ async fn claims(command: ClaimsCommand, out: &mut dyn Write) -> anyhow::Result<b
             writeln!(out, "{rows} records are no longer kept for pump {pump}")?;
         }
         ClaimsCommand::Adopt { file, old, new } => {
-            let rows = open(&settings(&file.conf)?).await?.claims.adopt_lane(&old, &new).await?;
+            let rows = open(&settings(&file.conf)?)
+                .await?
+                .claims
+                .adopt_lane(&old, &new)
+                .await?;
             writeln!(out, "{rows} records of pump {old} are kept for pump {new} now")?;
         }
     }

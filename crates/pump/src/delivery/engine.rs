@@ -255,8 +255,9 @@ impl Engine {
     /// Claims every list that has elements. Returns the number of rows; `None` when the source is away, or nothing may be claimed now.
     async fn claim_all(&self, mode: &Mode, smallest_ttl: &mut Option<Duration>) -> Option<u64> {
         // A popped list lives in this process alone: never more than one round of them.
-        let held_back =
-            self.held_back() || self.shared.stands_by() || (mode.one_round_at_a_time && !self.shared.holdings.is_empty());
+        let held_back = self.held_back()
+            || self.shared.stands_by()
+            || (mode.one_round_at_a_time && !self.shared.holdings.is_empty());
         if held_back {
             return None;
         }

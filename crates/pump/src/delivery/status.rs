@@ -284,7 +284,10 @@ impl StatusBoard {
         source.decoded = self.decoded.load(Ordering::Relaxed);
         source.undecodable = self.undecodable.load(Ordering::Relaxed);
         let lanes = self.lanes.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        let pumps: Vec<LaneStatus> = lanes.iter().map(|entry| lane_status(entry, source.mode.as_ref())).collect();
+        let pumps: Vec<LaneStatus> = lanes
+            .iter()
+            .map(|entry| lane_status(entry, source.mode.as_ref()))
+            .collect();
         let mut not_ready = Vec::new();
         if source.state != "up" {
             let why = source.last_error.as_deref().unwrap_or("not connected yet");

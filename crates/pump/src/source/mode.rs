@@ -36,7 +36,11 @@ impl Mode {
     pub fn peek(reason: impl Into<Arc<str>>) -> Mode {
         Mode {
             promise: Guarantee::AtLeastOnce,
-            ..Mode::exact("peek", "records are read before they are removed: at least once", reason.into())
+            ..Mode::exact(
+                "peek",
+                "records are read before they are removed: at least once",
+                reason.into(),
+            )
         }
     }
 
@@ -45,7 +49,11 @@ impl Mode {
         Mode {
             promise: Guarantee::BestEffort,
             one_round_at_a_time: true,
-            ..Mode::exact("legacy", "records are popped as upstream does: a crash loses them", reason.into())
+            ..Mode::exact(
+                "legacy",
+                "records are popped as upstream does: a crash loses them",
+                reason.into(),
+            )
         }
     }
 

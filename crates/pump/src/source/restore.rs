@@ -69,7 +69,12 @@ pub async fn ask(
 /// [`SourceError::Refused`]: somebody works on the claim, a ledger cannot be read, or some pumps would get rows twice,
 /// and the terms do not accept that.
 pub fn first_row(claim: Candidate<'_>, applied: &Applied, terms: Terms) -> Result<u64, SourceError> {
-    let Candidate { id, len, cursors, owner } = claim;
+    let Candidate {
+        id,
+        len,
+        cursors,
+        owner,
+    } = claim;
     let refused = |why: String| Err(SourceError::Refused(anyhow::anyhow!("claim {id}: {why}")));
     if let Some(owner) = owner.filter(|_| !terms.despite_owner) {
         return refused(format!(
@@ -138,8 +143,15 @@ mod tests {
 
     #[test]
     fn a_ledger_that_is_ahead_of_its_cursor_counts() {
-        assert_eq!(decide(&[("A", 3), ("B", 5)], &[("A", Some(5)), ("B", Some(0))], None, STRICT), Ok(5));
-        assert_eq!(decide(&[("A", 3)], &[("A", Some(99))], None, STRICT), Ok(10), "never behind the end");
+        assert_eq!(
+            decide(&[("A", 3), ("B", 5)], &[("A", Some(5)), ("B", Some(0))], None, STRICT),
+            Ok(5)
+        );
+        assert_eq!(
+            decide(&[("A", 3)], &[("A", Some(99))], None, STRICT),
+            Ok(10),
+            "never behind the end"
+        );
         assert_eq!(decide(&[("A", 3)], &[], None, STRICT), Ok(3), "no ledger");
         assert_eq!(decide(&[], &[], None, STRICT), Ok(10), "nobody wants it");
     }
@@ -148,7 +160,10 @@ mod tests {
     fn rows_that_would_come_twice_need_consent() {
         let (known, ledgers) = ([("A", 3), ("B", 5)], [("A", Some(0)), ("B", Some(0))]);
         let error = decide(&known, &ledgers, None, STRICT).unwrap_err();
-        assert!(error.contains("differently far") && error.contains("--accept-duplicates"), "{error}");
+        assert!(
+            error.contains("differently far") && error.contains("--accept-duplicates"),
+            "{error}"
+        );
         assert_eq!(decide(&known, &ledgers, None, LENIENT), Ok(3));
     }
 

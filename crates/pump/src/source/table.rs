@@ -14,6 +14,9 @@ use super::{
 };
 use crate::config::Settings;
 
+/// Something that is being made.
+pub type Making<'a, T> = BoxFuture<'a, anyhow::Result<T>>;
+
 /// A kind of source.
 pub struct SourceSpec {
     /// Its name in log lines.
@@ -25,9 +28,9 @@ pub struct SourceSpec {
     /// What becomes of records that were put back into their lists, for operators.
     pub after_restore: &'static str,
     /// Makes it for a running pump. `true`: uptime data is read as well.
-    pub start: fn(&Settings, bool) -> BoxFuture<'_, anyhow::Result<Started>>,
+    pub start: fn(&Settings, bool) -> Making<'_, Started>,
     /// Makes it for operators, who neither claim nor listen, and opens it.
-    pub visit: fn(&Settings, bool) -> BoxFuture<'_, anyhow::Result<Arc<dyn Source>>>,
+    pub visit: fn(&Settings, bool) -> Making<'_, Arc<dyn Source>>,
 }
 
 /// A source, and what must run beside it.

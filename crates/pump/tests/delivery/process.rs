@@ -18,8 +18,8 @@ use tyk_pump::{
     instrumentation::Instrumentation,
     plan::Pump,
     source::{
-        Acknowledged, Claim, ClaimRef, ClaimReport, Claims, DeadLetter, DeadLetterId, DeadLimits, DeadStore, DeadStored,
-        Ledgers, Lost, Mode, Operate, Pending, Restored, SourceError, SpoolNotes, Terms, Usage, Window,
+        Acknowledged, Claim, ClaimRef, ClaimReport, Claims, DeadLetter, DeadLetterId, DeadLimits, DeadStore,
+        DeadStored, Ledgers, Lost, Mode, Operate, Pending, Restored, SourceError, SpoolNotes, Terms, Usage, Window,
         memory::MemorySource,
     },
 };
@@ -324,7 +324,6 @@ impl DeadStore for Watched {
     async fn remove_dead(&self, ids: &[DeadLetterId]) -> Result<u64, SourceError> {
         self.inner.remove_dead(ids).await
     }
-
 }
 
 #[async_trait]
@@ -338,7 +337,6 @@ impl SpoolNotes for Watched {
     async fn spooled(&self) -> Result<Vec<(ClaimId, Arc<str>)>, SourceError> {
         self.inner.spooled().await
     }
-
 }
 
 #[async_trait]

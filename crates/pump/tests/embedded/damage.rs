@@ -250,7 +250,11 @@ async fn damage_in_an_old_segment_is_found_when_it_is_read_and_never_fatal() {
     assert!(lost > 0 && lost <= 300, "{lost}");
     assert_eq!(read.len() as u64, 16_000 - lost);
     assert_eq!(source.usage().await.unwrap().claims, 1);
-    assert!(condition(&source).await.contains("1 damaged"), "{}", condition(&source).await);
+    assert!(
+        condition(&source).await.contains("1 damaged"),
+        "{}",
+        condition(&source).await
+    );
     // The file is gone altogether: the next start counts it and goes on.
     let copy = copy_of(folder.path());
     std::fs::remove_file(copy.path().join(logs[1].file_name().unwrap())).unwrap();

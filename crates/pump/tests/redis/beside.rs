@@ -105,11 +105,6 @@ async fn beside_an_old_pump_every_record_goes_to_exactly_one() {
         }
         let mut pushed: Vec<Vec<u8>> = elements(ROWS).iter().map(|row| row.to_vec()).collect();
         pushed.sort();
-        assert!(
-            rows == pushed,
-            "{choice:?}: {} of {}",
-            rows.len(),
-            pushed.len()
-        );
+        assert!(rows == pushed, "{choice:?}: {} of {}", rows.len(), pushed.len());
     }
 }

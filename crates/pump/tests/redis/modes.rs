@@ -115,11 +115,7 @@ async fn a_limited_user_reads_in_place() {
     .unwrap();
     let mode = source.open().await.unwrap();
     assert_eq!(mode.label, "peek");
-    assert!(
-        mode.reason.contains("neither scripts nor WATCH"),
-        "{}",
-        mode.reason
-    );
+    assert!(mode.reason.contains("neither scripts nor WATCH"), "{}", mode.reason);
     let url = format!("redis://app:app-secret@{}", server.addr(0));
     let mut client = redis::Client::open(url).unwrap().get_connection().unwrap();
     for element in elements(100) {

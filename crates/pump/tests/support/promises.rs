@@ -6,7 +6,8 @@ use analytics::{ClaimId, RecordKind, RowId, Wire};
 use async_trait::async_trait;
 use bytes::Bytes;
 use tyk_pump::source::{
-    Acknowledged, Claim, ClaimRef, DeadLetter, DeadLetterId, DeadLimits, DeadStore, DeadStored, Ledgers, Lost, Source, SourceError, Terms,
+    Acknowledged, Claim, ClaimRef, DeadLetter, DeadLetterId, DeadLimits, DeadStore, DeadStored, Ledgers, Lost, Source,
+    SourceError, Terms,
 };
 
 use super::until;
@@ -186,7 +187,10 @@ async fn a_lease_that_is_renewed_is_left_alone(world: &dyn World) {
     }
     let taken = taken(&*b, &["A"], claim.id).await;
     assert_eq!(taken.fence, claim.fence + 1);
-    assert_eq!(a.renew(&[claim.reference()], &lanes(&["A"])).await.unwrap(), [Lost::Taken(claim.id)]);
+    assert_eq!(
+        a.renew(&[claim.reference()], &lanes(&["A"])).await.unwrap(),
+        [Lost::Taken(claim.id)]
+    );
 }
 
 async fn a_released_claim_is_taken_over_at_its_cursors(world: &dyn World) {

@@ -311,7 +311,6 @@ impl DeadStore for EmbeddedSource {
         let ids = ids.to_vec();
         self.with_letters(move |known| known.remove(&ids)).await
     }
-
 }
 
 #[async_trait]
@@ -335,7 +334,6 @@ impl SpoolNotes for EmbeddedSource {
         });
         Ok(spooled)
     }
-
 }
 
 #[async_trait]
@@ -355,5 +353,4 @@ impl Operate for EmbeddedSource {
     async fn adopt_lane(&self, old: &str, new: &str) -> Result<u64, SourceError> {
         self.rename_lane(old, new).await
     }
-
 }

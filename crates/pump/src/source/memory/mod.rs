@@ -258,7 +258,6 @@ impl DeadStore for MemorySource {
             .retain(|letter| !ids.iter().any(|id| id.lane == letter.lane && id.row == letter.row));
         Ok((before - store.dead.len()) as u64)
     }
-
 }
 
 #[async_trait]
@@ -277,7 +276,6 @@ impl SpoolNotes for MemorySource {
     async fn spooled(&self) -> Result<Vec<(ClaimId, Arc<str>)>, SourceError> {
         Ok(self.reach()?.spooled.iter().cloned().collect())
     }
-
 }
 
 #[async_trait]
@@ -297,7 +295,10 @@ impl Operate for MemorySource {
             owner: owner.as_deref(),
         };
         let low = restore::first_row(candidate, &applied, terms)?;
-        let moved = self.reach()?.put_back(&seen, low).ok_or(SourceError::LeaseLost(claim))?;
+        let moved = self
+            .reach()?
+            .put_back(&seen, low)
+            .ok_or(SourceError::LeaseLost(claim))?;
         Ok(Restored { moved, finished: low })
     }
 

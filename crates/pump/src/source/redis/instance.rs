@@ -9,14 +9,7 @@ use std::{
 use analytics::{ClaimId, Key};
 use async_trait::async_trait;
 
-use super::{
-    connect::Link,
-    entry::Abandoned,
-    identity::Owner,
-    keys::Names,
-    local::Local,
-    window::Pace,
-};
+use super::{connect::Link, entry::Abandoned, identity::Owner, keys::Names, local::Local, window::Pace};
 use crate::{
     config::{DeliverySettings, RedisSettings},
     source::{Acknowledged, Claim, ClaimRef, Mode, SourceError, Window, lists::keys},
@@ -183,7 +176,11 @@ impl RedisSource {
     /// Why records are taken as they are.
     pub(super) fn reason(&self) -> Arc<str> {
         let memory = self.memory();
-        memory.chosen.as_ref().map(|chosen| chosen.mode.reason.clone()).unwrap_or_default()
+        memory
+            .chosen
+            .as_ref()
+            .map(|chosen| chosen.mode.reason.clone())
+            .unwrap_or_default()
     }
 
     /// Id of the store, once it is known.

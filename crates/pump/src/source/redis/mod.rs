@@ -30,12 +30,12 @@ use std::sync::Arc;
 use analytics::{ClaimId, Key};
 use async_trait::async_trait;
 
+pub use self::instance::{ListSettings, RedisSource};
 use self::{
     commands::{command, decode},
     instance::Rights,
     script::argument,
 };
-pub use self::instance::{ListSettings, RedisSource};
 use super::{
     Acknowledged, Claim, ClaimRef, ClaimReport, Claims, DeadLetter, DeadLetterId, DeadLimits, DeadStore, DeadStored,
     Ledgers, Lost, Mode, Operate, Pending, Restored, SourceError, SpoolNotes, Terms, Usage, Window, lists::VERSION_KEY,

@@ -26,24 +26,50 @@ impl Strategy for ByScript {
         true
     }
 
-    async fn claim(&self, source: &RedisSource, key: &Arc<Key>, lanes: &[Arc<str>]) -> Result<Option<Claim>, SourceError> {
+    async fn claim(
+        &self,
+        source: &RedisSource,
+        key: &Arc<Key>,
+        lanes: &[Arc<str>],
+    ) -> Result<Option<Claim>, SourceError> {
         source.claim_by_script(key, lanes).await
     }
 
-    async fn renew(&self, source: &RedisSource, claims: &[ClaimRef], lanes: &[Arc<str>]) -> Result<Vec<ClaimId>, SourceError> {
+    async fn renew(
+        &self,
+        source: &RedisSource,
+        claims: &[ClaimRef],
+        lanes: &[Arc<str>],
+    ) -> Result<Vec<ClaimId>, SourceError> {
         source.renew_by_script(claims, lanes).await
     }
 
-    async fn take(&self, source: &RedisSource, abandoned: &Abandoned, lanes: &[Arc<str>]) -> Result<Option<Claim>, SourceError> {
+    async fn take(
+        &self,
+        source: &RedisSource,
+        abandoned: &Abandoned,
+        lanes: &[Arc<str>],
+    ) -> Result<Option<Claim>, SourceError> {
         let Abandoned { entry, seen, gone } = abandoned;
         source.take_by_script(entry, seen, *gone, lanes).await
     }
 
-    async fn read(&self, source: &RedisSource, claim: &ClaimRef, first_row: u64, max_rows: usize) -> Result<Window, SourceError> {
+    async fn read(
+        &self,
+        source: &RedisSource,
+        claim: &ClaimRef,
+        first_row: u64,
+        max_rows: usize,
+    ) -> Result<Window, SourceError> {
         source.read_claim(claim, first_row, max_rows).await
     }
 
-    async fn acknowledge(&self, source: &RedisSource, claim: &ClaimRef, cursors: &[(Arc<str>, u64)]) -> Result<Acknowledged, SourceError> {
+    async fn acknowledge(
+        &self,
+        source: &RedisSource,
+        claim: &ClaimRef,
+        cursors: &[(Arc<str>, u64)],
+    ) -> Result<Acknowledged, SourceError> {
         source.acknowledge_by_script(claim, cursors).await
     }
 
@@ -58,24 +84,50 @@ impl Strategy for ByWatch {
         true
     }
 
-    async fn claim(&self, source: &RedisSource, key: &Arc<Key>, lanes: &[Arc<str>]) -> Result<Option<Claim>, SourceError> {
+    async fn claim(
+        &self,
+        source: &RedisSource,
+        key: &Arc<Key>,
+        lanes: &[Arc<str>],
+    ) -> Result<Option<Claim>, SourceError> {
         source.claim_by_watch(key, lanes).await
     }
 
-    async fn renew(&self, source: &RedisSource, claims: &[ClaimRef], lanes: &[Arc<str>]) -> Result<Vec<ClaimId>, SourceError> {
+    async fn renew(
+        &self,
+        source: &RedisSource,
+        claims: &[ClaimRef],
+        lanes: &[Arc<str>],
+    ) -> Result<Vec<ClaimId>, SourceError> {
         source.renew_by_watch(claims, lanes).await
     }
 
-    async fn take(&self, source: &RedisSource, abandoned: &Abandoned, lanes: &[Arc<str>]) -> Result<Option<Claim>, SourceError> {
+    async fn take(
+        &self,
+        source: &RedisSource,
+        abandoned: &Abandoned,
+        lanes: &[Arc<str>],
+    ) -> Result<Option<Claim>, SourceError> {
         let Abandoned { entry, seen, gone } = abandoned;
         source.take_by_watch(entry, seen, *gone, lanes).await
     }
 
-    async fn read(&self, source: &RedisSource, claim: &ClaimRef, first_row: u64, max_rows: usize) -> Result<Window, SourceError> {
+    async fn read(
+        &self,
+        source: &RedisSource,
+        claim: &ClaimRef,
+        first_row: u64,
+        max_rows: usize,
+    ) -> Result<Window, SourceError> {
         source.read_claim(claim, first_row, max_rows).await
     }
 
-    async fn acknowledge(&self, source: &RedisSource, claim: &ClaimRef, cursors: &[(Arc<str>, u64)]) -> Result<Acknowledged, SourceError> {
+    async fn acknowledge(
+        &self,
+        source: &RedisSource,
+        claim: &ClaimRef,
+        cursors: &[(Arc<str>, u64)],
+    ) -> Result<Acknowledged, SourceError> {
         source.acknowledge_by_watch(claim, cursors).await
     }
 
@@ -90,11 +142,21 @@ impl Strategy for InPlace {
         false
     }
 
-    async fn claim(&self, source: &RedisSource, key: &Arc<Key>, lanes: &[Arc<str>]) -> Result<Option<Claim>, SourceError> {
+    async fn claim(
+        &self,
+        source: &RedisSource,
+        key: &Arc<Key>,
+        lanes: &[Arc<str>],
+    ) -> Result<Option<Claim>, SourceError> {
         source.claim_by_peek(key, lanes).await
     }
 
-    async fn renew(&self, source: &RedisSource, claims: &[ClaimRef], _: &[Arc<str>]) -> Result<Vec<ClaimId>, SourceError> {
+    async fn renew(
+        &self,
+        source: &RedisSource,
+        claims: &[ClaimRef],
+        _: &[Arc<str>],
+    ) -> Result<Vec<ClaimId>, SourceError> {
         source.renew_peeks(claims).await
     }
 
@@ -102,11 +164,22 @@ impl Strategy for InPlace {
         Ok(None)
     }
 
-    async fn read(&self, source: &RedisSource, claim: &ClaimRef, first_row: u64, max_rows: usize) -> Result<Window, SourceError> {
+    async fn read(
+        &self,
+        source: &RedisSource,
+        claim: &ClaimRef,
+        first_row: u64,
+        max_rows: usize,
+    ) -> Result<Window, SourceError> {
         source.read_peek(claim, first_row, max_rows).await
     }
 
-    async fn acknowledge(&self, source: &RedisSource, claim: &ClaimRef, cursors: &[(Arc<str>, u64)]) -> Result<Acknowledged, SourceError> {
+    async fn acknowledge(
+        &self,
+        source: &RedisSource,
+        claim: &ClaimRef,
+        cursors: &[(Arc<str>, u64)],
+    ) -> Result<Acknowledged, SourceError> {
         source.acknowledge_peek(claim, cursors).await
     }
 
@@ -121,7 +194,12 @@ impl Strategy for Popping {
         false
     }
 
-    async fn claim(&self, source: &RedisSource, key: &Arc<Key>, lanes: &[Arc<str>]) -> Result<Option<Claim>, SourceError> {
+    async fn claim(
+        &self,
+        source: &RedisSource,
+        key: &Arc<Key>,
+        lanes: &[Arc<str>],
+    ) -> Result<Option<Claim>, SourceError> {
         source.pop(key, lanes).await
     }
 
@@ -133,11 +211,22 @@ impl Strategy for Popping {
         Ok(None)
     }
 
-    async fn read(&self, source: &RedisSource, claim: &ClaimRef, first_row: u64, max_rows: usize) -> Result<Window, SourceError> {
+    async fn read(
+        &self,
+        source: &RedisSource,
+        claim: &ClaimRef,
+        first_row: u64,
+        max_rows: usize,
+    ) -> Result<Window, SourceError> {
         source.read_popped(claim, first_row, max_rows)
     }
 
-    async fn acknowledge(&self, source: &RedisSource, claim: &ClaimRef, cursors: &[(Arc<str>, u64)]) -> Result<Acknowledged, SourceError> {
+    async fn acknowledge(
+        &self,
+        source: &RedisSource,
+        claim: &ClaimRef,
+        cursors: &[(Arc<str>, u64)],
+    ) -> Result<Acknowledged, SourceError> {
         source.acknowledge_popped(claim, cursors)
     }
 

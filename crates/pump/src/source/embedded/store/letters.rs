@@ -15,9 +15,7 @@ use serde::{Deserialize, Serialize};
 use super::frame::{self, Found, Payload};
 use sinks::durable::sync_folder;
 
-use crate::{
-    source::{DeadLetter, DeadLetterId, DeadLimits, DeadStored, letter::Written},
-};
+use crate::source::{DeadLetter, DeadLetterId, DeadLimits, DeadStored, letter::Written};
 
 /// Bytes of entries that do not count any more before the file is written anew.
 const GARBAGE: u64 = 8 << 20;
