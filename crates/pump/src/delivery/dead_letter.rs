@@ -13,7 +13,7 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde::{Deserialize, Serialize};
 
 use super::durable;
-use crate::source::{DeadLetter, DeadLetterId, DeadLimits, DeadStore, DeadStored, SourceError, lists};
+use crate::source::{DeadLetter, DeadLetterId, DeadLimits, DeadStore, DeadStored, ElementForm, SourceError};
 
 /// Why dead letters cannot be stored or read.
 #[derive(Debug, thiserror::Error)]
@@ -89,6 +89,8 @@ type Entries = BTreeMap<u64, Entry>;
 #[derive(Serialize, Deserialize)]
 struct Entry {
     key: Arc<str>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    form: Option<ElementForm>,
     cause: String,
     at_ms: u64,
     raw: String,
@@ -124,6 +126,7 @@ impl DeadFiles {
                 let raw = STANDARD.encode(&letter.raw);
                 let entry = Entry {
                     key: letter.key.clone(),
+                    form: letter.form,
                     cause: letter.cause.clone(),
                     at_ms: letter.at_ms,
                     raw,
@@ -152,12 +155,10 @@ impl DeadFiles {
             for path in list_folder(&folder)? {
                 let Some(claim) = claim_of(&path) else { continue };
                 for (row, entry) in read_entries(&path)? {
-                    let (wire, kind) = lists::contents_of(&entry.key);
                     letters.push(DeadLetter {
                         lane: lane.clone(),
-                        wire,
-                        kind,
                         key: entry.key,
+                        form: entry.form,
                         row: RowId { claim, row },
                         cause: entry.cause,
                         at_ms: entry.at_ms,
@@ -261,8 +262,7 @@ mod tests {
         DeadLetter {
             lane: "A/B".into(),
             key: "analytics-x".into(),
-            wire: analytics::Wire::Msgpack,
-            kind: analytics::RecordKind::Traffic,
+            form: Some(ElementForm::Msgpack),
             row: RowId {
                 claim: ClaimId(ulid::Ulid(claim)),
                 row,

@@ -16,7 +16,7 @@ use super::{
     retry::Backoff,
     status::LaneState,
 };
-use crate::source::DeadLetter;
+use crate::source::{DeadLetter, ElementForm};
 
 /// How far a pump's `timeout` is stretched when writes keep exceeding it.
 const LONGEST_STRETCH: u32 = 10;
@@ -377,8 +377,7 @@ impl Lane {
         Some(DeadLetter {
             lane: self.settings.name.clone(),
             key: batch.key.name.clone(),
-            wire: batch.key.wire,
-            kind: batch.key.records,
+            form: Some(ElementForm::of(&batch.key)),
             row: rejected.row,
             cause: rejected.reason,
             at_ms: crate::clock::now_ms(),

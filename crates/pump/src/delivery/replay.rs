@@ -8,7 +8,7 @@ use sinks::{Sink, WriteError, Written};
 use tokio::sync::oneshot;
 
 use super::{Engine, lane::Lane, undecodable};
-use crate::source::{DeadLetter, DeadLetterId};
+use crate::source::{DeadLetter, DeadLetterId, ElementForm};
 
 /// Letters that are offered at once.
 const GROUP: usize = 500;
@@ -128,18 +128,33 @@ impl Engine {
         accepted
     }
 
-    /// The list that a letter came from, which may not be configured any more; it holds what the letter says.
+    /// The list of a letter, as what it was when the letter was stored.
     fn key_of(&self, letter: &DeadLetter) -> Arc<Key> {
-        let same = |key: &&Arc<Key>| key.name == letter.key && key.wire == letter.wire && key.records == letter.kind;
-        let known = self.shared.source.keys().iter().find(same);
-        known.cloned().unwrap_or_else(|| {
-            Arc::new(Key {
-                name: letter.key.clone(),
-                short: letter.key.clone(),
-                wire: letter.wire,
-                records: letter.kind,
-            })
-        })
+        let known = self.shared.source.keys().iter().find(|key| key.name == letter.key);
+        match (known, letter.form) {
+            (Some(key), None) => key.clone(),
+            (Some(key), Some(form)) if ElementForm::of(key) == form => key.clone(),
+            (_, form) => {
+                let form = form.unwrap_or_else(|| guess(&letter.key));
+                Arc::new(Key {
+                    name: letter.key.clone(),
+                    short: letter.key.clone(),
+                    wire: form.wire(),
+                    records: form.records(),
+                })
+            }
+        }
+    }
+}
+
+/// What the elements of a list are, by the names that gateways use: for letters of versions that did not keep it.
+fn guess(list: &str) -> ElementForm {
+    if list.ends_with("tyk-uptime-analytics") {
+        ElementForm::Uptime
+    } else if list.ends_with("_protobuf") {
+        ElementForm::Protobuf
+    } else {
+        ElementForm::Msgpack
     }
 }
 

@@ -21,7 +21,7 @@ use super::{
 use crate::{
     clock::now_ms,
     instrumentation::Instrumentation,
-    source::{Acknowledged, Claims, DeadLetter, SourceError},
+    source::{Acknowledged, Claims, DeadLetter, ElementForm, SourceError},
 };
 
 /// Name of the lane, in cursors and dead letters.
@@ -153,8 +153,7 @@ impl Undecodable {
             letters.push(DeadLetter {
                 lane: LANE.into(),
                 key: batch.key.name.clone(),
-                wire: batch.key.wire,
-                kind: batch.key.records,
+                form: Some(ElementForm::of(&batch.key)),
                 row: id,
                 cause: reason.to_string(),
                 at_ms: now_ms(),

@@ -2,12 +2,50 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use analytics::{ClaimId, RecordKind, RowId, Wire};
+use analytics::{ClaimId, Key, RecordKind, RowId, Wire};
 use base64::{Engine, engine::general_purpose::STANDARD};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use super::lists;
+/// What the bytes of a dead letter are. Kept with it: the list that it came from may be configured otherwise, or not at
+/// all, when it is replayed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ElementForm {
+    /// A traffic record in MessagePack.
+    Msgpack,
+    /// A traffic record in Protobuf.
+    Protobuf,
+    /// An uptime record.
+    Uptime,
+}
+
+impl ElementForm {
+    /// The form of the elements of a list.
+    pub fn of(key: &Key) -> Self {
+        match (key.records, key.wire) {
+            (RecordKind::Uptime, _) => Self::Uptime,
+            (RecordKind::Traffic, Wire::Msgpack) => Self::Msgpack,
+            (RecordKind::Traffic, Wire::Protobuf) => Self::Protobuf,
+        }
+    }
+
+    /// What a record of this form is.
+    pub fn records(self) -> RecordKind {
+        match self {
+            Self::Uptime => RecordKind::Uptime,
+            Self::Msgpack | Self::Protobuf => RecordKind::Traffic,
+        }
+    }
+
+    /// How it is encoded.
+    pub fn wire(self) -> Wire {
+        match self {
+            Self::Protobuf => Wire::Protobuf,
+            Self::Msgpack | Self::Uptime => Wire::Msgpack,
+        }
+    }
+}
 
 /// A row that was not delivered for good: kept with its cause until somebody replays or drops it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -16,10 +54,8 @@ pub struct DeadLetter {
     pub lane: Arc<str>,
     /// The list that it came from.
     pub key: Arc<str>,
-    /// How the element is encoded.
-    pub wire: Wire,
-    /// What kind of record it holds, or was to hold.
-    pub kind: RecordKind,
+    /// What `raw` is; `None`: stored by a version that did not say.
+    pub form: Option<ElementForm>,
     /// Which row.
     pub row: RowId,
     /// Why.
@@ -84,10 +120,8 @@ pub struct DeadLimits {
 ///
 /// ```json
 /// {"pump":"CSV","claim":"01J…","row":7,"key":"analytics-tyk-system-analytics","cause":"…","at":1700000000000,
-///  "raw":"<Base64>","wire":"msgpack","kind":"traffic"}
+///  "raw":"<Base64>","form":"msgpack"}
 /// ```
-///
-/// Letters of versions before `wire` and `kind` were written down are read by the name of their list.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Written {
     /// Lane.
@@ -104,27 +138,9 @@ pub struct Written {
     pub at: u64,
     /// The element, in Base64.
     pub raw: String,
-    /// `msgpack` or `protobuf`.
+    /// What the element is; missing in letters of versions that did not say.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub wire: Option<String>,
-    /// `traffic` or `uptime`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub kind: Option<String>,
-}
-
-const WIRES: [(Wire, &str); 2] = [(Wire::Msgpack, "msgpack"), (Wire::Protobuf, "protobuf")];
-const KINDS: [(RecordKind, &str); 2] = [(RecordKind::Traffic, "traffic"), (RecordKind::Uptime, "uptime")];
-
-fn name_of<T: PartialEq>(names: &[(T, &'static str)], value: T) -> Option<String> {
-    let found = names.iter().find(|(known, _)| *known == value);
-    found.map(|(_, name)| (*name).to_owned())
-}
-
-/// `None`: a name that this version does not know, so that the letter cannot be read by it.
-fn value_of<T: Copy>(names: &[(T, &'static str)], name: Option<&str>, missing: T) -> Option<T> {
-    let Some(name) = name else { return Some(missing) };
-    let found = names.iter().find(|(_, known)| *known == name);
-    found.map(|(value, _)| *value)
+    pub form: Option<ElementForm>,
 }
 
 impl From<&DeadLetter> for Written {
@@ -137,8 +153,7 @@ impl From<&DeadLetter> for Written {
             cause: letter.cause.clone(),
             at: letter.at_ms,
             raw: STANDARD.encode(&letter.raw),
-            wire: name_of(&WIRES, letter.wire),
-            kind: name_of(&KINDS, letter.kind),
+            form: letter.form,
         }
     }
 }
@@ -146,7 +161,6 @@ impl From<&DeadLetter> for Written {
 impl Written {
     /// The letter; `None`: it is none that this version can read.
     pub fn read(self) -> Option<DeadLetter> {
-        let (wire, kind) = lists::contents_of(&self.key);
         Some(DeadLetter {
             lane: self.pump,
             row: RowId {
@@ -156,8 +170,7 @@ impl Written {
             cause: self.cause,
             at_ms: self.at,
             raw: Bytes::from(STANDARD.decode(&self.raw).ok()?),
-            wire: value_of(&WIRES, self.wire.as_deref(), wire)?,
-            kind: value_of(&KINDS, self.kind.as_deref(), kind)?,
+            form: self.form,
             key: self.key,
         })
     }
@@ -178,12 +191,11 @@ pub fn decode(json: &[u8]) -> Option<DeadLetter> {
 mod tests {
     use super::*;
 
-    fn letter(key: &str, wire: Wire, kind: RecordKind) -> DeadLetter {
+    fn letter(form: Option<ElementForm>) -> DeadLetter {
         DeadLetter {
             lane: "A/\"B\"".into(),
-            key: key.into(),
-            wire,
-            kind,
+            key: "orders_protobuf".into(),
+            form,
             row: RowId {
                 claim: ClaimId(ulid::Ulid::from_parts(1, 2)),
                 row: 3,
@@ -195,40 +207,24 @@ mod tests {
     }
 
     #[test]
-    fn a_letter_comes_back_as_it_was_whatever_its_list_is_called() {
-        for (wire, _) in WIRES {
-            for (kind, _) in KINDS {
-                let letter = letter("orders_protobuf", wire, kind);
-                assert_eq!(decode(encode(&letter).as_bytes()), Some(letter));
-            }
-        }
-    }
-
-    #[test]
-    fn a_letter_without_encoding_and_kind_is_read_by_the_name_of_its_list() {
-        for (key, wire, kind) in [
-            ("analytics-tyk-system-analytics_3", Wire::Msgpack, RecordKind::Traffic),
-            (
-                "analytics-tyk-system-analytics_3_protobuf",
-                Wire::Protobuf,
-                RecordKind::Traffic,
-            ),
-            ("host-checker:tyk-uptime-analytics", Wire::Msgpack, RecordKind::Uptime),
+    fn a_letter_comes_back_as_it_was_and_an_old_one_without_a_form() {
+        for form in [
+            None,
+            Some(ElementForm::Msgpack),
+            Some(ElementForm::Protobuf),
+            Some(ElementForm::Uptime),
         ] {
-            let letter = letter(key, wire, kind);
-            let mut json: serde_json::Value = serde_json::from_str(&encode(&letter)).unwrap();
-            let fields = json.as_object_mut().unwrap();
-            fields.remove("wire").unwrap();
-            fields.remove("kind").unwrap();
-            assert_eq!(decode(json.to_string().as_bytes()), Some(letter));
+            let letter = letter(form);
+            let json = encode(&letter);
+            assert_eq!(json.contains("form"), form.is_some(), "{json}");
+            assert_eq!(decode(json.as_bytes()), Some(letter));
         }
     }
 
     #[test]
     fn what_is_no_letter_of_this_version_is_none() {
-        let mut json: serde_json::Value =
-            serde_json::from_str(&encode(&letter("k", Wire::Msgpack, RecordKind::Traffic))).unwrap();
-        for (field, value) in [("wire", "avro"), ("raw", "not Base64!"), ("claim", "x")] {
+        let mut json: serde_json::Value = serde_json::from_str(&encode(&letter(Some(ElementForm::Uptime)))).unwrap();
+        for (field, value) in [("form", "avro"), ("raw", "not Base64!"), ("claim", "x")] {
             let before = json[field].clone();
             json[field] = value.into();
             assert_eq!(decode(json.to_string().as_bytes()), None, "{field}");

@@ -6,9 +6,6 @@ use analytics::{Key, RecordKind, Wire};
 
 /// Prefix of the uptime list; fixed, as `key_prefix` does not apply to it.
 const UPTIME_PREFIX: &str = "host-checker:";
-const UPTIME: &str = "tyk-uptime-analytics";
-/// Last part of the names of lists in Protobuf.
-const PROTOBUF: &str = "_protobuf";
 /// Where Tyk Dashboard looks for the version of the pump.
 pub const VERSION_KEY: &str = "version-check-pump";
 
@@ -24,31 +21,16 @@ pub fn keys(prefix: &str, uptime: bool) -> Vec<Arc<Key>> {
         }));
     };
     for shard in std::iter::once(String::new()).chain((0..10).map(|shard| format!("_{shard}"))) {
-        for (suffix, wire) in [("", Wire::Msgpack), (PROTOBUF, Wire::Protobuf)] {
+        for (suffix, wire) in [("", Wire::Msgpack), ("_protobuf", Wire::Protobuf)] {
             let short = format!("tyk-system-analytics{shard}{suffix}");
             add(short, wire, RecordKind::Traffic, prefix);
         }
     }
     if uptime {
-        let short = UPTIME.to_owned();
+        let short = "tyk-uptime-analytics".to_owned();
         add(short, Wire::Msgpack, RecordKind::Uptime, UPTIME_PREFIX);
     }
     keys
-}
-
-/// What a list holds, by its name alone: for lists that are not configured any more.
-pub fn contents_of(name: &str) -> (Wire, RecordKind) {
-    let wire = if name.ends_with(PROTOBUF) {
-        Wire::Protobuf
-    } else {
-        Wire::Msgpack
-    };
-    let kind = if name.ends_with(UPTIME) {
-        RecordKind::Uptime
-    } else {
-        RecordKind::Traffic
-    };
-    (wire, kind)
 }
 
 #[cfg(test)]
@@ -66,12 +48,5 @@ mod tests {
         assert_eq!(names[21], "analytics-tyk-system-analytics_9_protobuf");
         assert_eq!(names[22], "host-checker:tyk-uptime-analytics");
         assert_eq!(&*keys[22].short, "tyk-uptime-analytics");
-    }
-
-    #[test]
-    fn a_name_says_what_its_list_holds() {
-        for key in keys("x-", true) {
-            assert_eq!(contents_of(&key.name), (key.wire, key.records), "{}", key.name);
-        }
     }
 }

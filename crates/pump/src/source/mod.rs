@@ -23,7 +23,7 @@ use async_trait::async_trait;
 pub use self::{
     claim::{Acknowledged, Claim, ClaimRef, ClaimReport, Lost, Usage, Window},
     error::SourceError,
-    letter::{DeadLetter, DeadLetterId, DeadLimits, DeadStored},
+    letter::{DeadLetter, DeadLetterId, DeadLimits, DeadStored, ElementForm},
     mode::Mode,
     restore::{Ledgers, Restored, Terms},
 };

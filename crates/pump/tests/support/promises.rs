@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use analytics::{ClaimId, RecordKind, RowId, Wire};
+use analytics::{ClaimId, RowId};
 use async_trait::async_trait;
 use bytes::Bytes;
 use tyk_pump::source::{
@@ -301,8 +301,7 @@ fn letter(lane: &str, row: u64, at_ms: u64) -> DeadLetter {
     DeadLetter {
         lane: lane.into(),
         key: "analytics-tyk-system-analytics".into(),
-        wire: Wire::Protobuf,
-        kind: RecordKind::Uptime,
+        form: Some(tyk_pump::source::ElementForm::Protobuf),
         row: RowId {
             claim: ClaimId(ulid::Ulid::from_parts(1, 1)),
             row,
