@@ -403,6 +403,7 @@ async fn start_lane(
         inbox: receiver,
         work: std::collections::BTreeMap::new(),
         refusals: Refusals::default(),
+        applied: Arc::default(),
         spool,
         row_bytes: 0,
         replays: Vec::new(),
