@@ -11,6 +11,7 @@ pub mod client;
 mod listener;
 pub mod metrics;
 mod profile;
+pub mod remote;
 pub mod store;
 
 use std::{
