@@ -6,6 +6,7 @@ use std::{
 };
 
 use async_trait::async_trait;
+use store::server::Server;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
@@ -23,7 +24,7 @@ use crate::{
     instrumentation::{self, Instrumentation},
     source::{
         Mode, Source, SourceError,
-        embedded::{EmbeddedSource, server::Server},
+        embedded::EmbeddedSource,
         memory::MemorySource,
         redis::{ListSettings, RedisSource},
     },
@@ -112,7 +113,7 @@ async fn open_source(settings: &Settings) -> Result<(Arc<dyn Source>, Option<(Em
         return Ok((Arc::new(redis), None));
     };
     let store = embedded_source(settings, embedded).map_err(fatal)?;
-    let server = Server::bind(embedded, &store).await.map_err(fatal)?;
+    let server = store.listen(embedded).await.map_err(fatal)?;
     Ok((Arc::new(store.clone()), Some((store, server))))
 }
 

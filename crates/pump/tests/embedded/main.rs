@@ -1,13 +1,9 @@
 //! The pump's own store: what it promises as a source, as a server, and when it dies.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
-mod damage;
 mod encrypted;
-mod full_disk;
-mod hostile;
 mod kills;
 mod redis_answers;
-mod server;
 #[path = "../support/mod.rs"]
 mod support;
 
@@ -25,7 +21,7 @@ use tyk_pump::{
     config::EmbeddedSettings,
     source::{
         Source,
-        embedded::{EmbeddedSource, server::Server},
+        embedded::EmbeddedSource,
     },
 };
 
@@ -53,7 +49,7 @@ impl Served {
         let mut settings = settings(folder.path());
         change(&mut settings);
         let source = open(&settings);
-        let server = Server::bind(&settings, &source).await.unwrap();
+        let server = source.listen(&settings).await.unwrap();
         let (address, stop) = (server.address(), CancellationToken::new());
         tokio::spawn(server.serve(stop.clone()));
         Served {
@@ -62,15 +58,6 @@ impl Served {
             stop,
             folder,
         }
-    }
-
-    async fn client(&self) -> redis::aio::MultiplexedConnection {
-        let url = format!("redis://{}", self.address);
-        redis::Client::open(url)
-            .unwrap()
-            .get_multiplexed_async_connection()
-            .await
-            .unwrap()
     }
 
     async fn stop(self) -> TempDir {

@@ -14,10 +14,10 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use super::frame::{self, Found, Payload};
 use crate::{
-    delivery::durable::sync_folder,
-    source::{DeadLetter, DeadLetterId, DeadLimits, DeadStored},
+    Letter, LetterId, LetterLimits,
+    files::sync_folder,
+    log::frame::{self, Found, Payload},
 };
 
 /// Bytes of entries that do not count any more before the file is written anew.
@@ -156,32 +156,32 @@ impl Letters {
     }
 
     /// Stores letters that are not there yet, durably; the oldest of a lane go when it has too many.
-    pub(crate) fn store(&mut self, letters: &[DeadLetter], limits: DeadLimits) -> io::Result<DeadStored> {
+    pub(crate) fn store(&mut self, letters: &[Letter], limits: LetterLimits) -> io::Result<u64> {
         let mut batch = Batch::at(self.end);
         let mut fresh: Vec<(Arc<str>, RowId, Spot)> = Vec::new();
         for letter in letters {
             let known = self
                 .lanes
-                .get(&letter.lane)
+                .get(&letter.reader)
                 .is_some_and(|lane| lane.letters.contains_key(&letter.row));
             if known
                 || fresh
                     .iter()
-                    .any(|(lane, row, _)| *lane == letter.lane && *row == letter.row)
+                    .any(|(lane, row, _)| *lane == letter.reader && *row == letter.row)
             {
                 continue;
             }
             let (start, len) = batch.add(&Entry::Letter(Stored {
-                pump: letter.lane.clone(),
+                pump: letter.reader.clone(),
                 claim: letter.row.claim.to_string(),
                 row: letter.row.row,
-                key: letter.key.clone(),
+                key: letter.list.clone(),
                 cause: letter.cause.clone(),
                 at: letter.at_ms,
                 raw: STANDARD.encode(&letter.raw),
             }))?;
             let at_ms = letter.at_ms;
-            fresh.push((letter.lane.clone(), letter.row, Spot { at_ms, start, len }));
+            fresh.push((letter.reader.clone(), letter.row, Spot { at_ms, start, len }));
         }
         self.write(batch)?;
         let lanes: BTreeSet<Arc<str>> = fresh.iter().map(|(lane, ..)| lane.clone()).collect();
@@ -198,23 +198,22 @@ impl Letters {
                 }
                 count -= 1;
                 bytes -= known.letters.get(row).map_or(0, |spot| u64::from(spot.len));
-                oldest.push(DeadLetterId {
-                    lane: lane.clone(),
+                oldest.push(LetterId {
+                    reader: lane.clone(),
                     row: *row,
                 });
             }
         }
-        let evicted = self.remove(&oldest)?;
-        Ok(DeadStored { evicted })
+        self.remove(&oldest)
     }
 
     /// Removes letters. Returns how many were there.
-    pub(crate) fn remove(&mut self, ids: &[DeadLetterId]) -> io::Result<u64> {
+    pub(crate) fn remove(&mut self, ids: &[LetterId]) -> io::Result<u64> {
         let mut batch = Batch::at(self.end);
         let mut entries = 0;
         for id in ids {
             let (_, len) = batch.add(&Entry::Gone {
-                pump: id.lane.clone(),
+                pump: id.reader.clone(),
                 claim: id.row.claim.to_string(),
                 row: id.row.row,
             })?;
@@ -222,7 +221,7 @@ impl Letters {
         }
         self.write(batch)?;
         self.garbage += entries;
-        let removed = ids.iter().filter(|id| self.forget(&id.lane, id.row)).count();
+        let removed = ids.iter().filter(|id| self.forget(&id.reader, id.row)).count();
         if self.garbage > GARBAGE && self.garbage > self.end / 2 {
             self.rewrite()?;
         }
@@ -230,7 +229,7 @@ impl Letters {
     }
 
     /// Letters of a lane, or of all, oldest first.
-    pub(crate) fn list(&self, lane: Option<&str>, limit: usize) -> io::Result<Vec<DeadLetter>> {
+    pub(crate) fn list(&self, lane: Option<&str>, limit: usize) -> io::Result<Vec<Letter>> {
         let lanes = self
             .lanes
             .iter()
@@ -250,9 +249,9 @@ impl Letters {
                 && let (Ok(claim), Ok(raw)) = (letter.claim.parse(), STANDARD.decode(&letter.raw))
             {
                 let claim = ClaimId(claim);
-                letters.push(DeadLetter {
-                    lane: letter.pump,
-                    key: letter.key,
+                letters.push(Letter {
+                    reader: letter.pump,
+                    list: letter.key,
                     row: RowId { claim, row: letter.row },
                     cause: letter.cause,
                     at_ms: letter.at,
