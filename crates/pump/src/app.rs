@@ -6,27 +6,26 @@ use std::{
 };
 
 use async_trait::async_trait;
-use store::server::Server;
+use sinks::Guarantee;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     admin::{self, Actions, AdminSettings, Refused},
-    config::{EmbeddedSettings, PumpSettings, Settings},
+    config::Settings,
     delivery::{
         Engine,
-        engine::Pump,
         replay::Replayed,
         retry::Backoff,
         status::{LaneState, StatusBoard},
     },
     demo::{self, DemoOptions},
     instrumentation::{self, Instrumentation},
+    plan::{Pump, PumpPlan},
     source::{
         Mode, Source, SourceError,
-        embedded::EmbeddedSource,
         memory::MemorySource,
-        redis::{ListSettings, RedisSource},
+        table::{self, Started},
     },
 };
 
@@ -62,20 +61,18 @@ pub async fn run(settings: Settings, demo: Option<DemoOptions>) -> Result<(), Fa
     let running = Arc::new(Running::default());
     serve_admin(&settings, &status, &running)?;
 
-    let (source, store) = open_source(&settings).await?;
+    let plan = PumpPlan::of(&settings);
+    let Started { source, service } = start_source(&settings, plan.uptime.is_some()).await?;
     announce_version(&*source).await;
-    let mut pumps = known_pumps(&settings, &status);
+    report_absent(&plan, &status);
+    let mut pumps = plan.traffic;
     if pumps.is_empty() {
         return Err(Fatal::new("No pumps configured"));
     }
-    match uptime_pump(&settings) {
-        // Demo records are traffic.
-        Some(pump) if demo.is_none() => pumps.push(pump),
-        Some(_) => {}
-        None => report_uptime(&settings),
-    }
+    // Demo records are traffic.
+    pumps.extend(plan.uptime.filter(|_| demo.is_none()));
     let served = CancellationToken::new();
-    let serving = store.map(|(store, server)| (store, tokio::spawn(server.serve(served.clone()))));
+    let serving = service.map(|service| tokio::spawn(service.serve(served.clone())));
     match demo {
         Some(options) => run_demo(settings, options, pumps, status, Arc::new(instrumentation), &stop).await,
         None => {
@@ -91,36 +88,24 @@ pub async fn run(settings: Settings, demo: Option<DemoOptions>) -> Result<(), Fa
                 &stop,
             )
             .await;
-            if let Some((store, serving)) = serving {
+            if let Some(serving) = serving {
                 served.cancel();
                 // It ends with its token.
                 let _ = serving.await;
-                store.close().await;
             }
             drained
         }
     }
 }
 
-/// Where records come from; with a store of the pump's own, that store and the server that gateways talk to.
-async fn open_source(settings: &Settings) -> Result<(Arc<dyn Source>, Option<(EmbeddedSource, Server)>), Fatal> {
-    let fatal = |error: anyhow::Error| Fatal {
-        prefix: "embedded",
+/// Where records come from, and what must run beside it.
+async fn start_source(settings: &Settings, uptime: bool) -> Result<Started, Fatal> {
+    let spec = table::of(settings);
+    let started = (spec.start)(settings, uptime).await;
+    started.map_err(|error| Fatal {
+        prefix: if spec.exclusive { spec.name } else { "main" },
         text: format!("{error:#}"),
-    };
-    let Some(embedded) = &settings.embedded else {
-        let redis = redis_source(settings).map_err(|error| Fatal::new(error.to_string()))?;
-        return Ok((Arc::new(redis), None));
-    };
-    let store = embedded_source(settings, embedded).map_err(fatal)?;
-    let server = store.listen(embedded).await.map_err(fatal)?;
-    Ok((Arc::new(store.clone()), Some((store, server))))
-}
-
-/// The pump's own store.
-pub(crate) fn embedded_source(settings: &Settings, embedded: &EmbeddedSettings) -> anyhow::Result<EmbeddedSource> {
-    let source = EmbeddedSource::open(embedded, &settings.redis.key_prefix, uptime_pump(settings).is_some())?;
-    Ok(source.instance(&settings.delivery.instance_id, settings.delivery.lease))
+    })
 }
 
 /// The ordinary run: drains the source until the stop signal.
@@ -144,7 +129,7 @@ async fn drain(
     tracing::info!(prefix = "main", "Starting purge loop @{delay}, chunk size {chunk}");
     let work = async {
         let mode = open(&engine, &*source, &fleet).await;
-        report_mode(mode, &source.mode_reason());
+        report_mode(&mode);
         engine.run(mode, false).await;
     };
     tokio::select! {
@@ -176,7 +161,7 @@ async fn run_demo(
     for hour in demo::hours(&options) {
         source.push(0, hour.elements);
         tokio::select! {
-            () = engine.run(Mode::Memory, true) => {}
+            () = engine.run(Mode::memory(), true) => {}
             () = stop.cancelled() => break,
         }
         if let Some(done) = hour.last_of_day {
@@ -219,75 +204,31 @@ async fn refuse_if_nothing_runs(engine: &Engine) -> Result<(), Fatal> {
     Err(Fatal::new("No pumps configured: none of them can start"))
 }
 
-/// Anything but claims by script promises less, or costs more, than it could.
-fn report_mode(mode: Mode, reason: &str) {
-    match mode {
-        Mode::ClaimsScript | Mode::Memory | Mode::Embedded => {
-            tracing::debug!(prefix = "main", reason, "records are claimed")
-        }
-        Mode::ClaimsWatch => tracing::info!(prefix = "main", reason, "records are claimed without scripts"),
-        Mode::Peek => tracing::warn!(
-            prefix = "main",
-            reason,
-            "records are read before they are removed: at least once"
-        ),
-        Mode::Legacy => tracing::warn!(
-            prefix = "main",
-            reason,
-            "records are popped as upstream does: a crash loses them"
-        ),
+/// One line, as what the pump can promise hangs on it; with upstream's pop it is a warning.
+fn report_mode(mode: &Mode) {
+    let Mode {
+        label, action, reason, ..
+    } = mode;
+    if mode.promise == Guarantee::ExactlyOnce {
+        tracing::info!(prefix = "main", mode = label, %reason, "{action}");
+    } else {
+        tracing::warn!(prefix = "main", mode = label, %reason, "{action}");
     }
 }
 
-/// The pumps whose type is built, in the order of the configuration. The others are
-/// shown as disabled; reading the configuration has reported them.
-fn known_pumps(settings: &Settings, status: &StatusBoard) -> Vec<Pump> {
-    let mut pumps = Vec::new();
-    for pump in &settings.pumps {
-        match sinks::find(&pump.kind) {
-            Some(spec) => match spec.absence() {
-                None => pumps.push(Pump {
-                    settings: pump.clone(),
-                    spec,
-                }),
-                Some(absence) => skip(pump, status, format!("the type {} {absence}", spec.name)),
-            },
-            None => {
-                let meant = sinks::suggest(&pump.kind).map(|name| format!(" – did you mean \"{name}\"?"));
-                let text = format!("{} Not found: unknown type{}", pump.kind, meant.unwrap_or_default());
-                skip(pump, status, text);
-            }
-        }
+/// Pumps that cannot run are shown as disabled; reading the configuration has reported them. Uptime data for a type that
+/// this binary does not have stays where it is, and that is said.
+fn report_absent(plan: &PumpPlan, status: &StatusBoard) {
+    for pump in &plan.absent {
+        let board = status.add_lane(pump.name.clone(), &pump.kind, None);
+        let remedy = "correct the type, or remove the pump";
+        board.enter(LaneState::Disabled, Some(pump.reason.clone()), Some(remedy.to_owned()));
     }
-    pumps
-}
-
-fn skip(pump: &PumpSettings, status: &StatusBoard, reason: String) {
-    let board = status.add_lane(pump.name.clone(), &pump.kind, None);
-    board.enter(
-        LaneState::Disabled,
-        Some(reason),
-        Some("correct the type, or remove the pump".to_owned()),
-    );
-}
-
-/// The pump that takes uptime data, if the configuration names a destination of a type that is built.
-fn uptime_pump(settings: &Settings) -> Option<Pump> {
-    let uptime = settings.uptime.as_ref()?;
-    Some(Pump {
-        settings: uptime.clone(),
-        spec: sinks::find_uptime(&uptime.kind)?,
-    })
-}
-
-/// Uptime data for a type that this binary does not have stays where it is, and that is said.
-fn report_uptime(settings: &Settings) {
-    if let Some(uptime) = &settings.uptime {
+    if let Some(kind) = &plan.absent_uptime {
         tracing::error!(
             prefix = "main",
-            "uptime pumps of type {} are not in this binary: uptime data stays in its list – take a binary that \
-             `cargo build --release` builds, or set dont_purge_uptime_data",
-            uptime.kind
+            "uptime pumps of type {kind} are not in this binary: uptime data stays in its list – take a binary that \
+             `cargo build --release` builds, or set dont_purge_uptime_data"
         );
     }
 }
@@ -297,16 +238,6 @@ async fn announce_version(source: &dyn Source) {
     if let Err(error) = source.announce_version(crate::VERSION).await {
         tracing::error!(prefix = "main", "Error storing version: {error}");
     }
-}
-
-/// The Redis that the settings name.
-pub(crate) fn redis_source(settings: &Settings) -> anyhow::Result<RedisSource> {
-    let lists = ListSettings {
-        uptime: uptime_pump(settings).is_some(),
-        purge_chunk: settings.purge_chunk,
-        expiration: settings.storage_expiration_time,
-    };
-    RedisSource::new(&settings.redis, &settings.delivery, lists)
 }
 
 fn serve_admin(settings: &Settings, status: &Arc<StatusBoard>, running: &Arc<Running>) -> Result<(), Fatal> {

@@ -4,18 +4,19 @@
 pub mod admin;
 pub mod app;
 pub mod cli;
+pub mod clock;
 pub mod config;
 pub mod delivery;
 pub mod demo;
+pub mod failpoints;
 pub mod instrumentation;
 pub mod load;
 pub mod logging;
 pub mod operations;
+pub mod plan;
 pub mod quickstart;
 pub mod source;
 mod upkeep;
-
-pub use sinks::failpoints;
 
 /// Version of this binary, as `--version` prints it.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");

@@ -238,7 +238,9 @@ impl Store {
     pub fn elsewhere(&self) -> Vec<(ClaimId, Arc<str>)> {
         let (noted, _) = self.shared.log.with(|locked| {
             let entries = locked.state().spooled.iter();
-            entries.map(|(id, reader)| (ClaimId(*id), reader.as_str().into())).collect()
+            entries
+                .map(|(id, reader)| (ClaimId(*id), reader.as_str().into()))
+                .collect()
         });
         noted
     }

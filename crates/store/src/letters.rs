@@ -15,7 +15,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Letter, LetterId, LetterLimits,
+    Letter, LetterId, LetterLimits, LettersStored,
     files::sync_folder,
     log::frame::{self, Found, Payload},
 };
@@ -41,6 +41,8 @@ struct Stored {
     at: u64,
     /// Base64.
     raw: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    form: Option<Arc<str>>,
 }
 
 #[derive(Clone, Copy)]
@@ -156,8 +158,9 @@ impl Letters {
     }
 
     /// Stores letters that are not there yet, durably; the oldest of a lane go when it has too many.
-    pub(crate) fn store(&mut self, letters: &[Letter], limits: LetterLimits) -> io::Result<u64> {
+    pub(crate) fn store(&mut self, letters: &[Letter], limits: LetterLimits) -> io::Result<LettersStored> {
         let mut batch = Batch::at(self.end);
+        let mut stored = LettersStored::default();
         let mut fresh: Vec<(Arc<str>, RowId, Spot)> = Vec::new();
         for letter in letters {
             let known = self
@@ -171,6 +174,11 @@ impl Letters {
             {
                 continue;
             }
+            if letter.raw.len() as u64 > limits.bytes {
+                // It would only push all others out.
+                *stored.too_large.entry(letter.reader.clone()).or_default() += 1;
+                continue;
+            }
             let (start, len) = batch.add(&Entry::Letter(Stored {
                 pump: letter.reader.clone(),
                 claim: letter.row.claim.to_string(),
@@ -179,6 +187,7 @@ impl Letters {
                 cause: letter.cause.clone(),
                 at: letter.at_ms,
                 raw: STANDARD.encode(&letter.raw),
+                form: letter.form.clone(),
             }))?;
             let at_ms = letter.at_ms;
             fresh.push((letter.reader.clone(), letter.row, Spot { at_ms, start, len }));
@@ -197,6 +206,7 @@ impl Letters {
                     break;
                 }
                 count -= 1;
+                *stored.evicted.entry(lane.clone()).or_default() += 1;
                 bytes -= known.letters.get(row).map_or(0, |spot| u64::from(spot.len));
                 oldest.push(LetterId {
                     reader: lane.clone(),
@@ -204,7 +214,8 @@ impl Letters {
                 });
             }
         }
-        self.remove(&oldest)
+        self.remove(&oldest)?;
+        Ok(stored)
     }
 
     /// Removes letters. Returns how many were there.
@@ -256,6 +267,7 @@ impl Letters {
                     cause: letter.cause,
                     at_ms: letter.at,
                     raw: Bytes::from(raw),
+                    form: letter.form,
                 });
             }
         }

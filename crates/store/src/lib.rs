@@ -28,11 +28,11 @@ use letters::Letters;
 use log::{Change, ElementsFrame, Log, Ticket};
 use tokio::time::Instant;
 
-pub use operate::Found;
 pub use log::{Recovered, Refusal};
+pub use operate::Found;
 pub use settings::{Fsync, ServerTls, Settings};
 pub use types::{
-    Claim, ClaimReport, Error, Facts, Held, Letter, LetterId, LetterLimits, Progress, Usage, Window,
+    Claim, ClaimReport, Error, Facts, Held, Letter, LetterId, LetterLimits, LettersStored, Progress, Usage, Window,
 };
 
 /// Milliseconds since 1970.
@@ -197,11 +197,11 @@ impl Store {
         }
     }
 
-    /// Stores letters, keyed: storing one again changes nothing. Returns how many of the oldest had to go.
+    /// Stores letters, keyed: storing one again changes nothing.
     ///
     /// # Errors
     /// The disk does not take them.
-    pub async fn store_letters(&self, letters: &[Letter], limits: LetterLimits) -> Result<u64, Error> {
+    pub async fn store_letters(&self, letters: &[Letter], limits: LetterLimits) -> Result<LettersStored, Error> {
         let letters = letters.to_vec();
         self.with_letters(move |known| known.store(&letters, limits)).await
     }

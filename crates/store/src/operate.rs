@@ -101,6 +101,14 @@ impl Store {
         found
     }
 
+    /// Who holds a claim at the moment.
+    pub fn working(&self, claim: ClaimId) -> Option<Arc<str>> {
+        let leases = self.leases();
+        let lease = leases.by_claim.get(&claim)?;
+        lease.until.filter(|until| *until >= Instant::now())?;
+        Some(lease.owner.clone())
+    }
+
     /// Puts the rows of a claim from `low` on back to the head of their list and ends the claim, whoever holds it.
     ///
     /// # Errors
@@ -159,7 +167,9 @@ impl Store {
         {
             // Whoever holds these claims holds them no longer.
             let mut leases = self.leases();
-            adopted.iter().for_each(|id| drop(leases.by_claim.remove(&ClaimId(*id))));
+            adopted
+                .iter()
+                .for_each(|id| drop(leases.by_claim.remove(&ClaimId(*id))));
         }
         self.durable(ticket).await?;
         Ok(rows)

@@ -158,6 +158,17 @@ pub struct Letter {
     pub at_ms: u64,
     /// The element as it came.
     pub raw: Bytes,
+    /// How it is encoded, in the words of whoever stored it.
+    pub form: Option<Arc<str>>,
+}
+
+/// What storing letters did, for every reader.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LettersStored {
+    /// The oldest ones, which had to go.
+    pub evicted: BTreeMap<Arc<str>, u64>,
+    /// Letters that are larger than all letters of a reader may be together. They are not stored.
+    pub too_large: BTreeMap<Arc<str>, u64>,
 }
 
 /// Name of a letter.

@@ -6,7 +6,7 @@ use std::{
 };
 
 use analytics::{Key, RecordKind};
-use sinks::{BuildContext, BuildError, Fleet, SinkSpec};
+use sinks::{BuildError, Fleet};
 use tokio::sync::mpsc;
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
@@ -24,8 +24,9 @@ use super::{
     undecodable::{self, Undecodable},
 };
 use crate::{
-    config::{OnFull, PumpSettings, Settings},
+    config::{OnFull, Settings},
     instrumentation::Instrumentation,
+    plan::Pump,
     source::{Claim, DeadLimits, Mode, Source, SourceError},
 };
 
@@ -37,14 +38,6 @@ const BACKLOG_ROWS: u64 = 5_000;
 const COMPAT_START: Duration = Duration::from_millis(200);
 /// How long the start waits for a pump before it goes on in the background.
 const BUILD_PATIENCE: Duration = Duration::from_secs(5);
-
-/// A pump of the configuration whose type is built.
-pub struct Pump {
-    /// Its settings.
-    pub settings: PumpSettings,
-    /// Its type.
-    pub spec: &'static SinkSpec,
-}
 
 /// What the engine knows about a lane.
 pub(super) struct LaneHandle {
@@ -133,7 +126,7 @@ impl Engine {
             lanes,
             status,
             settings,
-            mode: RwLock::new(Mode::Memory),
+            mode: RwLock::new(Mode::memory()),
             eviction_warned: AtomicBool::new(false),
             undecodable: AbortOnDropHandle::new(tokio::spawn(undecodable.run())),
         }))
@@ -141,7 +134,7 @@ impl Engine {
 
     /// Claims and delivers until [`Engine::stop`] or, with `drain`, until there is nothing left.
     pub async fn run(self: &Arc<Self>, mode: Mode, drain: bool) {
-        *self.mode.write().unwrap_or_else(PoisonError::into_inner) = mode;
+        *self.mode.write().unwrap_or_else(PoisonError::into_inner) = mode.clone();
         let _keeper = AbortOnDropHandle::new(tokio::spawn(self.clone().keep()));
         let mut smallest_ttl = None;
         // The reference lets a whole `purge_delay` go by first, and whoever watches the lists sees what was waiting.
@@ -156,7 +149,7 @@ impl Engine {
         }
         while !self.shared.stop.is_cancelled() {
             let began = Instant::now();
-            let claimed = self.claim_all(mode, &mut smallest_ttl).await;
+            let claimed = self.claim_all(&mode, &mut smallest_ttl).await;
             self.shared.instrumentation.cycle(began.elapsed());
             if drain && claimed == Some(0) && self.is_idle() {
                 break;
@@ -260,10 +253,11 @@ impl Engine {
     }
 
     /// Claims every list that has elements. Returns the number of rows; `None` when the source is away, or nothing may be claimed now.
-    async fn claim_all(&self, mode: Mode, smallest_ttl: &mut Option<Duration>) -> Option<u64> {
-        // In legacy mode a popped list lives in this process alone: never more than one round of them.
-        let held_back =
-            self.held_back() || self.shared.stands_by() || (mode == Mode::Legacy && !self.shared.holdings.is_empty());
+    async fn claim_all(&self, mode: &Mode, smallest_ttl: &mut Option<Duration>) -> Option<u64> {
+        // A popped list lives in this process alone: never more than one round of them.
+        let held_back = self.held_back()
+            || self.shared.stands_by()
+            || (mode.one_round_at_a_time && !self.shared.holdings.is_empty());
         if held_back {
             return None;
         }
@@ -322,7 +316,7 @@ impl Engine {
         self.status.source(|source| {
             source.state = "down".to_owned();
             source.last_error = Some(error.to_string());
-            source.last_error_at = Some(super::dead_letter::now_ms() / 1000);
+            source.last_error_at = Some(crate::clock::now_ms() / 1000);
         });
     }
 
@@ -390,10 +384,10 @@ async fn start_lane(
     status: &StatusBoard,
     fleet: &Fleet,
 ) -> anyhow::Result<LaneHandle> {
+    let builder = builder(&pump, settings, fleet);
     let Pump { settings: pump, spec } = pump;
     let name = pump.name.clone();
     let board = status.add_lane(name.clone(), spec.name, Some(spec.guarantee));
-    let builder = builder(&pump, spec, settings, fleet);
     let spool = match (&settings.delivery.spool_dir, pump.on_full) {
         (Some(folder), OnFull::Spool) => Some(Spool::open(folder, &name)?),
         _ => None,
@@ -410,6 +404,7 @@ async fn start_lane(
         inbox: receiver,
         work: std::collections::BTreeMap::new(),
         refusals: Refusals::default(),
+        applied: Arc::default(),
         spool,
         row_bytes: 0,
         replays: Vec::new(),
@@ -442,32 +437,21 @@ async fn start_lane(
 }
 
 /// How the sink of a pump is made.
-fn builder(pump: &PumpSettings, spec: &'static SinkSpec, settings: &Settings, fleet: &Fleet) -> Builder {
-    let context = BuildContext {
-        pump: pump.name.clone(),
-        meta: pump.meta.clone(),
-        compat: pump.compat,
-        log: settings.log,
-        fleet: fleet.clone(),
-    };
-    let refused = pump.refused.clone();
+fn builder(pump: &Pump, settings: &Settings, fleet: &Fleet) -> Builder {
+    let spec = pump.spec;
+    let context = pump.context(settings.log, fleet);
+    let refused = pump.settings.refused.clone();
     Box::new(move || {
         let (context, refused) = (context.clone(), refused.clone());
         // A task of its own: the attempt goes on while the lane looks after its claims.
         let attempt = tokio::spawn(async move {
-            match (refused, spec.build) {
-                (Some(reason), _) => Err(BuildError::Options(reason)),
-                (None, Some(build)) => {
-                    let name = context.pump.clone();
-                    let sink = build(context).await?;
-                    tracing::info!(prefix = "main", "Init Pump: {name}");
-                    Ok(sink)
-                }
-                (None, None) => {
-                    let absence = spec.absence().unwrap_or_default();
-                    Err(BuildError::Options(format!("the type {} {absence}", spec.name)))
-                }
+            if let Some(reason) = refused {
+                return Err(BuildError::Options(reason));
             }
+            let name = context.pump.clone();
+            let sink = (spec.build)(context).await?;
+            tracing::info!(prefix = "main", "Init Pump: {name}");
+            Ok(sink)
         });
         Box::pin(async move {
             attempt

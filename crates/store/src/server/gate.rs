@@ -136,7 +136,6 @@ impl Gate {
     }
 }
 
-
 fn violation(text: &str) -> Step {
     Step::Violation(format!("ERR Protocol error: {text}"))
 }

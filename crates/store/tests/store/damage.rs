@@ -14,7 +14,6 @@ use store::{Letter, LetterLimits, Recovered, Store};
 use super::support::*;
 use tempfile::TempDir;
 
-
 fn segments(folder: &Path) -> Vec<PathBuf> {
     let mut found: Vec<PathBuf> = std::fs::read_dir(folder)
         .unwrap()
@@ -52,12 +51,16 @@ async fn claims_cursors_letters_and_notes_survive_a_crash() {
         cause: "refused".to_owned(),
         at_ms: 1,
         raw: Bytes::from_static(b"\x00\xff"),
+        form: Some("msgpack".into()),
     };
     let limits = LetterLimits {
         count: 10,
         bytes: 1 << 20,
     };
-    source.store_letters(std::slice::from_ref(&letter), limits).await.unwrap();
+    source
+        .store_letters(std::slice::from_ref(&letter), limits)
+        .await
+        .unwrap();
     let fleet = source.id();
 
     let copy = copy_of(folder.path());
@@ -66,7 +69,12 @@ async fn claims_cursors_letters_and_notes_survive_a_crash() {
     assert_eq!(source.id(), fleet);
     assert_eq!(source.list_letters(None, 10).await.unwrap(), [letter]);
     assert_eq!(source.elsewhere(), [(claim.id, "B".into())]);
-    let again = source.take_over(&readers(&["A", "B"]), &[], |_| true).await.unwrap().pop().unwrap();
+    let again = source
+        .take_over(&readers(&["A", "B"]), &[], |_| true)
+        .await
+        .unwrap()
+        .pop()
+        .unwrap();
     assert_eq!(
         (again.id, again.len, again.base, again.fence),
         (claim.id, 50_000, 30_000, 2)
@@ -92,7 +100,10 @@ async fn a_torn_tail_is_cut_off_and_counted() {
         .unwrap();
     drop(file);
     let source = open(copy.path());
-    let Recovered { torn_bytes: torn, damaged } = source.recovered();
+    let Recovered {
+        torn_bytes: torn,
+        damaged,
+    } = source.recovered();
     assert!(torn > 20 && damaged == 0, "{torn} {damaged}");
     assert_eq!(source.facts().torn, 1);
     source.push(KEY, &elements(1)).await.unwrap();
@@ -193,7 +204,12 @@ async fn damage_in_an_old_segment_is_found_when_it_is_read_and_never_fatal() {
     let copy = copy_of(folder.path());
     std::fs::remove_file(copy.path().join(logs[1].file_name().unwrap())).unwrap();
     let source = open(copy.path());
-    let claim = source.take_over(&readers(&["A"]), &[], |_| true).await.unwrap().pop().unwrap();
+    let claim = source
+        .take_over(&readers(&["A"]), &[], |_| true)
+        .await
+        .unwrap()
+        .pop()
+        .unwrap();
     let (read, lost) = read_around(&source, claim.held(), 0, 16_000).await;
     assert!((5_000..8_000).contains(&lost), "{lost}");
     assert_eq!(read.len() as u64, 16_000 - lost);

@@ -1,7 +1,5 @@
 //! Records that gateways push to the pump itself: the [`store`] crate as a source.
 
-pub mod remote;
-
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use analytics::{ClaimId, Key};
@@ -9,13 +7,12 @@ use async_trait::async_trait;
 use store::{Found, Held, Store, server::Server};
 
 use super::{
-    Acknowledged, Claim, ClaimRef, ClaimReport, DeadLetter, DeadLetterId, DeadLimits, DeadStored, Ledgers, Mode,
-    Restored, Source, SourceError, Usage, Window, redis::keys::keys,
+    Acknowledged, Claim, ClaimRef, ClaimReport, Claims, DeadLetter, DeadLetterId, DeadLimits, DeadStore, DeadStored,
+    ElementForm, Ledgers, Lost, Mode, Operate, Pending, Restored, SourceError, SpoolNotes, Terms, Usage, Window,
+    lists::{VERSION_KEY, keys},
+    restore::{self, Candidate},
 };
-use crate::config::EmbeddedSettings;
-
-/// Where Tyk Dashboard looks for the version of the pump.
-const VERSION_KEY: &str = "version-check-pump";
+use crate::{clock::now_ms, config::EmbeddedSettings};
 
 /// One instance's view of the store in a folder.
 #[derive(Clone)]
@@ -142,29 +139,47 @@ fn all_held(claims: &[ClaimRef]) -> Vec<Held> {
     claims.iter().map(held).collect()
 }
 
+fn form_name(form: ElementForm) -> Arc<str> {
+    match form {
+        ElementForm::Msgpack => "msgpack",
+        ElementForm::Protobuf => "protobuf",
+        ElementForm::Uptime => "uptime",
+    }
+    .into()
+}
+
+fn form(name: &str) -> Option<ElementForm> {
+    match name {
+        "msgpack" => Some(ElementForm::Msgpack),
+        "protobuf" => Some(ElementForm::Protobuf),
+        "uptime" => Some(ElementForm::Uptime),
+        _ => None,
+    }
+}
+
 fn report(report: store::ClaimReport, now_ms: u64) -> ClaimReport {
     let claim = report.claim;
     let cursors = claim.cursors.iter();
     ClaimReport {
         id: claim.id.to_string(),
         key: claim.list.to_string(),
-        owner: report.owner.map_or_else(|| "nobody".to_owned(), |owner| owner.to_string()),
+        owner: report
+            .owner
+            .map_or_else(|| "nobody".to_owned(), |owner| owner.to_string()),
         fence: claim.fence,
         len: claim.len,
-        cursors: cursors.map(|(lane, row)| (lane.to_string(), *row)).collect::<BTreeMap<_, _>>(),
+        cursors: cursors
+            .map(|(lane, row)| (lane.to_string(), *row))
+            .collect::<BTreeMap<_, _>>(),
         lease_ms: report.lease_ms,
         age_ms: now_ms.saturating_sub(claim.at_ms),
     }
 }
 
 #[async_trait]
-impl Source for EmbeddedSource {
+impl Claims for EmbeddedSource {
     async fn open(&self) -> Result<Mode, SourceError> {
-        Ok(Mode::Embedded)
-    }
-
-    fn mode_reason(&self) -> String {
-        self.condition()
+        Ok(Mode::embedded("gateways push to the pump itself"))
     }
 
     async fn fleet(&self) -> Result<Arc<str>, SourceError> {
@@ -175,7 +190,7 @@ impl Source for EmbeddedSource {
         &self.keys
     }
 
-    async fn pending(&self) -> Result<Vec<(usize, Result<u64, SourceError>)>, SourceError> {
+    async fn pending(&self) -> Result<Vec<Pending>, SourceError> {
         let found = self.store.lengths(self.keys.iter().map(|key| &*key.name));
         let pending = self.keys.iter().zip(found).enumerate();
         Ok(pending
@@ -195,8 +210,9 @@ impl Source for EmbeddedSource {
         Ok(claim.and_then(|claim| self.known(claim)))
     }
 
-    async fn renew(&self, claims: &[ClaimRef], lanes: &[Arc<str>]) -> Result<Vec<ClaimId>, SourceError> {
-        Ok(self.store.renew(&all_held(claims), lanes))
+    async fn renew(&self, claims: &[ClaimRef], lanes: &[Arc<str>]) -> Result<Vec<Lost>, SourceError> {
+        let lost = self.store.renew(&all_held(claims), lanes);
+        Ok(lost.into_iter().map(Lost::Taken).collect())
     }
 
     async fn take_over(&self, lanes: &[Arc<str>], held: &[ClaimId]) -> Result<Vec<Claim>, SourceError> {
@@ -229,7 +245,11 @@ impl Source for EmbeddedSource {
     async fn usage(&self) -> Result<Usage, SourceError> {
         let usage = self.store.usage();
         let mut unclaimed = Vec::new();
-        for (key, found) in self.keys.iter().zip(self.store.lengths(self.keys.iter().map(|key| &*key.name))) {
+        for (key, found) in self
+            .keys
+            .iter()
+            .zip(self.store.lengths(self.keys.iter().map(|key| &*key.name)))
+        {
             if let Found::Rows(len) = found {
                 unclaimed.push((key.clone(), len));
             }
@@ -239,16 +259,18 @@ impl Source for EmbeddedSource {
             claimed_rows: usage.claimed_rows,
             claims: usage.claims,
             orphans: usage.orphans,
+            condition: Some(self.condition()),
             ..Usage::default()
         })
     }
 
-    async fn list(&self) -> Result<Vec<ClaimReport>, SourceError> {
-        let now = crate::delivery::dead_letter::now_ms();
-        let reports = self.store.reports();
-        Ok(reports.into_iter().map(|claim| report(claim, now)).collect())
+    async fn announce_version(&self, version: &str) -> Result<(), SourceError> {
+        Ok(self.store.set(VERSION_KEY, version.as_bytes()).await?)
     }
+}
 
+#[async_trait]
+impl DeadStore for EmbeddedSource {
     async fn store_dead(&self, letters: &[DeadLetter], limits: DeadLimits) -> Result<DeadStored, SourceError> {
         let letter = |letter: &DeadLetter| store::Letter {
             reader: letter.lane.clone(),
@@ -257,14 +279,18 @@ impl Source for EmbeddedSource {
             cause: letter.cause.clone(),
             at_ms: letter.at_ms,
             raw: letter.raw.clone(),
+            form: letter.form.map(form_name),
         };
         let letters: Vec<_> = letters.iter().map(letter).collect();
         let limits = store::LetterLimits {
             count: limits.count,
             bytes: limits.bytes,
         };
-        let evicted = self.store.store_letters(&letters, limits).await?;
-        Ok(DeadStored { evicted })
+        let stored = self.store.store_letters(&letters, limits).await?;
+        Ok(DeadStored {
+            evicted: stored.evicted,
+            too_large: stored.too_large,
+        })
     }
 
     async fn list_dead(&self, lane: Option<&str>, limit: usize) -> Result<Vec<DeadLetter>, SourceError> {
@@ -276,6 +302,7 @@ impl Source for EmbeddedSource {
             cause: letter.cause,
             at_ms: letter.at_ms,
             raw: letter.raw,
+            form: letter.form.as_deref().and_then(form),
         };
         Ok(letters.into_iter().map(letter).collect())
     }
@@ -288,7 +315,10 @@ impl Source for EmbeddedSource {
         let ids: Vec<_> = ids.iter().map(id).collect();
         Ok(self.store.remove_letters(&ids).await?)
     }
+}
 
+#[async_trait]
+impl SpoolNotes for EmbeddedSource {
     async fn note_spooled(&self, claim: &ClaimRef, lane: &str, waiting: bool) -> Result<(), SourceError> {
         Ok(self.store.note_elsewhere(claim.id, lane, waiting).await?)
     }
@@ -296,33 +326,27 @@ impl Source for EmbeddedSource {
     async fn spooled(&self) -> Result<Vec<(ClaimId, Arc<str>)>, SourceError> {
         Ok(self.store.elsewhere())
     }
+}
 
-    async fn restore(
-        &self,
-        claim: ClaimId,
-        ledgers: &dyn Ledgers,
-        accept_duplicates: bool,
-    ) -> Result<Restored, SourceError> {
+#[async_trait]
+impl Operate for EmbeddedSource {
+    async fn list(&self) -> Result<Vec<ClaimReport>, SourceError> {
+        let now = now_ms();
+        let reports = self.store.reports();
+        Ok(reports.into_iter().map(|claim| report(claim, now)).collect())
+    }
+
+    async fn restore(&self, claim: ClaimId, ledgers: &dyn Ledgers, terms: Terms) -> Result<Restored, SourceError> {
         let seen = self.store.find(claim).ok_or(SourceError::LeaseLost(claim))?;
-        let mut cursors = seen.cursors.clone();
-        for (lane, cursor) in &mut cursors {
-            let known = seen.adopted.get(lane).unwrap_or(lane);
-            match ledgers.first_missing(known, claim).await {
-                Ok(applied) => *cursor = (*cursor).max(applied).min(seen.len),
-                Err(_) if accept_duplicates => {}
-                Err(error) => {
-                    return Err(SourceError::Refused(anyhow::anyhow!(
-                        "claim {claim}: the ledger of the pump {lane} cannot be read ({error}); --accept-duplicates goes on without it"
-                    )));
-                }
-            }
-        }
-        let low = cursors.values().copied().fold(seen.len, u64::min);
-        if !accept_duplicates && cursors.values().any(|&cursor| cursor != low) {
-            return Err(SourceError::Refused(anyhow::anyhow!(
-                "claim {claim}: its pumps have got differently far {cursors:?}; the ones ahead would get rows twice (--accept-duplicates)"
-            )));
-        }
+        let owner = self.store.working(claim);
+        let candidate = Candidate {
+            id: claim,
+            len: seen.len,
+            cursors: &seen.cursors,
+            owner: owner.as_deref(),
+        };
+        let applied = restore::ask(ledgers, claim, &seen.cursors, &seen.adopted).await;
+        let low = restore::first_row(candidate, &applied, terms)?;
         self.store.put_back(seen.held(), low).await?;
         Ok(Restored {
             moved: seen.len - low,
@@ -336,9 +360,5 @@ impl Source for EmbeddedSource {
 
     async fn adopt_lane(&self, old: &str, new: &str) -> Result<u64, SourceError> {
         Ok(self.store.rename_reader(old, new).await?)
-    }
-
-    async fn announce_version(&self, version: &str) -> Result<(), SourceError> {
-        Ok(self.store.set(VERSION_KEY, version.as_bytes()).await?)
     }
 }
