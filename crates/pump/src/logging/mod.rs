@@ -36,7 +36,7 @@ use crate::{
 };
 
 /// Crates whose events are ours; of all others only warnings and errors are written.
-const OWN: [&str; 4] = ["tyk_pump", "sinks", "analytics", "bench"];
+const OWN: [&str; 5] = ["tyk_pump", "sinks", "store", "analytics", "bench"];
 
 /// How long the last lines of a process may take to be written.
 const LAST_LINES: Duration = Duration::from_secs(1);
