@@ -5,7 +5,7 @@ use std::{borrow::Cow, sync::Arc};
 use analytics::{ClaimId, RowRanges, Selection};
 use async_trait::async_trait;
 use serde_json::Value;
-use sinks::{BoxError, BuildError, Guarantee, Sink, WriteError, Written};
+use sinks::{Applied, BoxError, BuildError, Guarantee, Resource, Sink, WriteError, Written};
 
 use crate::scrub::{self, Group};
 
@@ -79,8 +79,9 @@ fn plain(error: BoxError, group: Group<'_>) -> BoxError {
 
 #[async_trait]
 impl Sink for Discreet {
-    async fn write(&self, group: &[Selection]) -> Result<Written, WriteError> {
-        let mut written = self.sink.write(group).await.map_err(|error| self.error(error, group))?;
+    async fn write(&self, group: &[Selection], applied: &Arc<Applied>) -> Result<Written, WriteError> {
+        let written = self.sink.write(group, applied).await;
+        let mut written = written.map_err(|error| self.error(error, group))?;
         for row in &mut written.rejected {
             let known = Group {
                 records: group,
@@ -93,6 +94,10 @@ impl Sink for Discreet {
 
     fn guarantee(&self) -> Option<Guarantee> {
         self.sink.guarantee()
+    }
+
+    fn resources(&self) -> Vec<Resource> {
+        self.sink.resources()
     }
 
     async fn forget(&self, claims: &[ClaimId]) {
