@@ -11,16 +11,16 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     admin::{self, Actions, AdminSettings, Refused},
-    config::{EmbeddedSettings, PumpSettings, Settings},
+    config::{EmbeddedSettings, Settings},
     delivery::{
         Engine,
-        engine::Pump,
         replay::Replayed,
         retry::Backoff,
         status::{LaneState, StatusBoard},
     },
     demo::{self, DemoOptions},
     instrumentation::{self, Instrumentation},
+    plan::{Pump, PumpPlan},
     source::{
         Mode, Source, SourceError,
         embedded::{EmbeddedSource, server::Server},
@@ -61,18 +61,16 @@ pub async fn run(settings: Settings, demo: Option<DemoOptions>) -> Result<(), Fa
     let running = Arc::new(Running::default());
     serve_admin(&settings, &status, &running)?;
 
-    let (source, store) = open_source(&settings).await?;
+    let plan = PumpPlan::of(&settings);
+    let (source, store) = open_source(&settings, plan.uptime.is_some()).await?;
     announce_version(&*source).await;
-    let mut pumps = known_pumps(&settings, &status);
+    report_absent(&plan, &status);
+    let mut pumps = plan.traffic;
     if pumps.is_empty() {
         return Err(Fatal::new("No pumps configured"));
     }
-    match uptime_pump(&settings) {
-        // Demo records are traffic.
-        Some(pump) if demo.is_none() => pumps.push(pump),
-        Some(_) => {}
-        None => report_uptime(&settings),
-    }
+    // Demo records are traffic.
+    pumps.extend(plan.uptime.filter(|_| demo.is_none()));
     let served = CancellationToken::new();
     let serving = store.map(|(store, server)| (store, tokio::spawn(server.serve(served.clone()))));
     match demo {
@@ -102,23 +100,30 @@ pub async fn run(settings: Settings, demo: Option<DemoOptions>) -> Result<(), Fa
 }
 
 /// Where records come from; with a store of the pump's own, that store and the server that gateways talk to.
-async fn open_source(settings: &Settings) -> Result<(Arc<dyn Source>, Option<(EmbeddedSource, Server)>), Fatal> {
+async fn open_source(
+    settings: &Settings,
+    uptime: bool,
+) -> Result<(Arc<dyn Source>, Option<(EmbeddedSource, Server)>), Fatal> {
     let fatal = |error: anyhow::Error| Fatal {
         prefix: "embedded",
         text: format!("{error:#}"),
     };
     let Some(embedded) = &settings.embedded else {
-        let redis = redis_source(settings).map_err(|error| Fatal::new(error.to_string()))?;
+        let redis = redis_source(settings, uptime).map_err(|error| Fatal::new(error.to_string()))?;
         return Ok((Arc::new(redis), None));
     };
-    let store = embedded_source(settings, embedded).map_err(fatal)?;
+    let store = embedded_source(settings, embedded, uptime).map_err(fatal)?;
     let server = Server::bind(embedded, &store).await.map_err(fatal)?;
     Ok((Arc::new(store.clone()), Some((store, server))))
 }
 
-/// The pump's own store.
-pub(crate) fn embedded_source(settings: &Settings, embedded: &EmbeddedSettings) -> anyhow::Result<EmbeddedSource> {
-    let source = EmbeddedSource::open(embedded, &settings.redis.key_prefix, uptime_pump(settings).is_some())?;
+/// The pump's own store. `uptime`: a pump takes uptime data.
+pub(crate) fn embedded_source(
+    settings: &Settings,
+    embedded: &EmbeddedSettings,
+    uptime: bool,
+) -> anyhow::Result<EmbeddedSource> {
+    let source = EmbeddedSource::open(embedded, &settings.redis.key_prefix, uptime)?;
     Ok(source.instance(&settings.delivery.instance_id, settings.delivery.lease))
 }
 
@@ -238,55 +243,19 @@ fn report_mode(mode: Mode, reason: &str) {
     }
 }
 
-/// The pumps whose type is built, in the order of the configuration. The others are
-/// shown as disabled; reading the configuration has reported them.
-fn known_pumps(settings: &Settings, status: &StatusBoard) -> Vec<Pump> {
-    let mut pumps = Vec::new();
-    for pump in &settings.pumps {
-        match sinks::find(&pump.kind) {
-            Some(spec) => match spec.absence() {
-                None => pumps.push(Pump {
-                    settings: pump.clone(),
-                    spec,
-                }),
-                Some(absence) => skip(pump, status, format!("the type {} {absence}", spec.name)),
-            },
-            None => {
-                let meant = sinks::suggest(&pump.kind).map(|name| format!(" – did you mean \"{name}\"?"));
-                let text = format!("{} Not found: unknown type{}", pump.kind, meant.unwrap_or_default());
-                skip(pump, status, text);
-            }
-        }
+/// Pumps that cannot run are shown as disabled; reading the configuration has reported them. Uptime data for a type that
+/// this binary does not have stays where it is, and that is said.
+fn report_absent(plan: &PumpPlan, status: &StatusBoard) {
+    for pump in &plan.absent {
+        let board = status.add_lane(pump.name.clone(), &pump.kind, None);
+        let remedy = "correct the type, or remove the pump";
+        board.enter(LaneState::Disabled, Some(pump.reason.clone()), Some(remedy.to_owned()));
     }
-    pumps
-}
-
-fn skip(pump: &PumpSettings, status: &StatusBoard, reason: String) {
-    let board = status.add_lane(pump.name.clone(), &pump.kind, None);
-    board.enter(
-        LaneState::Disabled,
-        Some(reason),
-        Some("correct the type, or remove the pump".to_owned()),
-    );
-}
-
-/// The pump that takes uptime data, if the configuration names a destination of a type that is built.
-fn uptime_pump(settings: &Settings) -> Option<Pump> {
-    let uptime = settings.uptime.as_ref()?;
-    Some(Pump {
-        settings: uptime.clone(),
-        spec: sinks::find_uptime(&uptime.kind)?,
-    })
-}
-
-/// Uptime data for a type that this binary does not have stays where it is, and that is said.
-fn report_uptime(settings: &Settings) {
-    if let Some(uptime) = &settings.uptime {
+    if let Some(kind) = &plan.absent_uptime {
         tracing::error!(
             prefix = "main",
-            "uptime pumps of type {} are not in this binary: uptime data stays in its list – take a binary that \
-             `cargo build --release` builds, or set dont_purge_uptime_data",
-            uptime.kind
+            "uptime pumps of type {kind} are not in this binary: uptime data stays in its list – take a binary that \
+             `cargo build --release` builds, or set dont_purge_uptime_data"
         );
     }
 }
@@ -298,10 +267,10 @@ async fn announce_version(source: &dyn Source) {
     }
 }
 
-/// The Redis that the settings name.
-pub(crate) fn redis_source(settings: &Settings) -> anyhow::Result<RedisSource> {
+/// The Redis that the settings name. `uptime`: a pump takes uptime data.
+pub(crate) fn redis_source(settings: &Settings, uptime: bool) -> anyhow::Result<RedisSource> {
     let lists = ListSettings {
-        uptime: uptime_pump(settings).is_some(),
+        uptime,
         purge_chunk: settings.purge_chunk,
         expiration: settings.storage_expiration_time,
     };

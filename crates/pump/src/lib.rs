@@ -11,6 +11,7 @@ pub mod instrumentation;
 pub mod load;
 pub mod logging;
 pub mod operations;
+pub mod plan;
 pub mod quickstart;
 pub mod source;
 mod upkeep;

@@ -10,7 +10,7 @@ use std::{
 use analytics::ClaimId;
 use anyhow::{Context, bail};
 use async_trait::async_trait;
-use sinks::{BuildContext, Sink};
+use sinks::Sink;
 
 use crate::{
     admin::client,
@@ -18,7 +18,9 @@ use crate::{
     cli::{ClaimsCommand, Command, DeadLetterCommand, LaneCommand},
     config::{self, Request, Settings, Severity},
     delivery::dead_letter::DeadLetters,
-    load, quickstart,
+    load,
+    plan::PumpPlan,
+    quickstart,
     source::{ClaimReport, DeadLetter, DeadLetterId, DeadLimits, Ledgers, Source, embedded::remote::RemoteStore},
     upkeep,
 };
@@ -79,15 +81,16 @@ fn settings(conf: &Path) -> anyhow::Result<Settings> {
 
 /// Redis; or the pump's own store: directly when no pump runs on it, else through that pump's admin port.
 async fn open(settings: &Settings) -> anyhow::Result<Arc<dyn Source>> {
+    let uptime = PumpPlan::of(settings).uptime.is_some();
     let Some(embedded) = &settings.embedded else {
-        let source = app::redis_source(settings)?;
+        let source = app::redis_source(settings, uptime)?;
         source.open().await.context("Redis")?;
         return Ok(Arc::new(source));
     };
     if client::status(settings.health_port).await.is_ok() {
         return Ok(Arc::new(RemoteStore::new(settings.health_port)));
     }
-    let source = app::embedded_source(settings, embedded).with_context(|| {
+    let source = app::embedded_source(settings, embedded, uptime).with_context(|| {
         format!(
             "no pump answers on port {} (health_check_endpoint_port) of this machine, and its store cannot be opened instead",
             settings.health_port
@@ -191,26 +194,12 @@ impl OpenLedgers {
     async fn open(settings: &Settings, fleet: Arc<str>) -> Self {
         let fleet = Arc::new(OnceLock::from(fleet));
         let mut sinks = HashMap::new();
-        let traffic = settings.pumps.iter().map(|pump| (pump, sinks::find(&pump.kind)));
-        let uptime = settings
-            .uptime
-            .iter()
-            .map(|pump| (pump, sinks::find_uptime(&pump.kind)));
-        for (pump, spec) in traffic.chain(uptime) {
-            let Some(build) = spec.and_then(|spec| spec.build) else {
+        for pump in PumpPlan::of(settings).pumps() {
+            let Some(build) = pump.spec.build else {
                 continue;
             };
-            let context = BuildContext {
-                pump: pump.name.clone(),
-                meta: pump.meta.clone(),
-                compat: pump.compat,
-                log: settings.log,
-                fleet: fleet.clone(),
-            };
-            sinks.insert(
-                pump.name.to_string(),
-                build(context).await.map_err(|error| error.to_string()),
-            );
+            let built = build(pump.context(settings.log, &fleet)).await;
+            sinks.insert(pump.settings.name.to_string(), built.map_err(|error| error.to_string()));
         }
         Self(sinks)
     }

@@ -1,28 +1,14 @@
 //! `tyk-pump migrate` and `tyk-pump indexes`: what a start changes or leaves alone in back-ends, seen first or done apart.
 
-use std::{fmt::Display, io::Write, sync::Arc};
+use std::{fmt::Display, io::Write};
 
 use futures::future::BoxFuture;
-use sinks::{BuildContext, BuildError, IndexReport, IndexState, MigrationMode, SinkSpec};
+use sinks::{BuildContext, BuildError, Fleet, IndexReport, IndexState, MigrationMode, SinkSpec};
 
-use crate::{
-    cli::MigrateOptions,
-    config::{PumpSettings, Settings},
-};
+use crate::{cli::MigrateOptions, config::Settings, plan::PumpPlan};
 
 /// A function of a sink type that lists or makes changes.
 type Hook<T> = fn(BuildContext, MigrationMode) -> BoxFuture<'static, Result<Vec<T>, BuildError>>;
-
-/// The pumps of known types, that of uptime data last.
-fn known_pumps(settings: &Settings) -> impl Iterator<Item = (&PumpSettings, &'static SinkSpec)> {
-    let traffic = settings.pumps.iter().map(|pump| (pump, sinks::find(&pump.kind)));
-    let uptime = settings
-        .uptime
-        .iter()
-        .map(|pump| (pump, sinks::find_uptime(&pump.kind)));
-    let known = |(pump, spec): (_, Option<&'static SinkSpec>)| Some((pump, spec?));
-    traffic.chain(uptime).filter_map(known)
-}
 
 /// For every pump with tables: the statements that its start would execute. `false`: a pump could not be looked at.
 pub(crate) async fn migrate(
@@ -109,23 +95,17 @@ async fn for_each_pump<T>(
     };
     let wanted = |name: &str| options.pump.as_ref().is_none_or(|pump| pump.eq_ignore_ascii_case(name));
     let (mut pumps, mut all_well) = (0, true);
-    for (pump, spec) in known_pumps(settings) {
-        let Some(hook) = hook_of(spec).filter(|_| wanted(&pump.name)) else {
+    for pump in PumpPlan::of(settings).pumps() {
+        let name = &pump.settings.name;
+        let Some(hook) = hook_of(pump.spec).filter(|_| wanted(name)) else {
             continue;
         };
         pumps += 1;
-        let context = BuildContext {
-            pump: pump.name.clone(),
-            meta: pump.meta.clone(),
-            compat: pump.compat,
-            log: settings.log,
-            fleet: Arc::default(),
-        };
-        match hook(context, mode).await {
-            Ok(found) => all_well &= write(&pump.name, found, out)?,
+        match hook(pump.context(settings.log, &Fleet::default()), mode).await {
+            Ok(found) => all_well &= write(name, found, out)?,
             Err(error) => {
                 all_well = false;
-                writeln!(out, "-- {}: {error}", pump.name)?;
+                writeln!(out, "-- {name}: {error}")?;
             }
         }
     }

@@ -14,7 +14,7 @@ use serde::{Deserialize, Deserializer, Serialize, de::Error};
 use serde_json::json;
 
 use super::json_answer;
-use crate::source::{DeadLetter, DeadLetterId, Source, SourceError};
+use crate::source::{DeadLetter, DeadLetterId, ElementForm, Source, SourceError};
 
 /// What is wanted: a call of [`Source`].
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -61,6 +61,8 @@ fn number<'de, D: Deserializer<'de>>(text: D) -> Result<usize, D::Error> {
 pub struct Letter {
     lane: Arc<str>,
     key: Arc<str>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    form: Option<ElementForm>,
     row: String,
     cause: String,
     at_ms: u64,
@@ -73,6 +75,7 @@ impl From<DeadLetter> for Letter {
         Letter {
             lane: letter.lane,
             key: letter.key,
+            form: letter.form,
             row: letter.row.to_string(),
             cause: letter.cause,
             at_ms: letter.at_ms,
@@ -87,6 +90,7 @@ impl Letter {
         Some(DeadLetter {
             lane: self.lane,
             key: self.key,
+            form: self.form,
             row: row_id(&self.row)?,
             cause: self.cause,
             at_ms: self.at_ms,

@@ -14,7 +14,7 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde::{Deserialize, Serialize};
 
 use super::durable;
-use crate::source::{DeadLetter, DeadLetterId, DeadLimits, DeadStored, Source, SourceError};
+use crate::source::{DeadLetter, DeadLetterId, DeadLimits, DeadStored, ElementForm, Source, SourceError};
 
 /// Milliseconds since 1970.
 pub fn now_ms() -> u64 {
@@ -97,6 +97,8 @@ type Entries = BTreeMap<u64, Entry>;
 #[derive(Serialize, Deserialize)]
 struct Entry {
     key: Arc<str>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    form: Option<ElementForm>,
     cause: String,
     at_ms: u64,
     raw: String,
@@ -131,6 +133,7 @@ impl DeadFiles {
                 let raw = STANDARD.encode(&letter.raw);
                 let entry = Entry {
                     key: letter.key.clone(),
+                    form: letter.form,
                     cause: letter.cause.clone(),
                     at_ms: letter.at_ms,
                     raw,
@@ -162,6 +165,7 @@ impl DeadFiles {
                     letters.push(DeadLetter {
                         lane: lane.clone(),
                         key: entry.key,
+                        form: entry.form,
                         row: RowId { claim, row },
                         cause: entry.cause,
                         at_ms: entry.at_ms,
@@ -265,6 +269,7 @@ mod tests {
         DeadLetter {
             lane: "A/B".into(),
             key: "analytics-x".into(),
+            form: Some(ElementForm::Msgpack),
             row: RowId {
                 claim: ClaimId(ulid::Ulid(claim)),
                 row,

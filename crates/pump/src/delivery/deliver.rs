@@ -17,7 +17,7 @@ use super::{
     retry::Backoff,
     status::LaneState,
 };
-use crate::source::DeadLetter;
+use crate::source::{DeadLetter, ElementForm};
 
 /// How far a pump's `timeout` is stretched when writes keep exceeding it.
 const LONGEST_STRETCH: u32 = 10;
@@ -378,6 +378,7 @@ impl Lane {
         Some(DeadLetter {
             lane: self.settings.name.clone(),
             key: batch.key.name.clone(),
+            form: Some(ElementForm::of(&batch.key)),
             row: rejected.row,
             cause: rejected.reason,
             at_ms: now_ms(),

@@ -6,7 +6,7 @@ use std::{
 };
 
 use analytics::{Key, RecordKind};
-use sinks::{BuildContext, BuildError, Fleet, SinkSpec};
+use sinks::{BuildError, Fleet};
 use tokio::sync::mpsc;
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
@@ -24,8 +24,9 @@ use super::{
     undecodable::{self, Undecodable},
 };
 use crate::{
-    config::{OnFull, PumpSettings, Settings},
+    config::{OnFull, Settings},
     instrumentation::Instrumentation,
+    plan::Pump,
     source::{Claim, DeadLimits, Mode, Source, SourceError},
 };
 
@@ -37,14 +38,6 @@ const BACKLOG_ROWS: u64 = 5_000;
 const COMPAT_START: Duration = Duration::from_millis(200);
 /// How long the start waits for a pump before it goes on in the background.
 const BUILD_PATIENCE: Duration = Duration::from_secs(5);
-
-/// A pump of the configuration whose type is built.
-pub struct Pump {
-    /// Its settings.
-    pub settings: PumpSettings,
-    /// Its type.
-    pub spec: &'static SinkSpec,
-}
 
 /// What the engine knows about a lane.
 pub(super) struct LaneHandle {
@@ -390,10 +383,10 @@ async fn start_lane(
     status: &StatusBoard,
     fleet: &Fleet,
 ) -> anyhow::Result<LaneHandle> {
+    let builder = builder(&pump, settings, fleet);
     let Pump { settings: pump, spec } = pump;
     let name = pump.name.clone();
     let board = status.add_lane(name.clone(), spec.name, Some(spec.guarantee));
-    let builder = builder(&pump, spec, settings, fleet);
     let spool = match (&settings.delivery.spool_dir, pump.on_full) {
         (Some(folder), OnFull::Spool) => Some(Spool::open(folder, &name)?),
         _ => None,
@@ -442,15 +435,10 @@ async fn start_lane(
 }
 
 /// How the sink of a pump is made.
-fn builder(pump: &PumpSettings, spec: &'static SinkSpec, settings: &Settings, fleet: &Fleet) -> Builder {
-    let context = BuildContext {
-        pump: pump.name.clone(),
-        meta: pump.meta.clone(),
-        compat: pump.compat,
-        log: settings.log,
-        fleet: fleet.clone(),
-    };
-    let refused = pump.refused.clone();
+fn builder(pump: &Pump, settings: &Settings, fleet: &Fleet) -> Builder {
+    let spec = pump.spec;
+    let context = pump.context(settings.log, fleet);
+    let refused = pump.settings.refused.clone();
     Box::new(move || {
         let (context, refused) = (context.clone(), refused.clone());
         // A task of its own: the attempt goes on while the lane looks after its claims.

@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
-use analytics::{Batch, Decoded, Key, RecordKind, RowId, Selection, Span, Wire};
+use analytics::{Batch, Decoded, Key, RecordKind, RowId, Selection, Span};
 use serde::{Deserialize, Serialize};
 use sinks::{Sink, WriteError, Written};
 use tokio::sync::oneshot;
 
 use super::{Engine, lane::Lane, undecodable};
-use crate::source::{DeadLetter, DeadLetterId};
+use crate::source::{DeadLetter, DeadLetterId, ElementForm};
 
 /// Letters that are offered at once.
 const GROUP: usize = 500;
@@ -80,7 +80,7 @@ impl Engine {
     async fn offer(&self, lane: &str, letters: &[DeadLetter], outcome: &mut Replayed) -> Vec<RowId> {
         let keyed: Vec<(Arc<Key>, DeadLetter)> = letters
             .iter()
-            .map(|letter| (self.key_of(&letter.key), letter.clone()))
+            .map(|letter| (self.key_of(letter), letter.clone()))
             .collect();
         let (decodable, not): (Vec<_>, Vec<_>) = keyed.into_iter().partition(|(key, letter)| {
             matches!(
@@ -128,27 +128,33 @@ impl Engine {
         accepted
     }
 
-    fn key_of(&self, name: &Arc<str>) -> Arc<Key> {
-        let known = self.shared.source.keys().iter().find(|key| key.name == *name);
-        known.cloned().unwrap_or_else(|| {
-            let wire = if name.ends_with("_protobuf") {
-                Wire::Protobuf
-            } else {
-                Wire::Msgpack
-            };
-            let uptime = name.ends_with("tyk-uptime-analytics");
-            let records = if uptime {
-                RecordKind::Uptime
-            } else {
-                RecordKind::Traffic
-            };
-            Arc::new(Key {
-                name: name.clone(),
-                short: name.clone(),
-                wire,
-                records,
-            })
-        })
+    /// The list of a letter, as what it was when the letter was stored.
+    fn key_of(&self, letter: &DeadLetter) -> Arc<Key> {
+        let known = self.shared.source.keys().iter().find(|key| key.name == letter.key);
+        match (known, letter.form) {
+            (Some(key), None) => key.clone(),
+            (Some(key), Some(form)) if ElementForm::of(key) == form => key.clone(),
+            (_, form) => {
+                let form = form.unwrap_or_else(|| guess(&letter.key));
+                Arc::new(Key {
+                    name: letter.key.clone(),
+                    short: letter.key.clone(),
+                    wire: form.wire(),
+                    records: form.records(),
+                })
+            }
+        }
+    }
+}
+
+/// What the elements of a list are, by the names that gateways use: for letters of versions that did not keep it.
+fn guess(list: &str) -> ElementForm {
+    if list.ends_with("tyk-uptime-analytics") {
+        ElementForm::Uptime
+    } else if list.ends_with("_protobuf") {
+        ElementForm::Protobuf
+    } else {
+        ElementForm::Msgpack
     }
 }
 

@@ -20,7 +20,7 @@ use super::{
 };
 use crate::{
     instrumentation::Instrumentation,
-    source::{Acknowledged, DeadLetter, Source, SourceError},
+    source::{Acknowledged, DeadLetter, ElementForm, Source, SourceError},
 };
 
 /// Name of the lane, in cursors and dead letters.
@@ -152,6 +152,7 @@ impl Undecodable {
             letters.push(DeadLetter {
                 lane: LANE.into(),
                 key: batch.key.name.clone(),
+                form: Some(ElementForm::of(&batch.key)),
                 row: id,
                 cause: reason.to_string(),
                 at_ms: now_ms(),

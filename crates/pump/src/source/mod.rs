@@ -6,7 +6,7 @@ pub mod redis;
 
 use std::{collections::BTreeMap, ops::Range, sync::Arc, time::Duration};
 
-use analytics::{ClaimId, Key, RowId, Span};
+use analytics::{ClaimId, Key, RecordKind, RowId, Span, Wire};
 use async_trait::async_trait;
 use bytes::Bytes;
 
@@ -167,6 +167,46 @@ pub struct ClaimReport {
     pub age_ms: u64,
 }
 
+/// What the bytes of a dead letter are. Kept with it: the list that it came from may be configured otherwise, or not at
+/// all, when it is replayed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ElementForm {
+    /// A traffic record in MessagePack.
+    Msgpack,
+    /// A traffic record in Protobuf.
+    Protobuf,
+    /// An uptime record.
+    Uptime,
+}
+
+impl ElementForm {
+    /// The form of the elements of a list.
+    pub fn of(key: &Key) -> Self {
+        match (key.records, key.wire) {
+            (RecordKind::Uptime, _) => Self::Uptime,
+            (RecordKind::Traffic, Wire::Msgpack) => Self::Msgpack,
+            (RecordKind::Traffic, Wire::Protobuf) => Self::Protobuf,
+        }
+    }
+
+    /// What a record of this form is.
+    pub fn records(self) -> RecordKind {
+        match self {
+            Self::Uptime => RecordKind::Uptime,
+            Self::Msgpack | Self::Protobuf => RecordKind::Traffic,
+        }
+    }
+
+    /// How it is encoded.
+    pub fn wire(self) -> Wire {
+        match self {
+            Self::Protobuf => Wire::Protobuf,
+            Self::Msgpack | Self::Uptime => Wire::Msgpack,
+        }
+    }
+}
+
 /// A row that was not delivered for good: kept with its cause until somebody replays or drops it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DeadLetter {
@@ -174,6 +214,8 @@ pub struct DeadLetter {
     pub lane: Arc<str>,
     /// The list that it came from.
     pub key: Arc<str>,
+    /// What `raw` is; `None`: stored by a version that did not say.
+    pub form: Option<ElementForm>,
     /// Which row.
     pub row: RowId,
     /// Why.

@@ -297,6 +297,7 @@ fn letter(lane: &str, row: u64, at_ms: u64) -> DeadLetter {
     DeadLetter {
         lane: lane.into(),
         key: "analytics-tyk-system-analytics".into(),
+        form: Some(tyk_pump::source::ElementForm::Protobuf),
         row: RowId {
             claim: ClaimId(ulid::Ulid::from_parts(1, 1)),
             row,

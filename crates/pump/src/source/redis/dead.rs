@@ -15,7 +15,7 @@ use super::{
     script::{self, argument},
     watch::Next,
 };
-use crate::source::{DeadLetter, DeadLetterId, DeadLimits, DeadStored, SourceError};
+use crate::source::{DeadLetter, DeadLetterId, DeadLimits, DeadStored, ElementForm, SourceError};
 
 /// Letters and bytes of one call.
 const CHUNK: usize = 200;
@@ -30,6 +30,8 @@ struct Stored {
     claim: String,
     row: u64,
     key: Arc<str>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    form: Option<ElementForm>,
     cause: String,
     at: u64,
     /// Base64.
@@ -46,6 +48,7 @@ fn encode(letter: &DeadLetter) -> String {
         claim: letter.row.claim.to_string(),
         row: letter.row.row,
         key: letter.key.clone(),
+        form: letter.form,
         cause: letter.cause.clone(),
         at: letter.at_ms,
         raw: STANDARD.encode(&letter.raw),
@@ -59,6 +62,7 @@ fn decode_letter(text: &[u8]) -> Option<DeadLetter> {
     Some(DeadLetter {
         lane: stored.pump,
         key: stored.key,
+        form: stored.form,
         row: RowId {
             claim: ClaimId(ulid::Ulid::from_string(&stored.claim).ok()?),
             row: stored.row,

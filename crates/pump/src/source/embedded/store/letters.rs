@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use super::frame::{self, Found, Payload};
 use crate::{
     delivery::durable::sync_folder,
-    source::{DeadLetter, DeadLetterId, DeadLimits, DeadStored},
+    source::{DeadLetter, DeadLetterId, DeadLimits, DeadStored, ElementForm},
 };
 
 /// Bytes of entries that do not count any more before the file is written anew.
@@ -37,6 +37,8 @@ struct Stored {
     claim: String,
     row: u64,
     key: Arc<str>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    form: Option<ElementForm>,
     cause: String,
     at: u64,
     /// Base64.
@@ -176,6 +178,7 @@ impl Letters {
                 claim: letter.row.claim.to_string(),
                 row: letter.row.row,
                 key: letter.key.clone(),
+                form: letter.form,
                 cause: letter.cause.clone(),
                 at: letter.at_ms,
                 raw: STANDARD.encode(&letter.raw),
@@ -253,6 +256,7 @@ impl Letters {
                 letters.push(DeadLetter {
                     lane: letter.pump,
                     key: letter.key,
+                    form: letter.form,
                     row: RowId { claim, row: letter.row },
                     cause: letter.cause,
                     at_ms: letter.at,
