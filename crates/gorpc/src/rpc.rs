@@ -153,10 +153,7 @@ impl RequestWriter {
     /// `first_id`: number of the first type, 64 or more.
     pub fn new(style: Style, first_id: i64) -> RequestWriter {
         let outer = ("wireRequest", [("ID", ids::UINT), ("Request", ids::INTERFACE)]);
-        let inner = (
-            "dispatcherRequest",
-            [("Request", ids::INTERFACE), ("Name", ids::TEXT)],
-        );
+        let inner = ("dispatcherRequest", [("Request", ids::INTERFACE), ("Name", ids::TEXT)]);
         RequestWriter(Writer::new(
             style,
             first_id,

@@ -39,7 +39,7 @@ pub struct ServerOptions {
     /// Number of its first type.
     pub first_id: i64,
     /// TLS from the first byte.
-    pub tls: Option<Arc<rustls::ServerConfig>>,
+    pub tls: Option<tokio_rustls::TlsAcceptor>,
     /// Write so many bytes at a time.
     pub fragment: Option<usize>,
 }
@@ -196,7 +196,7 @@ async fn greet(shared: &Arc<Shared>, stream: TcpStream, peer: SocketAddr) -> io:
     match shared.options.tls.clone() {
         None => serve(shared, stream, peer).await,
         Some(tls) => {
-            let accepted = timeout(PREAMBLE, tokio_rustls::TlsAcceptor::from(tls).accept(stream)).await?;
+            let accepted = timeout(PREAMBLE, tls.accept(stream)).await?;
             serve(shared, accepted?, peer).await
         }
     }

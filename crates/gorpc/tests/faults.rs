@@ -190,7 +190,10 @@ async fn garbage_ends_the_connection_and_names_the_place() {
     for (garbage, reason) in [
         (&b"\xff\xff\xff\xff\xff\xff\xff"[..], "compressed stream"),
         // A stored block with a message that says it is of 128 bytes' length of length.
-        (b"\x00\x01\x00\xfe\xff\x80\x00\x00\x00\xff\xff", "message 1 of the stream, byte 0"),
+        (
+            b"\x00\x01\x00\xfe\xff\x80\x00\x00\x00\xff\xff",
+            "message 1 of the stream, byte 0",
+        ),
     ] {
         let server = serve(
             ServerOptions::default(),

@@ -95,7 +95,10 @@ async fn go_reads_our_calls_and_we_read_its_answers() {
             assert_eq!(answer, Some(Basic::Bool(is_right)));
             assert_eq!(next(&mut lines).await["argument"], key);
         }
-        assert_eq!(call(".PurgeAnalyticsData", Some(Basic::from("[]"))).await.unwrap(), None);
+        assert_eq!(
+            call(".PurgeAnalyticsData", Some(Basic::from("[]"))).await.unwrap(),
+            None
+        );
         let failed = call(".Fail", None).await.unwrap_err();
         assert!(matches!(failed, CallError::Failed { text, .. } if text == "storage unavailable"));
         let broken = call(".Crash", None).await.unwrap_err();
@@ -121,7 +124,14 @@ async fn go_decodes_the_golden_calls_to_the_golden_texts() {
     let (_server, port, mut lines) = go_server(binary).await;
     let client = client(port, true);
     let mut compared = 0;
-    for case in ["edges", "graph", "mcp", "protobuf", "aggregated-edges", "aggregated-mcp"] {
+    for case in [
+        "edges",
+        "graph",
+        "mcp",
+        "protobuf",
+        "aggregated-edges",
+        "aggregated-mcp",
+    ] {
         let file = root().join(format!("tests/golden/cases/hybrid/{case}/expected/mdcb/calls.jsonl"));
         for line in std::fs::read_to_string(file).unwrap().lines() {
             let expected: serde_json::Value = serde_json::from_str(line).unwrap();
@@ -149,7 +159,9 @@ async fn a_go_client_is_served_in_both_styles() {
         let calls = Arc::new(Mutex::new(Vec::new()));
         let seen = calls.clone();
         let handler = move |call: IncomingCall| {
-            seen.lock().unwrap().push((call.pool, call.name.clone(), call.argument.clone()));
+            seen.lock()
+                .unwrap()
+                .push((call.pool, call.name.clone(), call.argument.clone()));
             let outcome = match &*call.name {
                 ".Fail" => Outcome::Failed("no".to_owned()),
                 ".Crash" => Outcome::Broken("crashed".to_owned()),
@@ -174,7 +186,10 @@ async fn a_go_client_is_served_in_both_styles() {
         );
         input.write_all(lines.as_bytes()).await.unwrap();
         drop(input);
-        let output = tokio::time::timeout(SOON, go.wait_with_output()).await.unwrap().unwrap();
+        let output = tokio::time::timeout(SOON, go.wait_with_output())
+            .await
+            .unwrap()
+            .unwrap();
         assert!(output.status.success());
         let answers: Vec<serde_json::Value> = output
             .stdout
@@ -187,6 +202,13 @@ async fn a_go_client_is_served_in_both_styles() {
         ]);
         assert_eq!(serde_json::Value::from(answers), expected);
         let calls = calls.lock().unwrap();
-        assert_eq!(calls[0], (Bytes::from_static(b"gorpcgo"), ".Echo".to_owned(), Some(Basic::from("k"))));
+        assert_eq!(
+            calls[0],
+            (
+                Bytes::from_static(b"gorpcgo"),
+                ".Echo".to_owned(),
+                Some(Basic::from("k"))
+            )
+        );
     }
 }

@@ -191,7 +191,9 @@ fn compressed_streams_of_go_are_read() {
 #[test]
 fn own_compression_is_raw_and_flushed() {
     let mut packed = Vec::new();
-    Deflater::default().compress(&bytes(FIRST_REQUEST), &mut packed).unwrap();
+    Deflater::default()
+        .compress(&bytes(FIRST_REQUEST), &mut packed)
+        .unwrap();
     assert!(packed.ends_with(&[0, 0, 0xff, 0xff]));
 }
 
@@ -269,7 +271,10 @@ fn errors_say_what_and_where() {
         error("04 0c 00 05 61"),
         "message 1 of the stream, byte 3: 5 bytes are needed and 1 are left in the message"
     );
-    assert_eq!(error("05 0c 00 01 61 00"), "message 1 of the stream, byte 4: 1 bytes follow the value");
+    assert_eq!(
+        error("05 0c 00 01 61 00"),
+        "message 1 of the stream, byte 4: 1 bytes follow the value"
+    );
     let first = bytes(FIRST_REQUEST)[..44].to_vec();
     let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
     assert_eq!(

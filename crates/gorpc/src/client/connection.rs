@@ -189,7 +189,10 @@ impl Outstanding {
     fn is_silent(&self) -> bool {
         let calls = self.calls();
         let mut given_up = calls.by_id.values().filter(|call| call.reply.is_closed());
-        given_up.any(|call| call.sent.is_none_or(|sent| calls.heard.is_none_or(|heard| heard < sent)))
+        given_up.any(|call| {
+            call.sent
+                .is_none_or(|sent| calls.heard.is_none_or(|heard| heard < sent))
+        })
     }
 
     /// Hands an answer to its caller.
@@ -297,7 +300,11 @@ async fn receive(
     }
 }
 
-async fn send(shared: &Shared, mut writer: impl AsyncWrite + Unpin, outstanding: &Outstanding) -> Result<Infallible, String> {
+async fn send(
+    shared: &Shared,
+    mut writer: impl AsyncWrite + Unpin,
+    outstanding: &Outstanding,
+) -> Result<Infallible, String> {
     let mut deflater = shared.options.compressed.then(Deflater::default);
     let mut requests = RequestWriter::new(Style::UpFront, crate::gob::ids::FIRST_USER);
     let (mut plain, mut packed) = (Vec::new(), Vec::new());
@@ -328,7 +335,9 @@ async fn send(shared: &Shared, mut writer: impl AsyncWrite + Unpin, outstanding:
                     (compressor, input, output, done)
                 };
                 let (compressor, input, output, done) = match is_large {
-                    true => tokio::task::spawn_blocking(work).await.map_err(|error| error.to_string())?,
+                    true => tokio::task::spawn_blocking(work)
+                        .await
+                        .map_err(|error| error.to_string())?,
                     false => work(),
                 };
                 done.map_err(|error| error.to_string())?;

@@ -251,7 +251,11 @@ impl Client {
 
     /// Why the last connection was lost, or could not be made.
     pub fn trouble(&self) -> Option<String> {
-        self.shared.trouble.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.shared
+            .trouble
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 
     /// Closes every connection. Calls that wait fail; afterwards nothing is sent or dialled.
@@ -294,7 +298,9 @@ impl std::str::FromStr for Address {
             Some(Some(inner)) => inner,
             Some(None) => return Err(format!("\"{text}\": the bracket is not closed")),
             None if host.contains(':') => {
-                return Err(format!("\"{text}\": an IPv6 address stands in brackets, as in [::1]:9091"));
+                return Err(format!(
+                    "\"{text}\": an IPv6 address stands in brackets, as in [::1]:9091"
+                ));
             }
             None => host,
         };

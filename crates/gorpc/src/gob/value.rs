@@ -65,7 +65,10 @@ impl Value {
         let Value::Struct(fields) = self else {
             return None;
         };
-        fields.iter().find(|(field, _)| **field == *name).map(|(_, value)| value)
+        fields
+            .iter()
+            .find(|(field, _)| **field == *name)
+            .map(|(_, value)| value)
     }
 
     /// What kind of value it is, for errors.
