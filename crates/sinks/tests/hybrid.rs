@@ -13,7 +13,7 @@ use gorpc::{Answer, IncomingCall, Outcome, Server, ServerOptions, gob::Basic};
 use serde_json::{Value, json};
 
 use sinks::{
-    BuildError, Sink, SinkSpec, WriteError, find,
+    Applied, BuildError, Sink, SinkSpec, WriteError, Written, find,
     testkit::{
         self,
         certificates::Certificates,
@@ -98,10 +98,25 @@ impl Mdcb {
     }
 }
 
-async fn built(meta: Value, compat: bool) -> Box<dyn Sink> {
+/// A sink, and what its lane knows of its rows.
+struct Pump {
+    sink: Box<dyn Sink>,
+    applied: Arc<Applied>,
+}
+
+impl Pump {
+    async fn write(&self, group: &[Selection]) -> Result<Written, WriteError> {
+        self.sink.write(group, &self.applied).await
+    }
+}
+
+async fn built(meta: Value, compat: bool) -> Pump {
     let mut context = testkit::context(meta);
     context.compat = compat;
-    (spec().build)(context).await.unwrap()
+    Pump {
+        sink: (spec().build)(context).await.unwrap(),
+        applied: Arc::default(),
+    }
 }
 
 fn with(mut meta: Value, options: Value) -> Value {
@@ -130,9 +145,9 @@ fn mcp(record: &mut Record) {
 #[tokio::test]
 async fn records_arrive_after_ping_and_login() {
     let mdcb = Mdcb::start(|_| None).await;
-    let sink = built(mdcb.meta(), false).await;
-    sink.write(&good(0..10)).await.unwrap();
-    sink.write(&good(10..12)).await.unwrap();
+    let pump = built(mdcb.meta(), false).await;
+    pump.write(&good(0..10)).await.unwrap();
+    pump.write(&good(10..12)).await.unwrap();
     assert_eq!(
         mdcb.names(),
         [
@@ -145,7 +160,7 @@ async fn records_arrive_after_ping_and_login() {
         ]
     );
     assert_eq!(mdcb.serials(), (0..12).collect::<Vec<_>>());
-    sink.close().await.unwrap();
+    pump.sink.close().await.unwrap();
     let deadline = Instant::now() + Duration::from_secs(10);
     while mdcb.server.open() > 0 {
         assert!(Instant::now() < deadline, "connections stay open");
@@ -163,9 +178,9 @@ async fn a_refused_login_pauses_the_pump_and_names_the_remedy() {
         refused.then(|| Answer::Outcome(Outcome::Returned(Some(Basic::Bool(false)))))
     })
     .await;
-    let sink = built(mdcb.meta(), false).await;
+    let pump = built(mdcb.meta(), false).await;
     right.store(false, std::sync::atomic::Ordering::SeqCst);
-    let error = sink.write(&good(0..3)).await.unwrap_err();
+    let error = pump.write(&good(0..3)).await.unwrap_err();
     assert!(matches!(error, WriteError::Config(_)), "{error:?}");
     let text = error.to_string();
     assert!(
@@ -174,7 +189,7 @@ async fn a_refused_login_pauses_the_pump_and_names_the_remedy() {
     );
     assert!(!text.contains("\"key\""), "{text}");
     right.store(true, std::sync::atomic::Ordering::SeqCst);
-    sink.write(&good(0..3)).await.unwrap();
+    pump.write(&good(0..3)).await.unwrap();
     assert_eq!(mdcb.serials(), [0, 1, 2]);
 }
 
@@ -237,10 +252,10 @@ async fn a_call_whose_answer_is_lost_is_repeated_and_counted_and_answered_ones_a
     })
     .await;
     // About a record a kilobyte: several calls a write.
-    let sink = built(with(mdcb.meta(), json!({"max_call_bytes": 20_000})), false).await;
+    let pump = built(with(mdcb.meta(), json!({"max_call_bytes": 20_000})), false).await;
     let mut texts = Vec::new();
     let written = loop {
-        match sink.write(&good(0..100)).await {
+        match pump.write(&good(0..100)).await {
             Ok(written) => break written,
             Err(WriteError::Retry { source, .. }) => texts.push(source.to_string()),
             Err(error) => panic!("{error:?}"),
@@ -269,11 +284,11 @@ async fn a_call_whose_answer_is_lost_is_repeated_and_counted_and_answered_ones_a
 #[tokio::test]
 async fn a_call_goes_on_when_the_write_is_dropped_and_its_answer_counts() {
     let mdcb = Mdcb::start(|_| None).await;
-    let sink = built(mdcb.meta(), false).await;
+    let pump = built(mdcb.meta(), false).await;
     let group = good(0..2000);
     // Dropped after its first poll: the call is on its way.
-    let _ = tokio::time::timeout(Duration::from_millis(1), sink.write(&group)).await;
-    sink.write(&group).await.unwrap();
+    let _ = tokio::time::timeout(Duration::from_millis(1), pump.write(&group)).await;
+    pump.write(&group).await.unwrap();
     assert_eq!(mdcb.serials(), (0..2000).collect::<Vec<_>>());
 }
 
@@ -283,19 +298,19 @@ async fn a_server_that_restarts_loses_nothing() {
     let calls = Calls::default();
     let local = SocketAddr::from(([127, 0, 0, 1], 0));
     let mut mdcb = Mdcb::at(local, calls.clone(), ServerOptions::default(), whim.clone()).await;
-    let sink = built(with(mdcb.meta(), json!({"rpc_pool_size": 2})), false).await;
+    let pump = built(with(mdcb.meta(), json!({"rpc_pool_size": 2})), false).await;
     let address = mdcb.server.address();
     for round in 0..30u64 {
         if round % 10 == 5 {
             mdcb.server.stop().await;
             drop(mdcb);
             let group = good(round * 5..round * 5 + 5);
-            assert!(sink.write(&group).await.is_err());
+            assert!(pump.write(&group).await.is_err());
             mdcb = Mdcb::at(address, calls.clone(), ServerOptions::default(), whim.clone()).await;
         }
         let group = good(round * 5..round * 5 + 5);
         let deadline = Instant::now() + Duration::from_secs(30);
-        while let Err(error) = sink.write(&group).await {
+        while let Err(error) = pump.write(&group).await {
             assert!(Instant::now() < deadline, "{error}");
         }
         assert!(mdcb.server.most_open() <= 4, "{} connections", mdcb.server.most_open());
@@ -322,8 +337,8 @@ fn parsed(arguments: &[String]) -> Vec<Value> {
 #[tokio::test]
 async fn aggregates_count_each_record_in_its_own_hour() {
     let mdcb = Mdcb::start(|_| None).await;
-    let sink = built(with(mdcb.meta(), json!({"aggregated": true})), false).await;
-    sink.write(&group((0..12).map(|row| Row::Odd(row, spread))))
+    let pump = built(with(mdcb.meta(), json!({"aggregated": true})), false).await;
+    pump.write(&group((0..12).map(|row| Row::Odd(row, spread))))
         .await
         .unwrap();
     let calls = parsed(&mdcb.arguments("PurgeAnalyticsDataAggregated"));
@@ -350,8 +365,8 @@ async fn aggregates_count_each_record_in_its_own_hour() {
     }
 
     let with_compat = Mdcb::start(|_| None).await;
-    let sink = built(with(with_compat.meta(), json!({"aggregated": true})), true).await;
-    sink.write(&group((0..12).map(|row| Row::Odd(row, spread))))
+    let pump = built(with(with_compat.meta(), json!({"aggregated": true})), true).await;
+    pump.write(&group((0..12).map(|row| Row::Odd(row, spread))))
         .await
         .unwrap();
     let calls = parsed(&with_compat.arguments("PurgeAnalyticsDataAggregated"));
@@ -362,7 +377,7 @@ async fn aggregates_count_each_record_in_its_own_hour() {
 #[tokio::test]
 async fn buckets_of_different_owners_share_a_call_and_those_of_one_do_not() {
     let mdcb = Mdcb::start(|_| None).await;
-    let sink = built(
+    let pump = built(
         with(
             mdcb.meta(),
             json!({"aggregated": true, "store_analytics_per_minute": true}),
@@ -371,7 +386,7 @@ async fn buckets_of_different_owners_share_a_call_and_those_of_one_do_not() {
     )
     .await;
     // Serial numbers are seconds: two minutes and a bit.
-    sink.write(&good(0..130)).await.unwrap();
+    pump.write(&good(0..130)).await.unwrap();
     let calls = parsed(&mdcb.arguments("PurgeAnalyticsDataAggregated"));
     assert_eq!(calls.len(), 3);
     let hits: i64 = calls
@@ -390,7 +405,7 @@ async fn an_aggregate_that_was_answered_is_not_counted_again() {
         is_second.then(|| failed("busy")).flatten()
     })
     .await;
-    let sink = built(
+    let pump = built(
         with(
             mdcb.meta(),
             json!({"aggregated": true, "store_analytics_per_minute": true}),
@@ -398,8 +413,8 @@ async fn an_aggregate_that_was_answered_is_not_counted_again() {
         false,
     )
     .await;
-    assert!(sink.write(&good(0..130)).await.is_err());
-    sink.write(&good(0..130)).await.unwrap();
+    assert!(pump.write(&good(0..130)).await.is_err());
+    pump.write(&good(0..130)).await.unwrap();
     let calls = parsed(&mdcb.arguments("PurgeAnalyticsDataAggregated"));
     let hits: i64 = calls
         .iter()
@@ -411,9 +426,9 @@ async fn an_aggregate_that_was_answered_is_not_counted_again() {
 #[tokio::test]
 async fn records_without_an_aggregate_are_sent_as_records_without_bodies() {
     let mdcb = Mdcb::start(|_| None).await;
-    let sink = built(with(mdcb.meta(), json!({"aggregated": true})), false).await;
+    let pump = built(with(mdcb.meta(), json!({"aggregated": true})), false).await;
     let rows = [Row::Good(0), Row::Odd(1, graph), Row::Odd(2, mcp), Row::Good(3)];
-    sink.write(&group(rows)).await.unwrap();
+    pump.write(&group(rows)).await.unwrap();
     let calls = parsed(&mdcb.arguments("PurgeAnalyticsDataAggregated"));
     assert_eq!(calls[0]["o1"]["Total"]["hits"], 2);
     assert_eq!(mdcb.serials(), [1, 2]);
@@ -424,8 +439,8 @@ async fn records_without_an_aggregate_are_sent_as_records_without_bodies() {
     );
 
     let with_compat = Mdcb::start(|_| None).await;
-    let sink = built(with(with_compat.meta(), json!({"aggregated": true})), true).await;
-    sink.write(&group([Row::Odd(1, graph), Row::Odd(2, mcp)]))
+    let pump = built(with(with_compat.meta(), json!({"aggregated": true})), true).await;
+    pump.write(&group([Row::Odd(1, graph), Row::Odd(2, mcp)]))
         .await
         .unwrap();
     assert_eq!(with_compat.arguments("PurgeAnalyticsDataAggregated"), ["{}"]);
@@ -442,9 +457,9 @@ async fn an_mdcb_without_mcp_aggregates_gets_mcp_records() {
     })
     .await;
     let options = json!({"aggregated": true, "enable_mcp_aggregation": true});
-    let sink = built(with(mdcb.meta(), options), false).await;
-    sink.write(&group([Row::Good(0), Row::Odd(1, mcp)])).await.unwrap();
-    sink.write(&[rows::all(&rows::batch(CLAIM, 2, [Row::Odd(2, mcp)]))])
+    let pump = built(with(mdcb.meta(), options), false).await;
+    pump.write(&group([Row::Good(0), Row::Odd(1, mcp)])).await.unwrap();
+    pump.write(&[rows::all(&rows::batch(CLAIM, 2, [Row::Odd(2, mcp)]))])
         .await
         .unwrap();
     assert_eq!(mdcb.serials(), [1, 2]);

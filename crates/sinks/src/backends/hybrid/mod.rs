@@ -17,7 +17,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use analytics::{ClaimId, RowId, Selection, Transform};
+use analytics::{RowId, Selection, Transform};
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::{FutureExt, future::BoxFuture};
@@ -31,8 +31,7 @@ use self::{
     pieces::Piece,
 };
 use crate::{
-    BuildContext, BuildError, Rejected, Sink, SinkSpec, WriteError, Written, contract::ledger::Ledger, options,
-    tls::SslOptions,
+    Applied, BuildContext, BuildError, Rejected, Sink, SinkSpec, WriteError, Written, options, tls::SslOptions,
 };
 
 /// Raw records.
@@ -142,7 +141,7 @@ impl Options {
 
 /// The type `hybrid`.
 pub const SPEC: SinkSpec = SinkSpec {
-    options: options::schema::<Options>,
+    options: schema,
     #[cfg(feature = "testkit")]
     harness: Some(crate::testkit::hybrid::start),
     ..SinkSpec::new(
@@ -153,6 +152,10 @@ pub const SPEC: SinkSpec = SinkSpec {
         build,
     )
 };
+
+fn schema() -> schemars::Schema {
+    options::with_type_prefix(options::schema::<Options>())
+}
 
 fn build(context: BuildContext) -> BoxFuture<'static, Result<Box<dyn Sink>, BuildError>> {
     async move {
@@ -166,7 +169,7 @@ fn build(context: BuildContext) -> BoxFuture<'static, Result<Box<dyn Sink>, Buil
             counting,
             pump: context.pump,
             size: CallSize::new(options.max_call_bytes),
-            sent: Arc::default(),
+            turn: Arc::default(),
             doubtful: AtomicU64::new(0),
             no_mcp: AtomicBool::new(false),
             said: Mutex::new(None),
@@ -184,8 +187,8 @@ struct Bridge {
     counting: Option<Counting>,
     pump: Arc<str>,
     size: CallSize,
-    /// Rows of calls that were answered, until their claims are finished.
-    sent: Arc<tokio::sync::Mutex<Ledger>>,
+    /// Held by the write that is under way, also after its future was dropped.
+    turn: Arc<tokio::sync::Mutex<()>>,
     /// Rows of calls whose answers were lost, since the last write that succeeded.
     doubtful: AtomicU64,
     /// The server has no function for MCP aggregates.
@@ -229,31 +232,32 @@ impl CallSize {
     }
 }
 
-/// What became of a write besides the rows that arrived.
-#[derive(Default)]
+/// One write.
 struct Round {
+    applied: Arc<Applied>,
+    /// Nobody waits for it any more: nothing new is sent.
+    given_up: Arc<AtomicBool>,
     rejected: Vec<Rejected>,
 }
 
-type Sent = tokio::sync::OwnedMutexGuard<Ledger>;
+/// Tells a write's task that its future was dropped.
+struct GivenUp(Arc<AtomicBool>);
+
+impl Drop for GivenUp {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Release);
+    }
+}
 
 impl Bridge {
-    async fn deliver(self: Arc<Self>, group: Vec<Selection>, mut sent: Sent) -> Result<Written, WriteError> {
-        let open = |selection: &Selection| {
-            let batch = selection.batch().clone();
-            selection.retain(|index| !sent.contains(batch.row_id(index)))
-        };
-        let group: Vec<Selection> = group
-            .iter()
-            .map(open)
-            .filter(|selection| !selection.is_empty())
-            .collect();
-        let mut round = Round::default();
+    async fn deliver(&self, group: Vec<Selection>, mut round: Round) -> Result<Written, WriteError> {
+        let mut group = round.applied.rest_of(&group);
+        group.retain(|selection| !selection.is_empty());
         if !group.is_empty() {
             self.link.log_in().await?;
             match &self.counting {
-                None => self.send_records(&group, &mut sent, &mut round).await?,
-                Some(counting) => self.send_aggregates(counting, group, &mut sent, &mut round).await?,
+                None => self.send_records(&group, &mut round).await?,
+                Some(counting) => self.send_aggregates(counting, group, &mut round).await?,
             }
         }
         round
@@ -266,7 +270,7 @@ impl Bridge {
     }
 
     /// Every record of the group, in as many calls as it takes.
-    async fn send_records(&self, group: &[Selection], sent: &mut Sent, round: &mut Round) -> Result<(), WriteError> {
+    async fn send_records(&self, group: &[Selection], round: &mut Round) -> Result<(), WriteError> {
         let group: Arc<[Selection]> = group.into();
         let mut from = 0;
         loop {
@@ -278,7 +282,7 @@ impl Bridge {
             if packed.piece.rows.is_empty() {
                 return Ok(());
             }
-            self.send(PURGE, packed.piece, sent).await.map_err(WriteError::from)?;
+            self.send(PURGE, packed.piece, round).await?;
         }
     }
 
@@ -286,7 +290,6 @@ impl Bridge {
         &self,
         counting: &Counting,
         group: Vec<Selection>,
-        sent: &mut Sent,
         round: &mut Round,
     ) -> Result<(), WriteError> {
         let (counting, bytes) = (counting.clone(), self.size.bytes);
@@ -305,7 +308,7 @@ impl Bridge {
         round.rejected.extend(rejected);
         self.say_left_out(left_out);
         for piece in calls {
-            self.send(PURGE_AGGREGATED, piece, sent).await?;
+            self.send(PURGE_AGGREGATED, piece, round).await?;
         }
         for piece in mcp_calls {
             if self.no_mcp.load(Ordering::Relaxed) {
@@ -313,8 +316,8 @@ impl Bridge {
                 continue;
             }
             let rows = piece.rows.clone();
-            match self.send(PURGE_MCP, piece, sent).await {
-                Err(Failed(CallError::Failed { text, .. })) if text.contains(UNKNOWN_METHOD) => {
+            match self.send(PURGE_MCP, piece, round).await {
+                Err(Failed::Call(CallError::Failed { text, .. })) if text.contains(UNKNOWN_METHOD) => {
                     let text = "this MDCB is too old for MCP aggregates: MCP records are sent as records – update MDCB, \
                                 or set meta.enable_mcp_aggregation to false";
                     tracing::warn!(prefix = SPEC.log_prefix, pump = %self.pump, "{text}");
@@ -332,7 +335,10 @@ impl Bridge {
     }
 
     /// One call. Its rows are marked when it is answered.
-    async fn send(&self, function: &'static str, piece: Piece, sent: &mut Sent) -> Result<(), Failed> {
+    async fn send(&self, function: &'static str, piece: Piece, round: &Round) -> Result<(), Failed> {
+        if round.given_up.load(Ordering::Acquire) {
+            return Err(Failed::GivenUp);
+        }
         let count = piece.rows.len();
         let called = self.link.call(function, Bytes::from(piece.body)).await;
         if function == PURGE {
@@ -340,16 +346,14 @@ impl Bridge {
         }
         match called {
             Ok(_) => {
-                for row in piece.rows {
-                    sent.insert(row.claim, row.row..row.row + 1);
-                }
+                round.applied.mark(piece.rows);
                 Ok(())
             }
             Err(error) => {
                 if error.was_sent() && !error.was_answered() {
                     self.doubtful.fetch_add(count as u64, Ordering::AcqRel);
                 }
-                Err(Failed(error))
+                Err(Failed::Call(error))
             }
         }
     }
@@ -404,35 +408,53 @@ fn without_bodies(group: &[Selection], rows: &[RowId]) -> Vec<Selection> {
 }
 
 /// A call that failed.
-struct Failed(CallError);
+enum Failed {
+    Call(CallError),
+    /// Not made: nobody waits for it.
+    GivenUp,
+}
 
 impl From<Failed> for WriteError {
-    fn from(Failed(error): Failed) -> WriteError {
-        WriteError::retry(error)
+    fn from(failed: Failed) -> WriteError {
+        match failed {
+            Failed::Call(error) => WriteError::retry(error),
+            Failed::GivenUp => WriteError::retry("the write was given up"),
+        }
     }
 }
 
 #[async_trait]
 impl Sink for Hybrid {
-    async fn write(&self, group: &[Selection]) -> Result<Written, WriteError> {
+    async fn write(&self, group: &[Selection], applied: &Arc<Applied>) -> Result<Written, WriteError> {
         if group.iter().all(Selection::is_empty) {
             return Ok(Written::default());
         }
+        let given_up = Arc::new(AtomicBool::new(false));
+        let round = Round {
+            applied: applied.clone(),
+            given_up: given_up.clone(),
+            rejected: Vec::new(),
+        };
+        // The lock goes into the task, which outlives this future by the call that is under way: the next write finds
+        // what it has marked.
         let (bridge, group) = (self.0.clone(), group.to_vec());
-        // The lock goes into the task, which outlives this future: the next write finds what it has marked.
-        let sent = bridge.sent.clone().lock_owned().await;
-        let task = tokio::spawn(bridge.deliver(group, sent));
+        let turn = bridge.turn.clone().lock_owned().await;
+        let _given_up = GivenUp(given_up);
+        let task = tokio::spawn(async move {
+            let written = bridge.deliver(group, round).await;
+            drop(turn);
+            written
+        });
         task.await.map_err(WriteError::retry)?
     }
 
-    async fn forget(&self, claims: &[ClaimId]) {
-        self.0.sent.lock().await.forget(claims);
-    }
-
     async fn close(&self) -> Result<(), WriteError> {
-        // A call that is under way may still be answered.
-        let _ = tokio::time::timeout(LAST_CALL, self.0.sent.lock()).await;
+        // A call that is under way may still be answered; cut off, it ends at once.
+        let turn = tokio::time::timeout(LAST_CALL, self.0.turn.lock()).await;
         self.0.link.close().await;
+        if turn.is_err() {
+            drop(self.0.turn.lock().await);
+        }
         Ok(())
     }
 }
