@@ -1,5 +1,7 @@
 //! The sink `hybrid`: a bridge against servers that behave, misbehave and come back.
 
+#![allow(clippy::unwrap_used, clippy::panic)]
+
 use std::{
     collections::BTreeMap,
     net::SocketAddr,
