@@ -330,8 +330,7 @@ impl Bridge {
         if as_records.is_empty() {
             return Ok(());
         }
-        self.send_records(&without_bodies(&group, &as_records), sent, round)
-            .await
+        self.send_records(&without_bodies(&group, &as_records), round).await
     }
 
     /// One call. Its rows are marked when it is answered.
