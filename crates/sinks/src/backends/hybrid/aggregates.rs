@@ -59,7 +59,6 @@ impl Counting {
         };
         let of_records = rules(options.track_all_paths, &options.ignore_tag_prefix_list);
         let mut of_mcp = rules(false, &[]);
-        // Both fill the same minutes, as they do upstream.
         of_mcp.bucketing = of_records.bucketing.clone();
         Counting(Arc::new(Settings {
             mcp_rules: options.enable_mcp_aggregation.then_some(of_mcp),
@@ -91,12 +90,17 @@ impl Counting {
             .mcp_rules
             .as_ref()
             .map(|rules| Counted::new(Engine::Mcp, rules));
+        let mut others = Vec::new();
         for (row, record) in group.iter().flat_map(Selection::records) {
             if let Some(reason) = unsayable(&record) {
                 plan.rejected.push(Rejected { row, reason });
-                continue;
+            } else if !rest.add(row, &record) {
+                others.push((row, record));
             }
-            if rest.add(row, &record) || mcp.as_mut().is_some_and(|mcp| mcp.add(row, &record)) {
+        }
+        // After all the others, as upstream does: with compat both fill the same minutes.
+        for (row, record) in others {
+            if mcp.as_mut().is_some_and(|mcp| mcp.add(row, &record)) {
                 continue;
             }
             let has_own_kind = record.flag(Flag::IsGraphQl) || record.flag(Flag::IsMcp);
