@@ -17,7 +17,7 @@ use crate::{
     app,
     cli::{ClaimsCommand, Command, DeadLetterCommand, LaneCommand},
     config::{self, Request, Settings, Severity},
-    delivery::dead_letter::DeadLetters,
+    delivery::{dead_letter::DeadLetters, disk::Disk},
     load,
     plan::PumpPlan,
     quickstart,
@@ -222,7 +222,7 @@ fn dead_letters_of(settings: &Settings, source: Arc<dyn Source>) -> DeadLetters 
         count: delivery.dead_letter_max_count,
         bytes: delivery.dead_letter_max_bytes,
     };
-    DeadLetters::new(source, delivery.spool_dir.as_deref(), limits)
+    DeadLetters::new(source, delivery.spool_dir.as_deref(), Disk::default(), limits)
 }
 
 async fn dead_letters(command: DeadLetterCommand, out: &mut dyn Write) -> anyhow::Result<bool> {

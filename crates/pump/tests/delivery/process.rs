@@ -193,6 +193,7 @@ fn settings(owner: &str, options: &Options) -> Settings {
             memory_budget: options.memory_budget,
             spool_dir: options.spool_dir.clone(),
             stop_deadline: Duration::from_secs(10),
+            write_stall: Duration::from_secs(60),
             dead_letter_max_count: 100_000,
             dead_letter_max_bytes: 1 << 30,
         },

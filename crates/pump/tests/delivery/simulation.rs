@@ -250,7 +250,7 @@ impl History {
             for (name, state, cause) in process.engine.lanes() {
                 let cause = cause.unwrap_or_default();
                 if state == LaneState::Paused && cause.contains("refuses") {
-                    process.engine.accept_refusals(name);
+                    process.engine.accept_refusals(&name);
                 }
                 if state == LaneState::Paused && cause.contains("undecodable") {
                     process.engine.accept_refusals(UNDECODABLE);

@@ -9,8 +9,8 @@ use std::{
 use analytics::{Batch, ClaimId, Int, RowId, Selection, Text, record::Builder};
 use bytes::Bytes;
 use tyk_pump::{
-    delivery::{dead_letter::DeadLetters, durable, spool},
-    source::{DeadLimits, memory::MemorySource},
+    delivery::{dead_files::DeadFiles, durable, spool},
+    source::memory::MemorySource,
 };
 
 use crate::back_end::{BackEnd, path};
@@ -220,19 +220,8 @@ impl World {
     }
 
     fn dead_files(&self) -> HashSet<(Arc<str>, RowId)> {
-        let limits = DeadLimits {
-            count: u64::MAX,
-            bytes: u64::MAX,
-        };
-        let empty = Arc::new(MemorySource::with_records(Vec::new()));
-        let stores = self
-            .spools
-            .iter()
-            .map(|folder| DeadLetters::new(empty.clone(), Some(folder), limits));
-        let letters = stores.flat_map(|store| {
-            let listing = store.list(None, usize::MAX);
-            futures::FutureExt::now_or_never(listing).unwrap().unwrap()
-        });
+        let stores = self.spools.iter().map(|folder| DeadFiles::new(folder));
+        let letters = stores.flat_map(|store| store.list(None).unwrap());
         letters.map(|letter| (letter.lane, letter.row)).collect()
     }
 
