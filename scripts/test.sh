@@ -110,8 +110,6 @@ step "servers" servers
 # shellcheck disable=SC1091 # made by the step before
 . "$logs/servers.env"
 step "tests" cargo test --workspace --locked --no-fail-fast
-# The pump is built a second time, with the named points at which it can be made to die.
-step "crash points" cargo test --locked -p tyk-pump -p sinks --features tyk-pump/failpoints --lib --test crash
 step "documentation" documentation
 step "generated pages" generated_pages
 step "explained differences" explained_differences

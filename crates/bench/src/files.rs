@@ -85,7 +85,6 @@ pub(crate) fn note_serials(directory: &Path, serials: &mut Serials) -> anyhow::R
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
 

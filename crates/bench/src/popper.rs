@@ -77,7 +77,6 @@ fn pop(client: &mut Client, list: &str, serials: &mut Serials) -> anyhow::Result
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
 mod tests {
     use std::sync::atomic::AtomicU64;
 

@@ -78,7 +78,6 @@ pub(crate) fn run(records: u64) -> anyhow::Result<()> {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
 

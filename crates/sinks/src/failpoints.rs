@@ -1,7 +1,14 @@
-//! Crash points: places where the crash tests end this process as a power cut would, with SIGKILL. Compiled to nothing
-//! without the feature `failpoints`.
+//! Crash points: places where the crash tests end this process as a power cut would, with SIGKILL. Builds without debug
+//! assertions, so every release, do not contain them.
 //!
 //! `TYK_PMP_FAILPOINT=<name>` kills at the first passage of that point, `<name>:<n>` at the n-th.
+
+use std::sync::{
+    OnceLock,
+    atomic::{AtomicU64, Ordering},
+};
+
+use rustix::process::{Signal, getpid, kill_process};
 
 /// A claim was made.
 pub const AFTER_CLAIM: &str = "after_claim";
@@ -53,65 +60,54 @@ pub const ALL: [&str; 15] = [
     AFTER_TAKE_OVER,
 ];
 
+/// Whether this build contains them.
+pub const ARMED: bool = cfg!(debug_assertions);
+
 /// Passes the point `name`; the process ends here if the environment says so.
-#[cfg(not(feature = "failpoints"))]
+///
+/// # Panics
+/// `TYK_PMP_FAILPOINT` names no point: a crash test with a misspelled name must not pass.
 #[inline(always)]
-pub fn hit(_name: &'static str) {}
-
-#[cfg(feature = "failpoints")]
-pub use armed::hit;
-
-#[cfg(feature = "failpoints")]
-mod armed {
-    use std::sync::{
-        OnceLock,
-        atomic::{AtomicU64, Ordering},
-    };
-
-    use rustix::process::{Signal, getpid, kill_process};
-
-    struct Fuse {
-        name: String,
-        passages_left: AtomicU64,
-    }
-
-    static FUSE: OnceLock<Option<Fuse>> = OnceLock::new();
-
-    /// Passes the point `name`; the process ends here if the environment says so.
-    ///
-    /// # Panics
-    /// `TYK_PMP_FAILPOINT` names no point: a crash test with a misspelled name must not pass.
-    pub fn hit(name: &'static str) {
-        let Some(fuse) = FUSE.get_or_init(read) else { return };
-        if fuse.name != name || fuse.passages_left.fetch_sub(1, Ordering::SeqCst) != 1 {
-            return;
-        }
-        let _ = kill_process(getpid(), Signal::KILL);
-        // The signal ends every thread; this one must not get any further meanwhile.
-        loop {
-            std::thread::park();
-        }
-    }
-
-    fn read() -> Option<Fuse> {
-        let text = std::env::var("TYK_PMP_FAILPOINT").ok()?;
-        let (name, passages) = text.split_once(':').unwrap_or((&text, "1"));
-        let passages: Option<u64> = passages.parse().ok().filter(|&n| n > 0);
-        let (true, Some(passages)) = (super::ALL.contains(&name), passages) else {
-            panic!(
-                "TYK_PMP_FAILPOINT={text}: expected <name> or <name>:<n>, names are {:?}",
-                super::ALL
-            );
-        };
-        Some(Fuse {
-            name: name.to_owned(),
-            passages_left: AtomicU64::new(passages),
-        })
+pub fn hit(name: &'static str) {
+    if ARMED {
+        pass(name);
     }
 }
 
-#[cfg(all(test, feature = "failpoints"))]
-#[allow(clippy::unwrap_used)]
+struct Fuse {
+    name: String,
+    passages_left: AtomicU64,
+}
+
+static FUSE: OnceLock<Option<Fuse>> = OnceLock::new();
+
+fn pass(name: &'static str) {
+    let Some(fuse) = FUSE.get_or_init(read) else { return };
+    if fuse.name != name || fuse.passages_left.fetch_sub(1, Ordering::SeqCst) != 1 {
+        return;
+    }
+    let _ = kill_process(getpid(), Signal::KILL);
+    // The signal ends every thread; this one must not get any further meanwhile.
+    loop {
+        std::thread::park();
+    }
+}
+
+fn read() -> Option<Fuse> {
+    let text = std::env::var("TYK_PMP_FAILPOINT").ok()?;
+    let (name, passages) = text.split_once(':').unwrap_or((&text, "1"));
+    let passages: Option<u64> = passages.parse().ok().filter(|&n| n > 0);
+    let (true, Some(passages)) = (ALL.contains(&name), passages) else {
+        panic!("TYK_PMP_FAILPOINT={text}: expected <name> or <name>:<n>, names are {ALL:?}");
+    };
+    Some(Fuse {
+        name: name.to_owned(),
+        passages_left: AtomicU64::new(passages),
+    })
+}
+
+#[cfg(test)]
+#[cfg(debug_assertions)]
 mod tests {
     use std::{
         os::unix::process::ExitStatusExt,

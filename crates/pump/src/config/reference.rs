@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 
 use super::schema::{DELIVERY, EMBEDDED, Kind, PUMP, STORAGE, Section, Setting, TOP, UPTIME};
 
-const HEAD: &str = "<!-- Generated: `UPDATE=1 cargo test -p tyk-pump --test config_reference`. -->
+const HEAD: &str = "<!-- Generated: `UPDATE=1 cargo test -p tyk-pump --test units config_reference`. -->
 
 # Configuration
 
