@@ -71,6 +71,8 @@ pub struct BackEnd {
     pub number: usize,
     pub kind: Kind,
     script: Mutex<Script>,
+    /// How long it takes to connect.
+    start_up: Mutex<Duration>,
     contents: Mutex<Contents>,
 }
 
@@ -81,6 +83,7 @@ impl BackEnd {
             number,
             kind,
             script: Mutex::new(script),
+            start_up: Mutex::default(),
             contents: Mutex::default(),
         })
     }
@@ -92,6 +95,14 @@ impl BackEnd {
 
     pub fn follow(&self, script: impl FnMut(usize) -> (Duration, Act) + Send + 'static) {
         *self.script.lock().unwrap() = Box::new(script);
+    }
+
+    pub fn start_slowly(&self, start_up: Duration) {
+        *self.start_up.lock().unwrap() = start_up;
+    }
+
+    fn start_up(&self) -> Duration {
+        *self.start_up.lock().unwrap()
     }
 
     pub fn look<T>(&self, look: impl FnOnce(&Contents) -> T) -> T {
@@ -196,6 +207,9 @@ fn build(context: BuildContext) -> BoxFuture<'static, Result<Box<dyn Sink>, Buil
     Box::pin(async move {
         let number = context.meta.as_u64().unwrap_or_default();
         let desk = DESKS.lock().unwrap().remove(&number);
+        if let Some(desk) = &desk {
+            tokio::time::sleep(desk.back_end.start_up()).await;
+        }
         desk.map(|desk| Box::new(desk) as Box<dyn Sink>)
             .ok_or_else(|| BuildError::Options("no back-end".to_owned()))
     })

@@ -170,7 +170,8 @@ impl History {
     async fn step(&mut self) {
         let instance = self.rng.random_range(0..self.processes.len());
         match self.rng.random_range(0..100) {
-            0..45 => self.push(),
+            0..42 => self.push(),
+            42..45 => self.replace(instance).await,
             45..55 => self.world.memory.fail_next(self.rng.random_range(1..8)),
             55..65 => {
                 if let Some(process) = self.take(instance) {
@@ -196,6 +197,16 @@ impl History {
         }
         let pause = self.rng.random_range(0..4_000);
         tokio::time::sleep(Duration::from_millis(pause)).await;
+    }
+
+    /// A lane is stopped and another one goes on with its rows.
+    async fn replace(&mut self, instance: usize) {
+        let lane = self.rng.random_range(0..self.world.lanes.len());
+        if let Some(process) = &self.processes[instance]
+            && *process.gate.borrow() == Phase::Runs
+        {
+            process.replace(lane).await;
+        }
     }
 
     async fn evict(&mut self) {

@@ -122,6 +122,17 @@ impl World {
         self.facts.lock().unwrap().rows.get(&row).cloned()
     }
 
+    /// Back-ends take these items from now on.
+    pub fn cure(&self, numbers: &[u64]) {
+        let mut facts = self.facts.lock().unwrap();
+        let Facts { items, rows, .. } = &mut *facts;
+        for item in items.values_mut().chain(rows.values_mut()) {
+            if numbers.contains(&item.number) {
+                item.refused_by = 0;
+            }
+        }
+    }
+
     pub fn evict(&self, claim: ClaimId) {
         self.facts.lock().unwrap().evicted.insert(claim);
         self.memory.evict(claim);
