@@ -17,7 +17,7 @@ use crate::source::{DeadLetter, DeadLetterId, DeadLimits, ElementForm};
 
 /// A file that cannot be used.
 #[derive(Debug, thiserror::Error)]
-#[error("{path}: {source}", path = path.display())]
+#[error("{path}: {source}")]
 pub struct FileError {
     path: PathBuf,
     source: io::Error,

@@ -35,7 +35,7 @@ pub enum DeadLetterError {
     #[error(transparent)]
     File(#[from] FileError),
     /// The process stops.
-    #[error("{path}: {source}", path = path.display())]
+    #[error("{path}: {source}")]
     Disk {
         /// The folder.
         path: PathBuf,

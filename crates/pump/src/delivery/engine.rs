@@ -131,11 +131,12 @@ impl Engine {
         let folder = folder.filter(|_| pump.on_full == OnFull::Spool);
         let wants_spool = folder.is_some();
         let spool = Spooling::new(folder, &pump.name, self.services.disk.clone());
-        let (mut adopts, inbox, estate) = match former {
+        let mut adopts = false;
+        let (inbox, estate) = match former {
             Some((inbox, estate)) => {
                 self.status
                     .show_lane(pump.name.clone(), spec.name, Some(spec.guarantee), &estate.facts);
-                (false, inbox, estate)
+                (inbox, estate)
             }
             None => {
                 let (inbox, receiver) = mpsc::unbounded_channel();
@@ -148,7 +149,7 @@ impl Engine {
                     facts,
                     inbox: receiver,
                 };
-                (false, inbox, estate)
+                (inbox, estate)
             }
         };
         let Estate {

@@ -129,11 +129,6 @@ impl HeldClaim {
         self.finished.store(true, Ordering::Release);
     }
 
-    /// What [`HeldClaim::to_catch_up`] has named could not be done completely: it will be named again.
-    pub fn catch_up_later(&self) {
-        self.catching_up.store(false, Ordering::Release);
-    }
-
     /// Whether the claim is gone because it is finished.
     pub fn is_finished(&self) -> bool {
         self.finished.load(Ordering::Acquire)
