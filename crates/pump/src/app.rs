@@ -230,7 +230,7 @@ async fn refuse_if_nothing_runs(engine: &Engine) -> Result<(), Fatal> {
 fn report_mode(mode: Mode, reason: &str) {
     match mode {
         Mode::ClaimsScript | Mode::Memory | Mode::Embedded => {
-            tracing::debug!(prefix = "main", reason, "records are claimed")
+            tracing::info!(prefix = "main", reason, "records are claimed")
         }
         Mode::ClaimsWatch => tracing::info!(prefix = "main", reason, "records are claimed without scripts"),
         Mode::Peek => tracing::warn!(

@@ -38,6 +38,9 @@ pub(super) async fn acknowledge(desk: &Desk, backlog: &mut Backlog, spool: &Spoo
         if done {
             backlog.remove(id);
             backlog.settle(id);
+            if id.is_letter() {
+                backlog.forget_marks(vec![id.claim()]);
+            }
         }
     }
     if let Some(sink) = sink {
@@ -100,6 +103,10 @@ async fn remove_spooled(desk: &Desk, backlog: &Backlog, spool: &Spooling, file: 
         desk.error(&format!(
             "a delivered spool file cannot be removed; its rows may be delivered again: {error}"
         ));
+    }
+    // This one is still in the backlog.
+    if backlog.extent().spooled_files <= 1 {
+        tracing::info!(prefix = "main", pump = %name, "the spool is empty again: what was on disk is delivered");
     }
     if backlog.files_of(claim) > 1 {
         return;

@@ -6,7 +6,8 @@ use std::{
     sync::Arc,
 };
 
-use analytics::{Batch, ClaimId, Key, RowId, RowRanges};
+use analytics::{Batch, ClaimId, Key, RowId, RowRanges, Selection};
+use sinks::Applied;
 
 use crate::delivery::{
     held::HeldClaim,
@@ -92,6 +93,8 @@ pub(in crate::delivery) struct Backlog {
     inherited: BTreeSet<ClaimId>,
     /// Claims of which nothing is left, so that a sink may forget them.
     settled: BTreeSet<ClaimId>,
+    /// What sinks have marked as accepted, also when the write that offered it failed or was given up.
+    applied: Arc<Applied>,
     /// Rows that are being written.
     in_flight: Vec<(WorkId, Range<u64>)>,
     row_bytes: u64,
@@ -206,6 +209,28 @@ impl Backlog {
         before - work.progress.left()
     }
 
+    /// Where a sink marks rows.
+    pub(super) fn applied(&self) -> &Arc<Applied> {
+        &self.applied
+    }
+
+    /// Rows of these selections that are marked as accepted need no further work. Returns of how many that is new.
+    pub(super) fn finish_applied<'a>(&mut self, offered: impl Iterator<Item = (WorkId, &'a Selection)>) -> u64 {
+        let mut finished = 0;
+        for (id, selection) in offered {
+            let marked = self.applied.ranges(id.claim());
+            if marked.is_empty() {
+                continue;
+            }
+            let batch = selection.batch();
+            let rows = selection.indexes().map(|index| batch.row_id(index).row);
+            for row in rows.filter(|row| marked.contains(*row)) {
+                finished += self.finish(id, row..row + 1);
+            }
+        }
+        finished
+    }
+
     /// This row of a claim needs no further work, wherever it is read from.
     pub(super) fn finish_row(&mut self, row: RowId) {
         for (_, work) in self.work.iter_mut().filter(|(id, _)| id.claim() == row.claim) {
@@ -260,7 +285,14 @@ impl Backlog {
         settled.iter().for_each(|claim| {
             self.settled.remove(claim);
         });
+        self.applied.forget(&settled);
         settled
+    }
+
+    /// Forgets what was marked of claims of which nothing is left here: another instance has them, or they are finished.
+    pub(super) fn forget_marks(&self, mut claims: Vec<ClaimId>) {
+        claims.retain(|claim| !self.work.keys().any(|id| id.claim() == *claim));
+        self.applied.forget(&claims);
     }
 
     /// Files of the spool that hold rows of this claim.
@@ -305,20 +337,16 @@ impl Backlog {
         None
     }
 
-    /// Those of `rows` that are finished or being written.
-    pub(super) fn spoken_for(&self, id: WorkId, rows: &Range<u64>) -> RowRanges {
-        let mut spoken_for = self.finished(id, rows);
-        for (known, flying) in &self.in_flight {
-            if *known == id {
-                spoken_for.insert(flying.start.max(rows.start)..flying.end.min(rows.end).max(flying.start.max(rows.start)));
-            }
-        }
-        spoken_for
-    }
-
     /// Forgets claims that another instance owns now.
     pub(super) fn drop_lost(&mut self) {
+        let lost: Vec<ClaimId> = self
+            .work
+            .iter()
+            .filter(|(_, work)| work.origin.is_lost())
+            .map(|(id, _)| id.claim())
+            .collect();
         self.work.retain(|_, work| !work.origin.is_lost());
+        self.forget_marks(lost);
     }
 
     /// The claim with this id, if it is work here.

@@ -53,6 +53,7 @@ pub(super) async fn apply_adoptions(desk: &Desk, backlog: &mut Backlog, sink: &d
 pub(super) fn lose(desk: &Desk, backlog: &mut Backlog, claim: ClaimId) {
     if let Some(Origin::Claim(held)) = backlog.remove(WorkId::Claimed { claim }) {
         held.lose();
+        backlog.forget_marks(vec![claim]);
         desk.services.holdings.remove(&held);
     }
 }

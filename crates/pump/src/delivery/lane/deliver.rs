@@ -1,7 +1,7 @@
 //! Writing a group until every row of it is accepted, is a dead letter, or belongs to somebody else: an attempt, the verdict
 //! on it, what follows.
 
-use std::{collections::VecDeque, sync::Arc, time::Duration};
+use std::{collections::VecDeque, time::Duration};
 
 use analytics::Selection;
 use sinks::{Rejected, Sink, WriteError, Written};
@@ -13,7 +13,7 @@ use super::{
     gather::{Offer, Piece, select},
     refuse::{Refused, finish_all_but, keep_letters, refuse},
     spooling::Spooling,
-    write::{Applied, Attempt, attempt, finish_applied, rows_of},
+    write::{Attempt, attempt, rows_of},
 };
 use crate::delivery::{facts::LaneState, refusals::Refusals, retry::Backoff};
 
@@ -136,13 +136,13 @@ pub(super) async fn deliver(
             finish(desk, backlog, &offer);
             continue;
         }
-        let applied = Arc::new(Applied::default());
         backlog.fly(rows_of(&offer));
         desk.facts.change(|facts| facts.in_flight = offer.rows as u64);
-        let attempt = attempt(desk, backlog, spool, writer.sink.as_ref(), &offer, &applied, round.stretch).await;
+        let attempt = attempt(desk, backlog, spool, writer.sink.as_ref(), &offer, round.stretch).await;
         desk.facts.change(|facts| facts.in_flight = 0);
         backlog.fly(std::iter::empty());
-        let moved = finish_applied(backlog, &offer, &applied);
+        let offered = offer.pieces.iter().map(|piece| (piece.work, &piece.selection));
+        let moved = backlog.finish_applied(offered);
         if moved > 0 {
             writer.accepted(desk, moved);
             round.progress();
@@ -190,7 +190,7 @@ pub(super) async fn deliver(
                 round.backoff.next(None)
             }
             Verdict::Poisoned(reason) => {
-                if divide(backlog, &mut round, &offer, &reason) {
+                if divide(backlog, &mut round, &pieces, &offer, &reason) {
                     continue;
                 }
                 break;
@@ -354,9 +354,9 @@ fn keep_refused(backlog: &mut Backlog, refused: &[Rejected]) {
 }
 
 /// Looks for the rows that a back-end does not name. `false`: there are too many of them.
-fn divide(backlog: &mut Backlog, round: &mut Round, offer: &Offer, reason: &str) -> bool {
+fn divide(backlog: &mut Backlog, round: &mut Round, pieces: &[Piece], offer: &Offer, reason: &str) -> bool {
     if offer.rows > 1 {
-        let (left, right) = halve(&offer.pieces, offer.rows);
+        let (left, right) = halve(pieces, offer);
         round.queue.push_front(right);
         round.queue.push_front(left);
         return true;
@@ -375,21 +375,22 @@ fn divide(backlog: &mut Backlog, round: &mut Round, offer: &Offer, reason: &str)
     round.suspects.len() <= SUSPECTS
 }
 
-/// Cuts a group into two with about as many selected rows each.
-fn halve(pieces: &[Piece], rows: usize) -> (Vec<Piece>, Vec<Piece>) {
+/// Cuts a group into two with about as many selected rows each. What is left out of an offer stays in the halves, where
+/// it is left out, and counted, again.
+fn halve(pieces: &[Piece], offer: &Offer) -> (Vec<Piece>, Vec<Piece>) {
     let (mut left, mut right) = (Vec::new(), Vec::new());
     let mut taken = 0;
-    for piece in pieces {
-        let len = piece.selection.len();
-        let room = (rows / 2).saturating_sub(taken);
+    for (piece, offered) in pieces.iter().zip(&offer.selections) {
+        let len = offered.len();
+        let room = (offer.rows / 2).saturating_sub(taken);
         if len <= room {
             left.push(piece.clone());
         } else if room == 0 {
             right.push(piece.clone());
         } else {
             let span = piece.rows();
-            let index = piece.selection.indexes().nth(room).unwrap_or_default();
-            let middle = piece.selection.batch().row_id(index).row;
+            let index = offered.indexes().nth(room).unwrap_or_default();
+            let middle = offered.batch().row_id(index).row;
             left.push(piece.slice(span.start..middle));
             right.push(piece.slice(middle..span.end));
         }

@@ -3,7 +3,7 @@
 
 use std::{ops::Range, sync::Arc};
 
-use analytics::RowRanges;
+use analytics::Batch;
 use sinks::Sink;
 
 use super::{
@@ -20,7 +20,7 @@ use crate::{
 /// Where shed rows go.
 struct Way {
     spools: bool,
-    /// Rows and windows so far.
+    /// Rows so far.
     spooled: u64,
     dropped: u64,
 }
@@ -31,6 +31,7 @@ pub(super) async fn relieve(desk: &Desk, backlog: &mut Backlog, spool: &mut Spoo
     if desk.control.excess(backlog.extent().bytes).is_none() {
         return;
     }
+    let had_files = backlog.extent().spooled_files > 0;
     let mut way = Way {
         spools: desk.settings.on_full == OnFull::Spool && is_open(desk, spool).await,
         spooled: 0,
@@ -41,7 +42,7 @@ pub(super) async fn relieve(desk: &Desk, backlog: &mut Backlog, spool: &mut Spoo
             break;
         };
         if way.spools {
-            match spool_window(desk, backlog, spool, &held, id, rows.start).await {
+            match spool_window(desk, backlog, spool, &held, id, rows).await {
                 Ok(rows) => way.spooled += rows,
                 Err(error) if error.is::<SpoolError>() => {
                     desk.error(&format!(
@@ -64,7 +65,7 @@ pub(super) async fn relieve(desk: &Desk, backlog: &mut Backlog, spool: &mut Spoo
             break;
         }
     }
-    report(desk, &way);
+    report(desk, &way, had_files);
 }
 
 /// Whether rows can be put into the spool.
@@ -80,13 +81,14 @@ async fn is_open(desk: &Desk, spool: &mut Spooling) -> bool {
     }
 }
 
-fn report(desk: &Desk, way: &Way) {
-    if way.spooled > 0 {
+/// Says where the rows went; that rows are spooled is said when that begins.
+fn report(desk: &Desk, way: &Way, had_files: bool) {
+    if way.spooled > 0 && !had_files {
         let context = Context {
             rows: Some(way.spooled),
             ..desk.context()
         };
-        let text = "rows go to the spool: the pump fails and holds more than it may";
+        let text = "rows go to the spool from now on: the pump fails and holds more than it may";
         desk.services.log.warning(text, context);
     }
     if way.dropped > 0 {
@@ -107,42 +109,45 @@ fn drop_oldest(desk: &Desk, backlog: &mut Backlog, id: WorkId, rows: Range<u64>,
     dropped
 }
 
-/// Copies the window at `row` to disk; its rows are then no longer the source's business. Returns how many they are.
+/// Copies those of `rows` that are in the window at their start to disk; they are then no longer the source's business.
+/// Returns how many they are.
 async fn spool_window(
     desk: &Desk,
     backlog: &mut Backlog,
     spool: &Spooling,
     held: &Arc<HeldClaim>,
     id: WorkId,
-    row: u64,
+    rows: Range<u64>,
 ) -> anyhow::Result<u64> {
     let lane = Some(desk.id.incarnation);
-    let window = desk.services.reader.window(held, row, lane).await?;
-    let batch = window.batch.clone();
+    let window = desk.services.reader.window(held, rows.start, lane).await?;
+    let batch = Arc::new(part(&window.batch, &rows));
     let rows = batch.first_row..batch.end_row();
-    let spoken_for = backlog.spoken_for(id, &rows);
+    let finished = backlog.finished(id, &rows);
     // Noted first: a file that could not be noted would lie there, unknown to the lane, until the next start.
     desk.services
         .source
         .note_spooled(&held.reference, &desk.settings.name, true)
         .await?;
-    let file = spool.store(batch.clone(), spoken_for.clone()).await?;
-    backlog.accept_spooled(file, batch.key.clone(), rows.end, &spoken_for);
-    Ok(free(&rows, &spoken_for)
-        .map(|rows| backlog.finish(id, rows))
-        .sum())
+    let file = spool.store(batch.clone(), finished.clone()).await?;
+    backlog.accept_spooled(file, batch.key.clone(), rows.end, &finished);
+    Ok(backlog.finish(id, rows))
 }
 
-/// What of `rows` is not in `taken`.
-fn free<'a>(rows: &Range<u64>, taken: &'a RowRanges) -> impl Iterator<Item = Range<u64>> + 'a {
-    let end = rows.end;
-    let mut from = rows.start;
-    let gaps = taken.iter().map(|range| range.start..range.end).chain([end..end]);
-    gaps.filter_map(move |taken| {
-        let gap = from..taken.start.min(end);
-        from = from.max(taken.end);
-        (!gap.is_empty()).then_some(gap)
-    })
+/// The part of a window that lies in `rows`. After a crash all rows of a file count as done in their claim, so a file must
+/// not span rows that are being written.
+fn part(batch: &Batch, rows: &Range<u64>) -> Batch {
+    let first_row = rows.start.max(batch.first_row);
+    let index = |row: u64| row.min(batch.end_row()).saturating_sub(batch.first_row) as usize;
+    let range = index(first_row)..index(rows.end.max(first_row));
+    Batch {
+        claim: batch.claim,
+        key: batch.key.clone(),
+        first_row,
+        buffer: batch.buffer.clone(),
+        elements: batch.elements.get(range.clone()).unwrap_or_default().to_vec(),
+        rows: batch.rows.get(range).unwrap_or_default().to_vec(),
+    }
 }
 
 /// Takes up what the spool held when the lane began. What it holds is shown as it is, also where it cannot be read.

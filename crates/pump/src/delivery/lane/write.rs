@@ -1,13 +1,13 @@
 //! One attempt to write a group.
 
 use std::{
+    collections::BTreeSet,
     future::pending,
-    sync::Arc,
     time::{Duration, Instant},
 };
 
-use analytics::RowId;
-use sinks::{Sink, WriteError, Written};
+use analytics::ClaimId;
+use sinks::{Applied, Sink, WriteError, Written};
 use tokio::time::{MissedTickBehavior, interval, sleep};
 
 use super::{
@@ -18,17 +18,6 @@ use super::{
     spooling::Spooling,
 };
 use crate::delivery::facts::LaneState;
-
-#[derive(Default)]
-pub(super) struct Applied;
-impl Applied {
-    fn len(&self) -> usize {
-        0
-    }
-    fn rows(&self) -> Vec<RowId> {
-        Vec::new()
-    }
-}
 
 /// What became of an attempt.
 pub(super) enum Attempt {
@@ -41,18 +30,17 @@ pub(super) enum Attempt {
 }
 
 /// One write, with the pump's timeout, and what becomes of the lane while it runs: it hears of claims, sheds rows when it
-/// must, and says so when nothing moves. `applied` is marked by the sink.
+/// must, and says so when nothing moves.
 pub(super) async fn attempt(
     desk: &mut Desk,
     backlog: &mut Backlog,
     spool: &mut Spooling,
     sink: &dyn Sink,
     offer: &Offer,
-    applied: &Arc<Applied>,
     stretch: u32,
 ) -> Attempt {
     crate::failpoints::hit(crate::failpoints::BEFORE_WRITE);
-    let (began, control) = (Instant::now(), desk.control.clone());
+    let (began, control, applied) = (Instant::now(), desk.control.clone(), backlog.applied().clone());
     let stall = desk.services.write_stall;
     let deadline = match (desk.settings.timeout, offer.is_of_letters()) {
         (Some(timeout), _) => Some(timeout.saturating_mul(stretch)),
@@ -67,11 +55,11 @@ pub(super) async fn attempt(
         }
     };
     let slow = sleep(desk.services.purge_delay);
-    let write = sink.write(&offer.selections);
+    let write = sink.write(&offer.selections, &applied);
     let mut look = interval((stall / 10).max(Duration::from_millis(100)));
     look.set_missed_tick_behavior(MissedTickBehavior::Delay);
     tokio::pin!(over, slow, write);
-    let (mut warned, mut watch) = (false, StallWatch::new(stall));
+    let (mut warned, mut watch) = (false, StallWatch::new(stall, offer, &applied));
     let attempt = loop {
         tokio::select! {
             biased;
@@ -88,7 +76,7 @@ pub(super) async fn attempt(
                 warned = true;
                 warn_slow(desk);
             }
-            _ = look.tick() => watch.look(desk, applied),
+            _ = look.tick() => watch.look(desk, &applied),
             () = control.relief() => relieve(desk, backlog, spool, None).await,
             message = desk.hear() => match message {
                 Some(message) => desk.accept(message, backlog),
@@ -106,23 +94,32 @@ pub(super) async fn attempt(
 struct StallWatch {
     stall: Duration,
     since: tokio::time::Instant,
-    seen: usize,
+    claims: BTreeSet<ClaimId>,
+    /// Rows of these claims that are marked.
+    marked: u64,
 }
 
 impl StallWatch {
-    fn new(stall: Duration) -> Self {
-        Self {
+    fn new(stall: Duration, offer: &Offer, applied: &Applied) -> Self {
+        let mut watch = Self {
             stall,
             since: tokio::time::Instant::now(),
-            seen: 0,
-        }
+            claims: offer.pieces.iter().map(|piece| piece.work.claim()).collect(),
+            marked: 0,
+        };
+        watch.marked = watch.count(applied);
+        watch
+    }
+
+    fn count(&self, applied: &Applied) -> u64 {
+        self.claims.iter().map(|claim| applied.ranges(*claim).len()).sum()
     }
 
     fn look(&mut self, desk: &Desk, applied: &Applied) {
-        let moved = applied.len();
+        let marked = self.count(applied);
         let stalled = desk.facts.state() == LaneState::Stalled;
-        if moved > self.seen {
-            self.seen = moved;
+        if marked > self.marked {
+            self.marked = marked;
             self.since = tokio::time::Instant::now();
             desk.facts.moved();
             if stalled {
@@ -149,18 +146,6 @@ fn warn_slow(desk: &Desk) {
         "Pump  {} is taking more time than the value configured of purge_delay. You should {advice}.",
         desk.spec.title
     );
-}
-
-/// Rows that the sink has marked are finished, whatever became of the write. Returns how many that are.
-pub(super) fn finish_applied(backlog: &mut Backlog, offer: &Offer, applied: &Applied) -> u64 {
-    let finish = |RowId { claim, row }| {
-        let piece = offer
-            .pieces
-            .iter()
-            .find(|piece| piece.work.claim() == claim && piece.rows().contains(&row));
-        piece.map_or(0, |piece| backlog.finish(piece.work, row..row + 1))
-    };
-    applied.rows().into_iter().map(finish).sum()
 }
 
 /// The rows of a group, as the backlog knows them.

@@ -6,6 +6,7 @@ mod exhaustive;
 mod failures;
 mod faults;
 mod holding;
+mod partial;
 mod process;
 mod refusals;
 mod reload;

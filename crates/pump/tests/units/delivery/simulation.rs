@@ -58,7 +58,8 @@ fn faults(seed: u64, faulty: Arc<AtomicBool>) -> Script {
             65..67 => Act::Retry(Some(Duration::from_secs(5))),
             67..70 => Act::Config,
             70..77 => Act::Hang,
-            77..88 => Act::Half,
+            77..84 => Act::Half,
+            84..88 => Act::HalfThenHang,
             88..95 => Act::LostReply,
             _ => Act::LostAnswer,
         };

@@ -26,6 +26,7 @@ async fn a_disk_that_takes_five_seconds_a_write_costs_no_lease_and_delays_no_oth
         vec![plan(&away), plan(&well)],
         vec![folder.path().to_owned()],
     );
+    let disk = Disk::default();
     let options = Options {
         lease: 2 * SECOND,
         on_full: OnFull::Spool,
@@ -33,10 +34,11 @@ async fn a_disk_that_takes_five_seconds_a_write_costs_no_lease_and_delays_no_oth
         purge_chunk: 5,
         write_stall: SECOND,
         spool_dir: Some(folder.path().to_owned()),
-        disk: Disk::slowed(5 * SECOND),
+        disk: disk.clone(),
         ..Options::default()
     };
     let process = Process::start(&world, "one", &options).await;
+    disk.slow_down(5 * SECOND);
     let other = world.memory.instance("two").lease(2 * SECOND);
     let mut pushed = 0;
     let began = Instant::now();
