@@ -45,7 +45,7 @@ impl SmallestTtl {
 impl Engine {
     /// Claims and delivers until [`Engine::stop`] or, with `drain`, until there is nothing left.
     pub async fn run(self: &Arc<Self>, mode: Mode, drain: bool) {
-        *self.mode.lock() = mode;
+        *self.mode.lock() = mode.clone();
         let _keeper = AbortOnDropHandle::new(tokio::spawn(self.clone().keep()));
         let mut smallest_ttl = SmallestTtl::default();
         let delay = self.settings.purge_delay;
@@ -55,7 +55,7 @@ impl Engine {
         }
         while !self.stop.is_cancelled() {
             let began = Instant::now();
-            let claimed = self.claim_all(mode, &mut smallest_ttl).await;
+            let claimed = self.claim_all(&mode, &mut smallest_ttl).await;
             self.services.instrumentation.cycle(began.elapsed());
             if drain && claimed == Some(0) && self.is_idle() {
                 break;
@@ -87,11 +87,11 @@ impl Engine {
     }
 
     /// Claims every list that has elements. Returns the number of rows; `None` when the source is away, or nothing may be claimed now.
-    async fn claim_all(&self, mode: Mode, smallest_ttl: &mut SmallestTtl) -> Option<u64> {
-        // In legacy mode a popped list lives in this process alone: never more than one round of them.
+    async fn claim_all(&self, mode: &Mode, smallest_ttl: &mut SmallestTtl) -> Option<u64> {
+        // A popped list lives in this process alone: never more than one round of them.
         let held_back = self.claiming_held.load(Ordering::Acquire)
             || self.lanes.stand_by()
-            || (mode == Mode::Legacy && !self.services.holdings.is_empty());
+            || (mode.one_round_at_a_time && !self.services.holdings.is_empty());
         if held_back {
             return None;
         }

@@ -5,7 +5,7 @@ use std::{
     collections::BTreeMap,
     path::{Path, PathBuf},
     sync::Arc,
-    time::{Duration, SystemTime},
+    time::Duration,
 };
 
 use super::{
@@ -13,17 +13,10 @@ use super::{
     disk::Disk,
     report::{Context, Report},
 };
-use crate::source::{DeadLetter, DeadLetterId, DeadLimits, Source, SourceError};
+use crate::source::{DeadLetter, DeadLetterId, DeadLimits, DeadStore, SourceError};
 
 /// A letter may take this part of what all letters of its lane may take: a few large ones must not turn out the others.
 const LARGEST_SHARE: u64 = 4;
-
-/// Milliseconds since 1970.
-pub fn now_ms() -> u64 {
-    SystemTime::now()
-        .duration_since(SystemTime::UNIX_EPOCH)
-        .map_or(0, |age| age.as_millis() as u64)
-}
 
 /// Why dead letters cannot be stored or read.
 #[derive(Debug, thiserror::Error)]
@@ -69,7 +62,7 @@ impl Kept {
 
 /// The dead letters of all lanes.
 pub struct DeadLetters {
-    source: Arc<dyn Source>,
+    source: Arc<dyn DeadStore>,
     files: Option<Arc<DeadFiles>>,
     disk: Disk,
     limits: DeadLimits,
@@ -78,7 +71,7 @@ pub struct DeadLetters {
 
 impl DeadLetters {
     /// Kept in files below `spool_dir`/dead if there is a spool directory, else in the source.
-    pub fn new(source: Arc<dyn Source>, spool_dir: Option<&Path>, disk: Disk, limits: DeadLimits) -> Self {
+    pub fn new(source: Arc<dyn DeadStore>, spool_dir: Option<&Path>, disk: Disk, limits: DeadLimits) -> Self {
         Self {
             source,
             files: spool_dir.map(|folder| Arc::new(DeadFiles::new(folder))),
@@ -101,7 +94,7 @@ impl DeadLetters {
             .cloned()
             .partition(|letter| letter.raw.len() as u64 <= largest);
         let mut kept = self.keep(fitting).await?;
-        kept.too_large = large.len() as u64;
+        kept.too_large += large.len() as u64;
         for letter in large {
             let bytes = letter.raw.len();
             let text = format!(
@@ -146,7 +139,8 @@ impl DeadLetters {
         }
         let stored = self.source.store_dead(&letters, self.limits).await?;
         Ok(Kept {
-            evicted: stored.evicted,
+            evicted: stored.all_evicted(),
+            too_large: stored.too_large.values().sum(),
             ..Kept::default()
         })
     }

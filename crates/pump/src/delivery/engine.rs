@@ -95,7 +95,7 @@ impl Engine {
             status,
             settings,
             stop: CancellationToken::new(),
-            mode: Mutex::new(Mode::Memory),
+            mode: Mutex::new(Mode::memory()),
             claiming_held: AtomicBool::new(false),
             eviction_warned: AtomicBool::new(false),
             fleet,
@@ -316,7 +316,7 @@ impl Engine {
         self.status.source(|source| {
             source.state = "down".to_owned();
             source.last_error = Some(error.to_string());
-            source.last_error_at = Some(super::dead_letter::now_ms() / 1000);
+            source.last_error_at = Some(crate::clock::now_ms() / 1000);
         });
     }
 
@@ -355,6 +355,7 @@ impl Engine {
                 match services.reader.window(&held, row, None).await {
                     Ok(window) if services.undecodable.note(&held, &window) => row = window.batch.end_row(),
                     Err(ReadError::Source(SourceError::LeaseLost(_))) => held.lose(),
+                    Err(ReadError::Source(SourceError::Vanished(_))) => held.vanish(),
                     Err(ReadError::Source(SourceError::Evicted { rows, .. })) => {
                         held.undecodable().finish(rows.clone());
                         row = rows.end;

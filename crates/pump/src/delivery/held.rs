@@ -38,6 +38,7 @@ pub struct HeldClaim {
     undecodable: Mutex<Progress>,
     confirmed_ms: AtomicU64,
     lost: AtomicBool,
+    vanished: AtomicBool,
     finished: AtomicBool,
     lanes: usize,
     lanes_left: AtomicU64,
@@ -58,6 +59,7 @@ impl HeldClaim {
             undecodable: Mutex::new(Progress::new(undecodable, claim.len)),
             confirmed_ms: AtomicU64::new(confirmed_ms),
             lost: AtomicBool::new(false),
+            vanished: AtomicBool::new(false),
             finished: AtomicBool::new(false),
             lanes,
             lanes_left: AtomicU64::new(lanes as u64),
@@ -79,6 +81,17 @@ impl HeldClaim {
     pub fn lose(&self) {
         self.lost.store(true, Ordering::Release);
         self.cache().clear();
+    }
+
+    /// The source has lost the claim, and its rows with it.
+    pub fn vanish(&self) {
+        self.vanished.store(true, Ordering::Release);
+        self.lose();
+    }
+
+    /// Whether what is not delivered of it is lost, and not somebody else's.
+    pub fn has_vanished(&self) -> bool {
+        self.vanished.load(Ordering::Acquire)
     }
 
     /// Whether the claim was lost.

@@ -15,7 +15,7 @@ use super::{
     report::Context,
     undecodable,
 };
-use crate::source::Usage;
+use crate::source::{Lost, Usage};
 
 /// What lists held when they were last looked at.
 type Lists = BTreeMap<Arc<str>, u64>;
@@ -59,13 +59,15 @@ impl Engine {
         match self.services.source.renew(&claims, &self.all_lanes()).await {
             Ok(lost) => {
                 for held in held {
-                    if lost.contains(&held.id()) {
-                        if !held.is_finished() {
-                            tracing::warn!(prefix = "main", claim = %held.id(), "another instance has taken over a claim of ours");
+                    match lost.iter().find(|lost| lost.claim() == held.id()) {
+                        None => held.confirm(sent_ms),
+                        Some(Lost::Taken(claim)) => {
+                            if !held.is_finished() {
+                                tracing::warn!(prefix = "main", %claim, "another instance has taken over a claim of ours");
+                            }
+                            held.lose();
                         }
-                        held.lose();
-                    } else {
-                        held.confirm(sent_ms);
+                        Some(Lost::Vanished(_)) => held.vanish(),
                     }
                 }
                 self.source_is_up();
@@ -180,11 +182,10 @@ impl Engine {
         if let Some(reason) = &held {
             self.services.log.warning(reason, Context::default());
         }
-        let mode = *self.mode.lock();
-        let reason = self.services.source.mode_reason();
+        let mode = self.mode.lock().clone();
         self.status.source(|source| {
+            source.mode_reason = usage.condition.unwrap_or_else(|| mode.reason.to_string());
             source.mode = Some(mode);
-            source.mode_reason = reason;
             source.unclaimed = usage
                 .unclaimed
                 .iter()

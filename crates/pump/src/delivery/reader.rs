@@ -16,7 +16,7 @@ use super::{
     undecodable::Undecodable,
     window::{Cached, Loaded},
 };
-use crate::source::{Source, SourceError};
+use crate::source::{Claims, SourceError};
 
 /// What a window is expected to need before it is read: 2 MiB of elements and their records.
 const EXPECTED_WINDOW: u64 = 4 << 20;
@@ -34,7 +34,7 @@ pub enum ReadError {
 
 /// Reads windows for all lanes.
 pub struct Reader {
-    source: Arc<dyn Source>,
+    source: Arc<dyn Claims>,
     undecodable: Arc<Undecodable>,
     max_rows: usize,
     budget: u64,
@@ -45,7 +45,7 @@ pub struct Reader {
 
 impl Reader {
     /// Windows of up to `max_rows` rows, up to `budget` bytes in memory at a time.
-    pub fn new(source: Arc<dyn Source>, undecodable: Arc<Undecodable>, max_rows: usize, budget: u64) -> Self {
+    pub fn new(source: Arc<dyn Claims>, undecodable: Arc<Undecodable>, max_rows: usize, budget: u64) -> Self {
         Self {
             source,
             undecodable,

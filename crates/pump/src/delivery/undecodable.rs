@@ -11,7 +11,7 @@ use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::Notify;
 
 use super::{
-    dead_letter::{DeadLetters, now_ms},
+    dead_letter::DeadLetters,
     held::HeldClaim,
     refusals::Refusals,
     report::{Context, Report},
@@ -20,8 +20,9 @@ use super::{
     window::Loaded,
 };
 use crate::{
+    clock::now_ms,
     instrumentation::Instrumentation,
-    source::{Acknowledged, DeadLetter, ElementForm, Source, SourceError},
+    source::{Acknowledged, Claims, DeadLetter, ElementForm, SourceError},
 };
 
 /// Name of the lane, in cursors and dead letters.
@@ -40,7 +41,7 @@ struct Waiting {
 /// Follows what the other lanes read. Windows without undecodable elements are finished in passing; their cursor
 /// travels with the acknowledgements of the other lanes.
 pub struct Undecodable {
-    source: Arc<dyn Source>,
+    source: Arc<dyn Claims>,
     dead: Arc<DeadLetters>,
     status: Arc<StatusBoard>,
     instrumentation: Arc<Instrumentation>,
@@ -53,7 +54,7 @@ pub struct Undecodable {
 impl Undecodable {
     /// The lane; [`Undecodable::run`] must be spawned.
     pub fn new(
-        source: Arc<dyn Source>,
+        source: Arc<dyn Claims>,
         dead: Arc<DeadLetters>,
         status: Arc<StatusBoard>,
         instrumentation: Arc<Instrumentation>,
@@ -211,6 +212,7 @@ impl Undecodable {
                     }
                 }
                 Err(SourceError::LeaseLost(_)) => held.lose(),
+                Err(SourceError::Vanished(_)) => held.vanish(),
                 Err(_) => tokio::time::sleep(backoff.next(None)).await,
             }
         }

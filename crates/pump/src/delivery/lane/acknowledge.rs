@@ -84,6 +84,10 @@ async fn acknowledge_claim(
                 custody::lose(desk, backlog, claim);
                 return false;
             }
+            Err(SourceError::Vanished(claim)) => {
+                custody::vanish(desk, backlog, claim);
+                return false;
+            }
             Err(error) => {
                 let text = format!("cannot acknowledge, trying again: {error}");
                 desk.error(&text);

@@ -337,8 +337,14 @@ impl Backlog {
         None
     }
 
-    /// Forgets claims that another instance owns now.
-    pub(super) fn drop_lost(&mut self) {
+    /// Forgets claims that another instance owns now, or that the source has lost. Returns how many rows of the latter are
+    /// not delivered.
+    pub(super) fn drop_lost(&mut self) -> u64 {
+        let vanished = self.work.values().filter(|work| match &work.origin {
+            Origin::Claim(held) => held.has_vanished(),
+            _ => false,
+        });
+        let rows = vanished.map(|work| work.progress.left()).sum();
         let lost: Vec<ClaimId> = self
             .work
             .iter()
@@ -347,6 +353,7 @@ impl Backlog {
             .collect();
         self.work.retain(|_, work| !work.origin.is_lost());
         self.forget_marks(lost);
+        rows
     }
 
     /// The claim with this id, if it is work here.

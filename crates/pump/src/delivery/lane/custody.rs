@@ -49,6 +49,30 @@ pub(super) async fn apply_adoptions(desk: &Desk, backlog: &mut Backlog, sink: &d
     }
 }
 
+/// Forgets claims that another instance owns now. What the source has lost is counted.
+pub(super) fn drop_lost(desk: &Desk, backlog: &mut Backlog) {
+    let rows = backlog.drop_lost();
+    if rows == 0 {
+        return;
+    }
+    desk.facts.dropped("vanished", rows);
+    let context = Context {
+        rows: Some(rows),
+        ..desk.context()
+    };
+    let text = "records that were claimed and not delivered have vanished: the source has lost its data";
+    desk.services.log.error(text, context);
+}
+
+/// The source has lost a claim.
+pub(super) fn vanish(desk: &Desk, backlog: &mut Backlog, claim: ClaimId) {
+    if let Some(held) = backlog.held(claim) {
+        held.vanish();
+        desk.services.holdings.remove(held);
+    }
+    drop_lost(desk, backlog);
+}
+
 /// Lets go of a claim that another instance owns now.
 pub(super) fn lose(desk: &Desk, backlog: &mut Backlog, claim: ClaimId) {
     if let Some(Origin::Claim(held)) = backlog.remove(WorkId::Claimed { claim }) {

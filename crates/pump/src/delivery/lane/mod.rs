@@ -118,7 +118,7 @@ impl Lane {
 /// One group, or a wait for one.
 async fn work(desk: &mut Desk, backlog: &mut Backlog, spool: &mut Spooling, writer: &mut Writer) {
     desk.accept_all(backlog);
-    backlog.drop_lost();
+    custody::drop_lost(desk, backlog);
     custody::apply_adoptions(desk, backlog, writer.sink()).await;
     if backlog.has_adoptions() {
         desk.pause(Duration::from_secs(1), backlog).await;
@@ -157,6 +157,10 @@ async fn cannot_read(desk: &mut Desk, backlog: &mut Backlog, error: &ReadError) 
         }
         ReadError::Source(SourceError::LeaseLost(claim)) => {
             custody::lose(desk, backlog, *claim);
+            return Waited::Over;
+        }
+        ReadError::Source(SourceError::Vanished(claim)) => {
+            custody::vanish(desk, backlog, *claim);
             return Waited::Over;
         }
         ReadError::Source(_) => (LaneState::Retrying, None, Duration::from_millis(500)),

@@ -10,7 +10,8 @@ use super::{
     gather::Offer,
 };
 use crate::{
-    delivery::{dead_letter::now_ms, facts::LaneState, refusals::Refusals, report::Context, retry::Backoff},
+    clock::now_ms,
+    delivery::{facts::LaneState, refusals::Refusals, report::Context, retry::Backoff},
     source::{DeadLetter, ElementForm},
 };
 

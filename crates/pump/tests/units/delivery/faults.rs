@@ -13,10 +13,10 @@ use tyk_pump::{
         disk::Disk,
         status::LaneState,
     },
-    source::{DeadLetter, DeadLimits, Source, memory::MemorySource},
+    source::{DeadLetter, DeadLimits, Operate, memory::MemorySource},
 };
 
-use crate::delivery::{
+use super::{
     back_end::{Act, BackEnd, Kind},
     process::{Options, Process, until},
     refusals::{items, plan, world},

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use tyk_pump::{config::OnFull, delivery::status::LaneState, source::{Source, memory::MemorySource}};
+use tyk_pump::{config::OnFull, delivery::status::LaneState, source::{Operate, memory::MemorySource}};
 
-use crate::delivery::{
+use super::{
     back_end::{Act, BackEnd, Kind},
     process::{Options, Process, until},
     refusals::{items, plan},

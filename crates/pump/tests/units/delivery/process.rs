@@ -26,8 +26,9 @@ use tyk_pump::{
     instrumentation::Instrumentation,
     plan::Pump,
     source::{
-        Acknowledged, Claim, ClaimRef, ClaimReport, DeadLetter, DeadLetterId, DeadLimits, DeadStored, Ledgers, Mode,
-        Restored, Source, SourceError, Usage, Window, memory::MemorySource,
+        Acknowledged, Claim, ClaimRef, ClaimReport, Claims, DeadLetter, DeadLetterId, DeadLimits, DeadStore,
+        DeadStored, Ledgers, Lost, Mode, Operate, Pending, Restored, SourceError, SpoolNotes, Terms, Usage, Window,
+        memory::MemorySource,
     },
 };
 
@@ -122,7 +123,7 @@ impl Process {
         .await
         .unwrap();
         let running = engine.clone();
-        let run = tokio::spawn(async move { running.run(Mode::Memory, false).await });
+        let run = tokio::spawn(async move { running.run(Mode::memory(), false).await });
         Self {
             engine,
             status,
@@ -283,13 +284,9 @@ impl Watched {
 }
 
 #[async_trait]
-impl Source for Watched {
+impl Claims for Watched {
     async fn open(&self) -> Result<Mode, SourceError> {
         self.inner.open().await
-    }
-
-    fn mode_reason(&self) -> String {
-        self.inner.mode_reason()
     }
 
     async fn fleet(&self) -> Result<Arc<str>, SourceError> {
@@ -300,7 +297,7 @@ impl Source for Watched {
         self.inner.keys()
     }
 
-    async fn pending(&self) -> Result<Vec<(usize, Result<u64, SourceError>)>, SourceError> {
+    async fn pending(&self) -> Result<Vec<Pending>, SourceError> {
         self.gate.pass().await;
         self.inner.pending().await
     }
@@ -310,7 +307,7 @@ impl Source for Watched {
         self.answer(self.inner.claim(key, lanes).await).await
     }
 
-    async fn renew(&self, claims: &[ClaimRef], lanes: &[Arc<str>]) -> Result<Vec<ClaimId>, SourceError> {
+    async fn renew(&self, claims: &[ClaimRef], lanes: &[Arc<str>]) -> Result<Vec<Lost>, SourceError> {
         self.gate.pass().await;
         self.answer(self.inner.renew(claims, lanes).await).await
     }
@@ -358,11 +355,10 @@ impl Source for Watched {
         }
         Ok(usage)
     }
+}
 
-    async fn list(&self) -> Result<Vec<ClaimReport>, SourceError> {
-        self.inner.list().await
-    }
-
+#[async_trait]
+impl DeadStore for Watched {
     async fn store_dead(&self, letters: &[DeadLetter], limits: DeadLimits) -> Result<DeadStored, SourceError> {
         self.gate.pass().await;
         if self.no_letters.load(Ordering::Relaxed) {
@@ -384,7 +380,10 @@ impl Source for Watched {
     async fn remove_dead(&self, ids: &[DeadLetterId]) -> Result<u64, SourceError> {
         self.inner.remove_dead(ids).await
     }
+}
 
+#[async_trait]
+impl SpoolNotes for Watched {
     async fn note_spooled(&self, claim: &ClaimRef, lane: &str, waiting: bool) -> Result<(), SourceError> {
         self.gate.pass().await;
         let result = self.inner.note_spooled(claim, lane, waiting).await;
@@ -394,14 +393,16 @@ impl Source for Watched {
     async fn spooled(&self) -> Result<Vec<(ClaimId, Arc<str>)>, SourceError> {
         self.inner.spooled().await
     }
+}
 
-    async fn restore(
-        &self,
-        claim: ClaimId,
-        ledgers: &dyn Ledgers,
-        accept_duplicates: bool,
-    ) -> Result<Restored, SourceError> {
-        self.inner.restore(claim, ledgers, accept_duplicates).await
+#[async_trait]
+impl Operate for Watched {
+    async fn list(&self) -> Result<Vec<ClaimReport>, SourceError> {
+        self.inner.list().await
+    }
+
+    async fn restore(&self, claim: ClaimId, ledgers: &dyn Ledgers, terms: Terms) -> Result<Restored, SourceError> {
+        self.inner.restore(claim, ledgers, terms).await
     }
 
     async fn drop_lane(&self, lane: &str) -> Result<u64, SourceError> {

@@ -8,10 +8,10 @@ use tyk_pump::{
     delivery::{Engine, status::StatusBoard},
     instrumentation::Instrumentation,
     plan::Pump,
-    source::{Mode, Source, memory::MemorySource},
+    source::{Mode, Operate, memory::MemorySource},
 };
 
-use crate::delivery::{
+use super::{
     back_end::{Act, BackEnd, Kind},
     process::{Options, Process, settings, until},
     refusals::{items, plan, world},
@@ -148,7 +148,7 @@ async fn replace_often(pump: impl Fn(usize) -> Pump) -> u64 {
     .await
     .unwrap();
     let running = engine.clone();
-    let run = tokio::spawn(async move { running.run(Mode::Memory, false).await });
+    let run = tokio::spawn(async move { running.run(Mode::memory(), false).await });
     let mut pushed = 0;
     for round in 1..=100 {
         source.push(0, (0..150).map(|row| Item::good(pushed + row).element()));

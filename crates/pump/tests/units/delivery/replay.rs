@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tyk_pump::delivery::status::LaneState;
 
-use crate::delivery::{
+use super::{
     back_end::{Act, BackEnd, Kind},
     process::{Options, Process, until},
     refusals::{items, world},

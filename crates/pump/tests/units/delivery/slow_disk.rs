@@ -2,9 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use tyk_pump::{config::OnFull, delivery::disk::Disk, source::{Source, memory::MemorySource}};
+use tyk_pump::{config::OnFull, delivery::disk::Disk, source::{Claims, memory::MemorySource}};
 
-use crate::delivery::{
+use super::{
     back_end::{Act, BackEnd, Kind},
     process::{Options, Process},
     refusals::{items, plan},
