@@ -214,6 +214,10 @@ impl History {
         if !self.evicts {
             return;
         }
+        if self.rng.random_bool(0.2) {
+            self.world.lose();
+            return;
+        }
         let claims = self.world.memory.list().await.unwrap_or_default();
         if let Some(claim) = claims.first() {
             let id = ulid::Ulid::from_string(&claim.id).unwrap();

@@ -122,6 +122,14 @@ impl World {
         self.facts.lock().unwrap().rows.get(&row).cloned()
     }
 
+    /// The source loses everything: rows of its claims may be missing from now on, and those of its lists are.
+    pub fn lose(&self) {
+        let mut claims = self.memory.lose();
+        // What was in lists only is missing as well.
+        claims.push(ClaimId(ulid::Ulid::nil()));
+        self.facts.lock().unwrap().evicted.extend(claims);
+    }
+
     /// Back-ends take these items from now on.
     pub fn cure(&self, numbers: &[u64]) {
         let mut facts = self.facts.lock().unwrap();
