@@ -37,8 +37,7 @@ impl SmallestTtl {
 
     /// How long a round may take at most.
     fn round(&self) -> Duration {
-        self.0
-            .map_or(Duration::MAX, |(_, ttl)| (ttl / 3).max(SHORTEST_ROUND))
+        self.0.map_or(Duration::MAX, |(_, ttl)| (ttl / 3).max(SHORTEST_ROUND))
     }
 }
 

@@ -389,7 +389,10 @@ mod tests {
     fn storing_a_letter_does_not_read_the_files_of_other_claims_again() {
         let dir = tempfile::tempdir().unwrap();
         let files = DeadFiles::new(dir.path());
-        let limits = DeadLimits { count: 100, bytes: 1000 };
+        let limits = DeadLimits {
+            count: 100,
+            bytes: 1000,
+        };
         files.store(&[letter(1, 0, b"a")], limits).unwrap();
         fs::write(files.path("A/B", ClaimId(ulid::Ulid(1))), b"not looked at").unwrap();
         files.store(&[letter(2, 0, b"b")], limits).unwrap();
@@ -409,6 +412,12 @@ mod tests {
             let left = files.list(None).unwrap();
             assert_eq!(left.len(), 2, "{left:?}");
         }
-        assert!(path.parent().unwrap().join("quarantine").join(path.file_name().unwrap()).exists());
+        assert!(
+            path.parent()
+                .unwrap()
+                .join("quarantine")
+                .join(path.file_name().unwrap())
+                .exists()
+        );
     }
 }

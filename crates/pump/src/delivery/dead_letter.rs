@@ -108,10 +108,13 @@ impl DeadLetters {
             let lane = letters.first().map(|letter| letter.lane.clone()).unwrap_or_default();
             let context = Context {
                 rows: Some(kept.evicted),
-                remedy: Some("replay or drop dead letters, or raise delivery.dead_letter_max_count and dead_letter_max_bytes"),
+                remedy: Some(
+                    "replay or drop dead letters, or raise delivery.dead_letter_max_count and dead_letter_max_bytes",
+                ),
                 ..Context::pump(&lane)
             };
-            self.log.error("the oldest dead letters are gone, there are too many", context);
+            self.log
+                .error("the oldest dead letters are gone, there are too many", context);
         }
         crate::failpoints::hit(crate::failpoints::AFTER_DEAD_LETTER);
         Ok(kept)

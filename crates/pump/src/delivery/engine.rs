@@ -140,9 +140,7 @@ impl Engine {
             }
             None => {
                 let (inbox, receiver) = mpsc::unbounded_channel();
-                let facts = self
-                    .status
-                    .add_lane(pump.name.clone(), spec.name, Some(spec.guarantee));
+                let facts = self.status.add_lane(pump.name.clone(), spec.name, Some(spec.guarantee));
                 let estate = Estate {
                     backlog: Backlog::default(),
                     spool: Spooling::new(None, &pump.name, self.services.disk.clone()),
@@ -418,7 +416,11 @@ async fn end(
     if let Ok(ended) = timeout_at(deadline, &mut task).await {
         return ended.ok();
     }
-    tracing::error!(prefix = "main", pump, "a write was still running at the stop deadline; its rows are delivered after the next start");
+    tracing::error!(
+        prefix = "main",
+        pump,
+        "a write was still running at the stop deadline; its rows are delivered after the next start"
+    );
     control.abandon.cancel();
     timeout(GIVING_UP, task).await.ok()?.ok()
 }

@@ -2,7 +2,10 @@
 
 use std::{
     collections::BTreeMap,
-    sync::{Arc, atomic::Ordering::{AcqRel, Relaxed}},
+    sync::{
+        Arc,
+        atomic::Ordering::{AcqRel, Relaxed},
+    },
     time::Duration,
 };
 
@@ -159,7 +162,8 @@ impl Engine {
                     rows: Some(expired),
                     ..Context::default()
                 };
-                let text = "records have vanished from their lists while claiming was held back: their time to live was over";
+                let text =
+                    "records have vanished from their lists while claiming was held back: their time to live was over";
                 self.services.log.error(text, context);
             }
         }

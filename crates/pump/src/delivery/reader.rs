@@ -58,12 +58,7 @@ impl Reader {
 
     /// The window that holds `row`, for the lane of this incarnation, or for nobody in particular. Always answers, even if
     /// the budget is exhausted: a lane can make progress with one window.
-    pub async fn window(
-        &self,
-        held: &Arc<HeldClaim>,
-        row: u64,
-        lane: Option<u64>,
-    ) -> Result<Arc<Loaded>, ReadError> {
+    pub async fn window(&self, held: &Arc<HeldClaim>, row: u64, lane: Option<u64>) -> Result<Arc<Loaded>, ReadError> {
         if let Some(window) = serve(held, row, lane) {
             return Ok(window);
         }
@@ -134,9 +129,7 @@ impl Reader {
             .await
             .map_err(|e| SourceError::Unavailable(e.into()))?;
         let loaded = Arc::new(Loaded::new(batch, &self.used));
-        self.undecodable
-            .judge(held, &loaded)
-            .map_err(ReadError::Unreadable)?;
+        self.undecodable.judge(held, &loaded).map_err(ReadError::Unreadable)?;
         self.undecodable.observe(held, &loaded);
         let first = loaded.batch.first_row;
         let mut cache = held.cache();

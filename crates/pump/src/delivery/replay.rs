@@ -67,7 +67,9 @@ impl Engine {
     /// Offers letters to the lane that they belong to; elements that could not be decoded go to every lane if they can
     /// be now. Returns the rows that nobody needs any more.
     async fn offer(&self, lane: &str, letters: &[DeadLetter], outcome: &mut Replayed) -> Vec<RowId> {
-        let batches = letters.iter().map(|letter| Arc::new(batch_of(self.key_of(letter), letter)));
+        let batches = letters
+            .iter()
+            .map(|letter| Arc::new(batch_of(self.key_of(letter), letter)));
         let (decodable, not): (Vec<_>, Vec<_>) =
             batches.partition(|batch| matches!(batch.rows.first(), Some(Decoded::Record(_) | Decoded::Uptime(_))));
         if !not.is_empty() {
@@ -144,11 +146,5 @@ fn batch_of(key: Arc<Key>, letter: &DeadLetter) -> Batch {
         start: 0,
         len: letter.raw.len() as u32,
     };
-    Batch::decode(
-        letter.row.claim,
-        key,
-        letter.row.row,
-        letter.raw.clone(),
-        vec![element],
-    )
+    Batch::decode(letter.row.claim, key, letter.row.row, letter.raw.clone(), vec![element])
 }

@@ -46,7 +46,10 @@ mod tests {
         }
         assert!(backoff.next(None) >= Duration::from_secs(30));
         assert_eq!(backoff.next(Some(Duration::from_secs(90))), Duration::from_secs(90));
-        assert_eq!(backoff.next(Some(Duration::from_secs(86_400))), Duration::from_secs(300));
+        assert_eq!(
+            backoff.next(Some(Duration::from_secs(86_400))),
+            Duration::from_secs(300)
+        );
         backoff.reset();
         assert!(backoff.next(None) <= Duration::from_millis(100));
     }

@@ -1,10 +1,6 @@
 //! What all lanes of a process use.
 
-use std::{
-    collections::HashMap,
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use analytics::ClaimId;
 use parking_lot::Mutex;

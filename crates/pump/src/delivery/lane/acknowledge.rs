@@ -52,13 +52,7 @@ pub(super) async fn acknowledge(desk: &Desk, backlog: &mut Backlog, spool: &Spoo
 }
 
 /// `true`: the claim is done, as far as this lane goes.
-async fn acknowledge_claim(
-    desk: &Desk,
-    backlog: &mut Backlog,
-    id: WorkId,
-    held: &Arc<HeldClaim>,
-    cursor: u64,
-) -> bool {
+async fn acknowledge_claim(desk: &Desk, backlog: &mut Backlog, id: WorkId, held: &Arc<HeldClaim>, cursor: u64) -> bool {
     crate::failpoints::hit(crate::failpoints::BEFORE_ACK);
     let mut backoff = Backoff::default();
     loop {

@@ -107,7 +107,10 @@ impl Backlog {
         let claim = held.id();
         // Rows that this instance has on disk since before a crash need no second copy.
         for (id, work) in &self.work {
-            if let WorkId::Spooled { claim: spooled, first_row } = *id
+            if let WorkId::Spooled {
+                claim: spooled,
+                first_row,
+            } = *id
                 && spooled == claim
             {
                 progress.finish(first_row..work.progress.end());
@@ -247,7 +250,9 @@ impl Backlog {
 
     /// The source has stored `cursor`. `true`: the work is done.
     pub(super) fn acknowledge(&mut self, id: WorkId, cursor: u64) -> bool {
-        let Some(work) = self.work.get_mut(&id) else { return true };
+        let Some(work) = self.work.get_mut(&id) else {
+            return true;
+        };
         work.progress.acknowledge(cursor);
         work.progress.is_done()
     }
@@ -280,8 +285,18 @@ impl Backlog {
 
     /// Claims of which nothing is left, each named once.
     pub(super) fn take_settled(&mut self) -> Vec<ClaimId> {
-        let kept: BTreeSet<ClaimId> = self.work.keys().map(|id| id.claim()).chain(self.inherited.iter().copied()).collect();
-        let settled: Vec<ClaimId> = self.settled.iter().copied().filter(|claim| !kept.contains(claim)).collect();
+        let kept: BTreeSet<ClaimId> = self
+            .work
+            .keys()
+            .map(|id| id.claim())
+            .chain(self.inherited.iter().copied())
+            .collect();
+        let settled: Vec<ClaimId> = self
+            .settled
+            .iter()
+            .copied()
+            .filter(|claim| !kept.contains(claim))
+            .collect();
         settled.iter().for_each(|claim| {
             self.settled.remove(claim);
         });
@@ -325,11 +340,17 @@ impl Backlog {
             let mut from = 0;
             while let Some(row) = work.progress.next_unfinished(from) {
                 if self.is_in_flight(*id, row) {
-                    let flying = self.in_flight.iter().filter(|(known, rows)| known == id && rows.contains(&row));
+                    let flying = self
+                        .in_flight
+                        .iter()
+                        .filter(|(known, rows)| known == id && rows.contains(&row));
                     from = flying.map(|(_, rows)| rows.end).max().unwrap_or(row + 1);
                     continue;
                 }
-                let starts = self.in_flight.iter().filter(|(known, rows)| known == id && rows.start > row);
+                let starts = self
+                    .in_flight
+                    .iter()
+                    .filter(|(known, rows)| known == id && rows.start > row);
                 let end = starts.map(|(_, rows)| rows.start).min().unwrap_or(held.len);
                 return Some((*id, held.clone(), row..end));
             }

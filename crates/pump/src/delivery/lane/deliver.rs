@@ -230,7 +230,9 @@ pub(super) async fn deliver(
 }
 
 fn may_write(desk: &Desk, backlog: &Backlog, pieces: &[Piece]) -> bool {
-    let claimed = pieces.iter().filter(|piece| matches!(piece.work, WorkId::Claimed { .. }));
+    let claimed = pieces
+        .iter()
+        .filter(|piece| matches!(piece.work, WorkId::Claimed { .. }));
     claimed
         .filter_map(|piece| backlog.held(piece.work.claim()))
         .all(|held| held.may_write(desk.services.lease))
@@ -333,8 +335,7 @@ fn fail(desk: &Desk, round: &mut Round, offer: &Offer, pause: &Pause, moved: u64
 
 /// Dead letters are not tried for ever: they keep, and other rows wait behind them.
 fn give_up(backlog: &mut Backlog, round: &Round, offer: &Offer, pause: &Pause, cause: &str) -> bool {
-    let gives_up =
-        offer.is_of_letters() && (round.failures >= REPLAY_ATTEMPTS || matches!(pause, Pause::Probe));
+    let gives_up = offer.is_of_letters() && (round.failures >= REPLAY_ATTEMPTS || matches!(pause, Pause::Probe));
     if gives_up {
         // Those that wait for their turn in this round as well: the back-end is away.
         let waiting = round.queue.iter().flatten().chain(&offer.pieces);

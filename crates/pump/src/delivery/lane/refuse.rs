@@ -58,7 +58,8 @@ pub(super) async fn refuse(
     loop {
         match desk.services.dead.store(&letters).await {
             Ok(kept) => {
-                kept.losses().for_each(|(reason, rows)| desk.facts.dropped(reason, rows));
+                kept.losses()
+                    .for_each(|(reason, rows)| desk.facts.dropped(reason, rows));
                 break;
             }
             Err(error) => {

@@ -86,7 +86,9 @@ pub(super) async fn attempt(
         }
     };
     crate::failpoints::hit(crate::failpoints::AFTER_WRITE);
-    desk.services.instrumentation.pump_write(desk.spec.title, began.elapsed());
+    desk.services
+        .instrumentation
+        .pump_write(desk.spec.title, began.elapsed());
     attempt
 }
 

@@ -8,11 +8,7 @@ use std::{
 
 use tyk_pump::{
     config::OnFull,
-    delivery::{
-        dead_letter::DeadLetters,
-        disk::Disk,
-        status::LaneState,
-    },
+    delivery::{dead_letter::DeadLetters, disk::Disk, status::LaneState},
     source::{DeadLetter, DeadLimits, Operate, memory::MemorySource},
 };
 
@@ -62,10 +58,16 @@ async fn a_write_that_moves_nothing_for_a_minute_is_shown_and_counts_as_failing(
     let line = "pump hung is stalled: a write has moved nothing for 60 s";
     assert!(status.not_ready.contains(&line.to_owned()), "{:?}", status.not_ready);
     assert!(process.lane(0).remedy.is_some());
-    until("it holds what it may", 10 * SECOND, || process.lane(0).backlog_bytes <= 30_000).await;
+    until("it holds what it may", 10 * SECOND, || {
+        process.lane(0).backlog_bytes <= 30_000
+    })
+    .await;
     let (dropped, in_flight) = (process.dropped(0), process.lane(0).in_flight);
     // What is being written may still arrive, so that it is never what is dropped.
-    assert!(dropped > 0 && dropped + in_flight <= 200, "{dropped} dropped, {in_flight} in flight");
+    assert!(
+        dropped > 0 && dropped + in_flight <= 200,
+        "{dropped} dropped, {in_flight} in flight"
+    );
     process.stop().await;
 }
 
@@ -73,7 +75,12 @@ async fn a_write_that_moves_nothing_for_a_minute_is_shown_and_counts_as_failing(
 async fn a_back_end_cannot_park_its_lane_for_a_day_and_the_next_attempt_is_shown() {
     let back_end = BackEnd::willing("BUSY", 0, Kind::Whole);
     let day = Duration::from_secs(86_400);
-    back_end.follow(move |call| (Duration::ZERO, if call == 0 { Act::Retry(Some(day)) } else { Act::Accept }));
+    back_end.follow(move |call| {
+        (
+            Duration::ZERO,
+            if call == 0 { Act::Retry(Some(day)) } else { Act::Accept },
+        )
+    });
     let world = world(&[&back_end]);
     world.push(0, items(5, &[]));
     let process = Process::start(&world, "one", &Options::default()).await;
@@ -89,7 +96,12 @@ async fn a_back_end_cannot_park_its_lane_for_a_day_and_the_next_attempt_is_shown
 async fn rows_that_a_filter_keeps_out_are_counted_once_however_often_the_others_are_tried() {
     for kind in [Kind::Items, Kind::Whole, Kind::Ledger] {
         let back_end = BackEnd::willing("P", 0, kind);
-        back_end.follow(|call| (Duration::ZERO, if call % 4 != 3 { Act::Retry(None) } else { Act::Accept }));
+        back_end.follow(|call| {
+            (
+                Duration::ZERO,
+                if call % 4 != 3 { Act::Retry(None) } else { Act::Accept },
+            )
+        });
         let filtered = LanePlan {
             filtered: true,
             ..plan(&back_end)
@@ -114,14 +126,20 @@ async fn pumps_start_side_by_side() {
     let back_ends: Vec<Arc<BackEnd>> = (0..4)
         .map(|number| BackEnd::willing(&format!("P{number}"), number, Kind::Whole))
         .collect();
-    back_ends.iter().skip(1).for_each(|back_end| back_end.start_slowly(MINUTE));
+    back_ends
+        .iter()
+        .skip(1)
+        .for_each(|back_end| back_end.start_slowly(MINUTE));
     let world = world(&back_ends.iter().collect::<Vec<_>>());
     world.push(0, items(5, &[]));
     let began = tokio::time::Instant::now();
     let process = Process::start(&world, "one", &Options::default()).await;
     assert!(began.elapsed() < 6 * SECOND, "{:?}", began.elapsed());
     until("the first pump delivers", 2 * SECOND, || back_ends[0].count() == 5).await;
-    until("the others deliver", 2 * MINUTE, || back_ends.iter().all(|back_end| back_end.count() == 5)).await;
+    until("the others deliver", 2 * MINUTE, || {
+        back_ends.iter().all(|back_end| back_end.count() == 5)
+    })
+    .await;
     process.stop().await;
 }
 
@@ -150,7 +168,10 @@ async fn a_spool_folder_that_cannot_be_made_ends_nothing_but_spooling() {
     let process = Process::start(&world, "one", &options).await;
     world.push(0, items(500, &[]));
     until("the other pump delivers", MINUTE, || other.count() == 500).await;
-    until("the failing one drops what it may not hold", MINUTE, || process.dropped(0) > 0).await;
+    until("the failing one drops what it may not hold", MINUTE, || {
+        process.dropped(0) > 0
+    })
+    .await;
     // A refused row finds a place in the source.
     let poison = Item {
         refused_by: 2,
@@ -173,7 +194,10 @@ async fn undecodable_elements_that_turn_out_older_ones_are_counted() {
         world.push(0, mixed(round * 50..round * 50 + 50, 50));
         tokio::time::sleep(SECOND).await;
     }
-    until("all are stored", MINUTE, || process.status.snapshot().source.undecodable == 12).await;
+    until("all are stored", MINUTE, || {
+        process.status.snapshot().source.undecodable == 12
+    })
+    .await;
     let dropped = process.status.snapshot().source.undecodable_dropped;
     assert_eq!(dropped.get("dead_letters_full"), Some(&7), "{dropped:?}");
 }
@@ -195,9 +219,16 @@ async fn letters_that_cannot_be_stored_cost_neither_memory_nor_the_other_records
     let window = 1_000 * size_of::<analytics::Decoded>();
     assert!(most * window <= 20 << 20, "{most} windows of at least {window} bytes");
     let status = process.status.snapshot();
-    assert!(status.not_ready.iter().any(|line| line.contains("undecodable")), "{:?}", status.not_ready);
+    assert!(
+        status.not_ready.iter().any(|line| line.contains("undecodable")),
+        "{:?}",
+        status.not_ready
+    );
     process.no_letters.store(false, Ordering::Relaxed);
-    until("everything is stored in the end", 30 * MINUTE, || world.dead().len() == 300).await;
+    until("everything is stored in the end", 30 * MINUTE, || {
+        world.dead().len() == 300
+    })
+    .await;
     tokio::time::sleep(MINUTE).await;
     assert!(world.memory.list().await.unwrap().is_empty());
     assert!(process.status.snapshot().ready);
@@ -228,7 +259,13 @@ async fn a_letter_as_large_as_all_of_them_does_not_turn_out_the_others() {
         dead.store(&[letter(0, 100), letter(1, 100)]).await.unwrap();
         let kept = dead.store(&[letter(2, 990), letter(3, 100)]).await.unwrap();
         assert_eq!((kept.too_large, kept.evicted), (1, 0));
-        let rows: Vec<u64> = dead.list(None, 100).await.unwrap().iter().map(|letter| letter.row.row).collect();
+        let rows: Vec<u64> = dead
+            .list(None, 100)
+            .await
+            .unwrap()
+            .iter()
+            .map(|letter| letter.row.row)
+            .collect();
         assert_eq!(rows, [0, 1, 3]);
     }
 }

@@ -54,7 +54,10 @@ impl World {
             max_memory: Some(MAX),
             ..Usage::default()
         };
-        let lanes = [lane("FAILING", true, self.failing), lane("HEALTHY", false, self.healthy)];
+        let lanes = [
+            lane("FAILING", true, self.failing),
+            lane("HEALTHY", false, self.healthy),
+        ];
         let decision = decide(&usage, &lanes, BUDGETS);
         (decision.allowances, decision.held)
     }
@@ -133,7 +136,9 @@ fn memory_that_others_use_never_keeps_a_healthy_pump_from_its_records() {
         let states = explore(on_full, |world| {
             let (allowances, held) = world.decide(on_full);
             if held.is_some() && world.claimed() < MAX / 20 && world.healthy <= BUDGETS.max_backlog {
-                return Some(format!("claiming is held although claims hold next to nothing: {held:?}"));
+                return Some(format!(
+                    "claiming is held although claims hold next to nothing: {held:?}"
+                ));
             }
             if world.expired && world.healthy == 0 && world.failing == 0 {
                 return Some("a healthy pump that was up to date has lost records".to_owned());

@@ -2,7 +2,11 @@
 
 use std::time::Duration;
 
-use tyk_pump::{config::OnFull, delivery::status::LaneState, source::{Operate, memory::MemorySource}};
+use tyk_pump::{
+    config::OnFull,
+    delivery::status::LaneState,
+    source::{Operate, memory::MemorySource},
+};
 
 use super::{
     back_end::{Act, BackEnd, Kind},
@@ -45,14 +49,22 @@ async fn a_part_that_is_accepted_resets_the_back_off_counts_as_delivered_and_kee
             })
             .await;
             until("nothing is left", MINUTE, || process.lane(0).backlog_rows == 0).await;
-            assert_eq!(process.dropped(0), 0, "{act:?} {kind:?}: rows of a lane that makes progress are dropped");
+            assert_eq!(
+                process.dropped(0),
+                0,
+                "{act:?} {kind:?}: rows of a lane that makes progress are dropped"
+            );
             assert_eq!((process.lane(0).delivered, failed), (2_000, 0), "{act:?} {kind:?}");
             let doubled = back_end.look(|contents| contents.rows.values().filter(|times| **times > 1).count());
             assert_eq!(doubled, 0, "{act:?} {kind:?}: rows that are marked were sent again");
             // Each write takes a second, or the timeout, and the pause behind it never grows.
             let longest = Duration::from_millis(if act == Act::Half { 1_200 } else { 3_200 });
             let attempts = back_end.calls().len() as u32;
-            assert!(began.elapsed() <= longest * (attempts + 2), "{act:?} {kind:?}: {:?}", began.elapsed());
+            assert!(
+                began.elapsed() <= longest * (attempts + 2),
+                "{act:?} {kind:?}: {:?}",
+                began.elapsed()
+            );
             process.stop().await;
             assert_eq!(world.violations(), Vec::<String>::new());
         }
@@ -63,7 +75,11 @@ async fn a_part_that_is_accepted_resets_the_back_off_counts_as_delivered_and_kee
 async fn a_running_write_that_goes_on_in_parts_is_not_stalled() {
     let back_end = BackEnd::willing("P", 0, Kind::Items);
     back_end.follow(|call| (Duration::ZERO, if call == 0 { Act::Trickle } else { Act::Accept }));
-    let world = World::new(MemorySource::with_records(Vec::new()), vec![plan(&back_end)], Vec::new());
+    let world = World::new(
+        MemorySource::with_records(Vec::new()),
+        vec![plan(&back_end)],
+        Vec::new(),
+    );
     let process = Process::start(&world, "one", &Options::default()).await;
     world.push(0, items(20, &[]));
     until("the write begins", MINUTE, || process.lane(0).in_flight > 0).await;
@@ -82,7 +98,11 @@ async fn a_running_write_that_goes_on_in_parts_is_not_stalled() {
 async fn a_successor_knows_what_was_accepted_before_the_write_was_given_up() {
     let back_end = BackEnd::willing("P", 0, Kind::Items);
     back_end.follow(|call| (Duration::ZERO, if call == 0 { Act::HalfThenHang } else { Act::Accept }));
-    let world = World::new(MemorySource::with_records(Vec::new()), vec![plan(&back_end)], Vec::new());
+    let world = World::new(
+        MemorySource::with_records(Vec::new()),
+        vec![plan(&back_end)],
+        Vec::new(),
+    );
     let process = Process::start(&world, "one", &Options::default()).await;
     world.push(0, items(20, &[]));
     until("half of it is there", MINUTE, || back_end.count() == 10).await;

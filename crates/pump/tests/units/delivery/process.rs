@@ -157,13 +157,23 @@ impl Process {
 
     /// Stops a lane and puts another one in its place.
     pub async fn replace(&self, number: usize) {
-        let pump = pump(&self.world, &self.world.lanes[number], &self.gate.subscribe(), &self.options);
+        let pump = pump(
+            &self.world,
+            &self.world.lanes[number],
+            &self.gate.subscribe(),
+            &self.options,
+        );
         self.engine.replace_lane(pump).await.unwrap();
     }
 
     /// Gives a lane that was removed back.
     pub async fn add(&self, number: usize) {
-        let pump = pump(&self.world, &self.world.lanes[number], &self.gate.subscribe(), &self.options);
+        let pump = pump(
+            &self.world,
+            &self.world.lanes[number],
+            &self.gate.subscribe(),
+            &self.options,
+        );
         self.engine.add_lane(pump).await.unwrap();
     }
 

@@ -170,8 +170,13 @@ fn assert_once(rows: impl IntoIterator<Item = String>, pushed: u64) {
     let mut times: HashMap<String, u32> = HashMap::new();
     rows.into_iter().for_each(|path| *times.entry(path).or_default() += 1);
     let doubled: Vec<_> = times.iter().filter(|(_, times)| **times > 1).take(5).collect();
-    let lost: Vec<_> = (0..pushed).filter(|number| !times.contains_key(&format!("/{number}"))).collect();
-    assert!(doubled.is_empty() && lost.is_empty(), "doubled {doubled:?}, lost {lost:?}");
+    let lost: Vec<_> = (0..pushed)
+        .filter(|number| !times.contains_key(&format!("/{number}")))
+        .collect();
+    assert!(
+        doubled.is_empty() && lost.is_empty(),
+        "doubled {doubled:?}, lost {lost:?}"
+    );
 }
 
 fn csv_paths(folder: &Path) -> Vec<String> {
@@ -201,7 +206,10 @@ async fn a_sqlite_pump_replaced_100_times_under_traffic_has_every_record_once() 
     let file = folder.path().join("records.db");
     let pump = |round: usize| {
         let batch = [1_000, 50][round % 2];
-        real("sql", json!({"type": "sqlite", "connection_string": file, "batch_size": batch}))
+        real(
+            "sql",
+            json!({"type": "sqlite", "connection_string": file, "batch_size": batch}),
+        )
     };
     let pushed = replace_often(pump).await;
     let database = rusqlite::Connection::open(&file).unwrap();

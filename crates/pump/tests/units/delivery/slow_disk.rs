@@ -2,7 +2,11 @@
 
 use std::time::{Duration, Instant};
 
-use tyk_pump::{config::OnFull, delivery::disk::Disk, source::{Claims, memory::MemorySource}};
+use tyk_pump::{
+    config::OnFull,
+    delivery::disk::Disk,
+    source::{Claims, memory::MemorySource},
+};
 
 use super::{
     back_end::{Act, BackEnd, Kind},
