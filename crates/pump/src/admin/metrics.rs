@@ -9,6 +9,7 @@ use crate::delivery::{
     cause::CauseClass,
     latency::BOUNDS_MS,
     status::{DROP_REASONS, LaneState, LaneStatus, SourceStatus, Status},
+    undecodable::LANE as UNDECODABLE,
 };
 
 /// One figure of a pump: name without `tyk_pump_`, type, help, where it stands.
@@ -139,7 +140,7 @@ pub fn render(status: &Status) -> String {
         status.log_lines_left_out,
     );
     render_source(&mut page, &status.source);
-    render_lanes(&mut page, &status.pumps);
+    render_lanes(&mut page, &status.source, &status.pumps);
     render_latency(&mut page, &status.pumps);
     process::render(&mut page);
     page.0
@@ -176,6 +177,12 @@ fn render_source(page: &mut Page, source: &SourceStatus) {
     );
     let held = u8::from(source.claiming_held.is_some());
     page.single("claiming_held", "gauge", "1 while claiming is held back.", held);
+    page.single(
+        "expired_rows_total",
+        "counter",
+        "Records that have vanished from their lists while claiming was held back, an estimate.",
+        source.expired_rows,
+    );
     if let Some(bytes) = source.used_memory {
         page.single("redis_used_memory_bytes", "gauge", "used_memory of Redis.", bytes);
     }
@@ -184,7 +191,7 @@ fn render_source(page: &mut Page, source: &SourceStatus) {
     }
 }
 
-fn render_lanes(page: &mut Page, lanes: &[LaneStatus]) {
+fn render_lanes(page: &mut Page, source: &SourceStatus, lanes: &[LaneStatus]) {
     for (name, kind, help, figure) in LANE_METRICS {
         page.head(name, kind, help);
         for lane in lanes {
@@ -201,6 +208,10 @@ fn render_lanes(page: &mut Page, lanes: &[LaneStatus]) {
             let rows = lane.dropped.get(reason).copied().unwrap_or_default();
             page.sample("dropped_rows_total", &[("pump", &lane.pump), ("reason", reason)], rows);
         }
+    }
+    for reason in DROP_REASONS.into_iter().filter(|reason| reason.starts_with("dead_letter")) {
+        let rows = source.undecodable_dropped.get(reason).copied().unwrap_or_default();
+        page.sample("dropped_rows_total", &[("pump", UNDECODABLE), ("reason", reason)], rows);
     }
     page.head("pump_state", "gauge", "1 for the state that the pump is in.");
     for lane in lanes {
@@ -242,7 +253,7 @@ fn render_latency(page: &mut Page, lanes: &[LaneStatus]) {
 
 #[cfg(test)]
 mod tests {
-    use std::{sync::atomic::Ordering, time::Duration};
+    use std::time::Duration;
 
     use super::render;
     use crate::delivery::{
@@ -254,14 +265,16 @@ mod tests {
     fn every_drop_shows_with_its_pump_and_reason() {
         let board = StatusBoard::new("box-1".to_owned());
         let lane = board.add_lane("A\"B\\C".into(), "csv", Some(sinks::Guarantee::ExactlyOnce));
-        lane.delivered.store(7, Ordering::Relaxed);
+        lane.change(|facts| {
+            facts.delivered = 7;
+            facts.latency.observe(Duration::from_millis(7));
+        });
         lane.enter(
             LaneState::Paused,
             Some(Cause::new(CauseClass::Refused, "a \"long\" story")),
         );
         lane.dropped("evicted", 3);
         lane.dropped("budget", 4);
-        lane.latency.observe(Duration::from_millis(7));
         let page = render(&board.snapshot());
         for line in [
             r#"tyk_pump_delivered_rows_total{pump="A\"B\\C"} 7"#,
@@ -269,6 +282,7 @@ mod tests {
             r#"tyk_pump_dropped_rows_total{pump="A\"B\\C",reason="evicted"} 3"#,
             // A series that begins with its first drop hides that drop from increase().
             r#"tyk_pump_dropped_rows_total{pump="A\"B\\C",reason="dead_letters_full"} 0"#,
+            r#"tyk_pump_dropped_rows_total{pump="!undecodable",reason="dead_letters_full"} 0"#,
             r#"tyk_pump_dropped_rows_total{pump="A\"B\\C",reason="spool_damaged"} 0"#,
             r#"tyk_pump_dead_rows_total{pump="A\"B\\C"} 0"#,
             r#"tyk_pump_pump_info{pump="A\"B\\C",type="csv",guarantee="exactly once",state="paused",cause="refused"} 1"#,

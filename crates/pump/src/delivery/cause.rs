@@ -10,6 +10,8 @@ pub enum CauseClass {
     Unavailable,
     /// A write takes longer than the pump's `timeout`.
     Timeout,
+    /// A write moves nothing.
+    Stalled,
     /// Another process uses what only one may use.
     Occupied,
     /// Credentials, a table, a directory: something that somebody has to change.
@@ -28,6 +30,7 @@ impl CauseClass {
         match self {
             CauseClass::Unavailable => "unavailable",
             CauseClass::Timeout => "timeout",
+            CauseClass::Stalled => "stalled",
             CauseClass::Occupied => "occupied",
             CauseClass::Configuration => "configuration",
             CauseClass::Refused => "refused",
@@ -44,6 +47,7 @@ impl CauseClass {
             CauseClass::Timeout => {
                 "find out why the back-end is slow, or raise the pump's timeout; the pump tries again by itself"
             }
+            CauseClass::Stalled => "look at the back-end; with a timeout of the pump its writes end and are tried again",
             CauseClass::Occupied => "nothing, if another instance is meant to deliver; else stop it",
             CauseClass::Configuration => "correct the cause; the pump tries again every 30 s",
             CauseClass::Refused => "correct the configuration, or accept the refusals",
