@@ -7,6 +7,7 @@ pub mod cli;
 pub mod config;
 pub mod delivery;
 pub mod demo;
+pub mod failpoints;
 pub mod instrumentation;
 pub mod load;
 pub mod logging;
@@ -15,8 +16,6 @@ pub mod plan;
 pub mod quickstart;
 pub mod source;
 mod upkeep;
-
-pub use sinks::failpoints;
 
 /// Version of this binary, as `--version` prints it.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");

@@ -8,7 +8,7 @@ use tyk_pump::{
     cli::{self, Invocation, Printed, RunOptions},
     config::{self, Request, Settings},
     demo::DemoOptions,
-    logging, operations,
+    failpoints, logging, operations,
 };
 
 fn main() -> ExitCode {
@@ -27,6 +27,7 @@ fn print(printed: &Printed) -> ExitCode {
 }
 
 fn run(options: RunOptions) -> ExitCode {
+    failpoints::expect_one_of(&failpoints::ALL);
     let Some(settings) = load(&options) else {
         return ExitCode::FAILURE;
     };

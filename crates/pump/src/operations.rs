@@ -195,10 +195,7 @@ impl OpenLedgers {
         let fleet = Arc::new(OnceLock::from(fleet));
         let mut sinks = HashMap::new();
         for pump in PumpPlan::of(settings).pumps() {
-            let Some(build) = pump.spec.build else {
-                continue;
-            };
-            let built = build(pump.context(settings.log, &fleet)).await;
+            let built = (pump.spec.build)(pump.context(settings.log, &fleet)).await;
             sinks.insert(pump.settings.name.to_string(), built.map_err(|error| error.to_string()));
         }
         Self(sinks)

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use analytics::logrus::LogForm;
-use sinks::{BuildContext, Fleet, SinkSpec};
+use sinks::{BuildContext, Fleet, Known, SinkSpec};
 
 use crate::config::{PumpSettings, Settings};
 
@@ -88,19 +88,16 @@ impl PumpPlan {
 }
 
 fn known(pump: &PumpSettings) -> Result<Pump, String> {
-    let Some(spec) = sinks::find(&pump.kind) else {
-        let meant = sinks::suggest(&pump.kind).map(|name| format!(" – did you mean \"{name}\"?"));
-        return Err(format!(
-            "{} Not found: unknown type{}",
-            pump.kind,
-            meant.unwrap_or_default()
-        ));
-    };
-    match spec.absence() {
-        Some(absence) => Err(format!("the type {} {absence}", spec.name)),
-        None => Ok(Pump {
+    match sinks::find_known(&pump.kind) {
+        Some(Known::Built(spec)) => Ok(Pump {
             settings: pump.clone(),
             spec,
         }),
+        Some(Known::Absent(absent)) => Err(format!("the type {} {}", absent.name, absent.why)),
+        None => {
+            let meant = sinks::suggest(&pump.kind).map(|name| format!(" – did you mean \"{name}\"?"));
+            let meant = meant.unwrap_or_default();
+            Err(format!("{} Not found: unknown type{meant}", pump.kind))
+        }
     }
 }

@@ -1,10 +1,309 @@
-//! Looking up sink types.
+//! The table of sink types, and how to look one up.
 
-use crate::{OPTIONAL, SINKS, SinkSpec, UPTIME_SINKS};
+use crate::{Absent, SinkSpec, Why, backends::*};
 
-/// The type of this name, in any case.
+/// Every type that this binary has, in the order of the documentation.
+pub static SINKS: &[SinkSpec] = &[
+    csv::SPEC,
+    dummy::SPEC,
+    #[cfg(feature = "http")]
+    elasticsearch::SPEC,
+    #[cfg(feature = "graylog")]
+    graylog::SPEC,
+    #[cfg(feature = "http")]
+    logzio::SPEC,
+    #[cfg(feature = "http")]
+    moesif::SPEC,
+    #[cfg(feature = "mongo")]
+    mongo::SPEC,
+    #[cfg(feature = "mongo")]
+    mongo::GRAPH,
+    #[cfg(feature = "mongo")]
+    mongo::MCP,
+    #[cfg(feature = "mongo")]
+    mongo::MCP_AGGREGATE,
+    #[cfg(feature = "mongo")]
+    mongo::AGGREGATE,
+    #[cfg(feature = "mongo")]
+    mongo::SELECTIVE,
+    #[cfg(feature = "http")]
+    resurfaceio::SPEC,
+    #[cfg(feature = "http")]
+    segment::SPEC,
+    #[cfg(feature = "http")]
+    splunk::SPEC,
+    sql::SPEC,
+    sql::AGGREGATE,
+    sql::GRAPH,
+    sql::GRAPH_AGGREGATE,
+    sql::MCP,
+    sql::MCP_AGGREGATE,
+    stdout::SPEC,
+    syslog::SPEC,
+];
+
+/// Types without a sink: planned ones, and those that a lean build leaves out. The latter stand here in every build.
+pub static ABSENT: &[Absent] = &[
+    absent(
+        "dogstatsd",
+        "DogStatsd Pump",
+        "dogstatsd",
+        "TYK_PMP_PUMPS_DOGSTATSD_META",
+        Why::Planned,
+    ),
+    absent(
+        "hybrid",
+        "Hybrid pump",
+        "hybrid-pump",
+        "TYK_PMP_PUMPS_HYBRID_META",
+        Why::Planned,
+    ),
+    absent(
+        "influx",
+        "InfluxDB Pump",
+        "influx-pump",
+        "TYK_PMP_PUMPS_INFLUX_META",
+        Why::Planned,
+    ),
+    absent(
+        "influx2",
+        "InfluxDB2 Pump",
+        "influx2-pump",
+        "TYK_PMP_PUMPS_INFLUX2_META",
+        Why::Planned,
+    ),
+    absent(
+        "kafka",
+        "Kafka Pump",
+        "kafka-pump",
+        "TYK_PMP_PUMPS_KAFKA_META",
+        Why::Planned,
+    ),
+    absent(
+        "kinesis",
+        "Kinesis Pump",
+        "kinesis-pump",
+        "TYK_PMP_PUMPS_KINESIS_META",
+        Why::Planned,
+    ),
+    absent(
+        "prometheus",
+        "Prometheus Pump",
+        "prometheus-pump",
+        "TYK_PMP_PUMPS_PROMETHEUS_META",
+        Why::Planned,
+    ),
+    absent("sqs", "SQS Pump", "sqs-pump", "TYK_PMP_PUMPS_SQS_META", Why::Planned),
+    absent(
+        "statsd",
+        "Statsd Pump",
+        "statsd-pump",
+        "TYK_PMP_PUMPS_STATSD_META",
+        Why::Planned,
+    ),
+    absent(
+        "timestream",
+        "Timestream Pump",
+        "timestream-pump",
+        "TYK_PMP_PUMPS_TIMESTREAM_META",
+        Why::Planned,
+    ),
+    absent(
+        "elasticsearch",
+        "Elasticsearch Pump",
+        "elasticsearch-pump",
+        "TYK_PMP_PUMPS_ELASTICSEARCH_META",
+        Why::Feature("http"),
+    ),
+    absent(
+        "graylog",
+        "Graylog Pump",
+        "graylog-pump",
+        "TYK_PMP_PUMPS_GRAYLOG_META",
+        Why::Feature("graylog"),
+    ),
+    absent(
+        "logzio",
+        "Logzio Pump",
+        "logzio-pump",
+        "TYK_PMP_PUMPS_LOGZIO_META",
+        Why::Feature("http"),
+    ),
+    absent(
+        "moesif",
+        "Moesif Pump",
+        "moesif-pump",
+        "TYK_PMP_PUMPS_MOESIF_META",
+        Why::Feature("http"),
+    ),
+    absent(
+        "mongo",
+        "MongoDB Pump",
+        "mongo-pump",
+        "TYK_PMP_PUMPS_MONGO_META",
+        Why::Feature("mongo"),
+    ),
+    absent(
+        "mongo-graph",
+        "MongoDB Graph Pump",
+        "mongo-graph-pump",
+        "TYK_PMP_PUMPS_MONGOGRAPH_META",
+        Why::Feature("mongo"),
+    ),
+    absent(
+        "mongo-mcp",
+        "MongoDB MCP Pump",
+        "mongo-mcp-pump",
+        "TYK_PMP_PUMPS_MONGOMCP_META",
+        Why::Feature("mongo"),
+    ),
+    absent(
+        "mongo-mcp-aggregate",
+        "MongoDB MCP Aggregate Pump",
+        "mongo-mcp-aggregate-pump",
+        "TYK_PMP_PUMPS_MONGOMCPAGGREGATE_META",
+        Why::Feature("mongo"),
+    ),
+    absent(
+        "mongo-pump-aggregate",
+        "MongoDB Aggregate Pump",
+        "mongo-pump-aggregate",
+        "TYK_PMP_PUMPS_MONGOAGGREGATE_META",
+        Why::Feature("mongo"),
+    ),
+    absent(
+        "mongo-pump-selective",
+        "MongoDB Selective Pump",
+        "mongo-pump-selective",
+        "TYK_PMP_PUMPS_MONGOSELECTIVE_META",
+        Why::Feature("mongo"),
+    ),
+    absent(
+        "resurfaceio",
+        "Resurface Pump",
+        "resurface-pump",
+        "TYK_PMP_PUMPS_RESURFACEIO_META",
+        Why::Feature("http"),
+    ),
+    absent(
+        "segment",
+        "Segment Pump",
+        "segment-pump",
+        "TYK_PMP_PUMPS_SEGMENT_META",
+        Why::Feature("http"),
+    ),
+    absent(
+        "splunk",
+        "Splunk Pump",
+        "splunk-pump",
+        "TYK_PMP_PUMPS_SPLUNK_META",
+        Why::Feature("http"),
+    ),
+];
+
+/// The types that `uptime_pump_config` can have, in place of the traffic sinks of the same names.
+pub static UPTIME_SINKS: &[SinkSpec] = &[
+    #[cfg(feature = "mongo")]
+    mongo::UPTIME,
+    sql::UPTIME,
+];
+
+const fn absent(
+    name: &'static str,
+    title: &'static str,
+    log_prefix: &'static str,
+    env_prefix: &'static str,
+    why: Why,
+) -> Absent {
+    Absent {
+        name,
+        title,
+        log_prefix,
+        env_prefix,
+        why,
+    }
+}
+
+/// A type that configurations may name.
+#[derive(Clone, Copy)]
+pub enum Known {
+    /// Its pumps run.
+    Built(&'static SinkSpec),
+    /// Its pumps are reported and do not start.
+    Absent(&'static Absent),
+}
+
+impl Known {
+    /// Value of `type`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Known::Built(spec) => spec.name,
+            Known::Absent(absent) => absent.name,
+        }
+    }
+
+    /// Display name.
+    pub fn title(self) -> &'static str {
+        match self {
+            Known::Built(spec) => spec.title,
+            Known::Absent(absent) => absent.title,
+        }
+    }
+
+    /// Default prefix of its environment variables; empty: no options.
+    pub fn env_prefix(self) -> &'static str {
+        match self {
+            Known::Built(spec) => spec.env_prefix,
+            Known::Absent(absent) => absent.env_prefix,
+        }
+    }
+
+    /// The schema of its options. That of an absent type accepts everything.
+    pub fn options(self) -> schemars::Schema {
+        match self {
+            Known::Built(spec) => (spec.options)(),
+            Known::Absent(_) => crate::options::any(),
+        }
+    }
+
+    /// The type itself, if this binary has it.
+    pub fn built(self) -> Option<&'static SinkSpec> {
+        match self {
+            Known::Built(spec) => Some(spec),
+            Known::Absent(_) => None,
+        }
+    }
+
+    /// Why this binary does not have it.
+    pub fn why_absent(self) -> Option<Why> {
+        match self {
+            Known::Built(_) => None,
+            Known::Absent(absent) => Some(absent.why),
+        }
+    }
+}
+
+/// Every type that configurations may name, each once, in alphabetical order.
+pub fn known() -> impl Iterator<Item = Known> {
+    let absent = ABSENT.iter().filter(|absent| find(absent.name).is_none());
+    let mut known: Vec<Known> = SINKS
+        .iter()
+        .map(Known::Built)
+        .chain(absent.map(Known::Absent))
+        .collect();
+    known.sort_by_key(|known| known.name().replace('_', "-"));
+    known.into_iter()
+}
+
+/// The type of this name that this binary has, in any case.
 pub fn find(name: &str) -> Option<&'static SinkSpec> {
     SINKS.iter().find(|spec| spec.name.eq_ignore_ascii_case(name))
+}
+
+/// The type of this name that configurations may have, in any case.
+pub fn find_known(name: &str) -> Option<Known> {
+    let absent = || ABSENT.iter().find(|absent| absent.name.eq_ignore_ascii_case(name));
+    find(name).map(Known::Built).or_else(|| absent().map(Known::Absent))
 }
 
 /// The type of this name that takes uptime data, in any case.
@@ -12,15 +311,9 @@ pub fn find_uptime(name: &str) -> Option<&'static SinkSpec> {
     UPTIME_SINKS.iter().find(|spec| spec.name.eq_ignore_ascii_case(name))
 }
 
-/// The feature that has the type of this name, if a lean build leaves it out.
-pub(crate) fn feature(name: &str) -> Option<&'static str> {
-    let (_, feature) = OPTIONAL.iter().find(|(optional, _)| *optional == name)?;
-    Some(feature)
-}
-
 /// The type that somebody who wrote `name` probably meant.
 pub fn suggest(name: &str) -> Option<&'static str> {
-    closest(name, SINKS.iter().map(|spec| spec.name))
+    closest(name, known().map(Known::name))
 }
 
 /// The candidate that looks most like `given`, if any looks like it.
@@ -67,18 +360,22 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_type_of_upstream_is_in_the_table_and_none_twice() {
+    fn every_type_of_upstream_is_known_once() {
         let upstream = "csv dogstatsd dummy elasticsearch graylog hybrid influx influx2 kafka kinesis logzio moesif \
                         mongo mongo-graph mongo-mcp mongo-mcp-aggregate mongo-pump-aggregate mongo-pump-selective \
                         prometheus resurfaceio segment splunk sql sql_aggregate sql-graph sql-graph-aggregate \
                         sql-mcp sql-mcp-aggregate sqs statsd stdout syslog timestream";
+        let mut names: Vec<_> = known().map(Known::name).collect();
         for name in upstream.split_whitespace() {
-            assert_eq!(SINKS.iter().filter(|spec| spec.name == name).count(), 1, "{name}");
+            assert_eq!(names.iter().filter(|known| **known == name).count(), 1, "{name}");
         }
-        let mut names: Vec<_> = SINKS.iter().map(|spec| spec.name.to_lowercase()).collect();
-        names.sort_unstable();
-        names.dedup();
-        assert_eq!(names.len(), SINKS.len());
+        let all = names.len();
+        names.dedup_by_key(|name| name.to_lowercase());
+        assert_eq!(names.len(), all);
+        let mut absent: Vec<_> = ABSENT.iter().map(|absent| absent.name).collect();
+        absent.sort_unstable();
+        absent.dedup();
+        assert_eq!(absent.len(), ABSENT.len());
     }
 
     #[test]
@@ -88,27 +385,30 @@ mod tests {
         assert_eq!(closest("ur", keys.into_iter()), None);
     }
 
+    /// What a lean build says of a type is what a full one says.
     #[test]
-    fn a_full_build_has_every_optional_type_under_the_name_in_the_table() {
-        for (name, feature) in OPTIONAL {
-            let spec = find(name).filter(|spec| spec.name == *name);
-            assert!(spec.is_some_and(SinkSpec::is_built), "{name} ({feature})");
+    fn a_full_build_has_every_optional_type_as_the_table_of_absent_ones_describes_it() {
+        for absent in ABSENT {
+            let spec = find(absent.name);
+            assert_eq!(spec.is_none(), absent.why == Why::Planned, "{}", absent.name);
+            if let Some(spec) = spec {
+                assert_eq!(
+                    (spec.name, spec.title, spec.log_prefix, spec.env_prefix),
+                    (absent.name, absent.title, absent.log_prefix, absent.env_prefix)
+                );
+            }
         }
     }
 
     #[test]
     fn a_lean_build_names_the_feature_that_a_type_needs() {
-        let left_out = SinkSpec::planned("mongo-graph", "mongo-graph", "mongo-graph", "");
         assert_eq!(
-            left_out.absence().as_deref(),
-            Some(
-                "is not in this binary, which was built without the feature \"mongo\" – `cargo build --release` builds \
-                 one with everything"
-            )
+            Why::Feature("mongo").to_string(),
+            "is not in this binary, which was built without the feature \"mongo\" – `cargo build --release` builds one \
+             with everything"
         );
-        let planned = SinkSpec::planned("kafka", "Kafka Pump", "kafka-pump", "");
-        assert_eq!(planned.absence().as_deref(), Some("is planned but not built yet"));
-        assert_eq!(crate::csv::SPEC.absence(), None);
+        assert_eq!(Why::Planned.to_string(), "is planned but not built yet");
+        assert!(find_known("csv").unwrap().why_absent().is_none());
     }
 
     #[test]
@@ -118,7 +418,8 @@ mod tests {
             find("Sql-Graph-AGGREGATE").map(|spec| spec.log_prefix),
             Some("SQL-aggregate-pump")
         );
-        assert!(find("sqlite").is_none());
+        assert_eq!(find_known("HyBrid").map(Known::title), Some("Hybrid pump"));
+        assert!(find_known("sqlite").is_none());
     }
 
     #[test]

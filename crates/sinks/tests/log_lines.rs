@@ -42,7 +42,7 @@ async fn sinks_say_what_they_do() {
         ("dummy", "INFO dummy-pump: Dummy Initialized"),
     ] {
         let folder = tempfile::tempdir().unwrap();
-        let build = find(name).unwrap().build.unwrap();
+        let build = find(name).unwrap().build;
         let meta = if name == "csv" {
             json!({"csv_dir": folder.path()})
         } else {

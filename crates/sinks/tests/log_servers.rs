@@ -33,7 +33,7 @@ fn place(name: &str) -> Option<(String, u16, PathBuf)> {
 }
 
 async fn sink(kind: &str, meta: Value) -> Box<dyn Sink> {
-    let build = find(kind).unwrap().build.unwrap();
+    let build = find(kind).unwrap().build;
     build(testkit::context(meta)).await.unwrap()
 }
 

@@ -95,9 +95,7 @@ impl Server {
             },
             fleet: Arc::new(OnceLock::from(Arc::from("fleet"))),
         };
-        SPEC.build.unwrap()(context)
-            .await
-            .unwrap_or_else(|error| panic!("{error}"))
+        (SPEC.build)(context).await.unwrap_or_else(|error| panic!("{error}"))
     }
 }
 

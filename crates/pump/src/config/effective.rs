@@ -7,7 +7,7 @@ use analytics::{
     logrus::{LogForm, LogFormat, LogLevel},
 };
 use serde_json::Value;
-use sinks::SinkSpec;
+use sinks::Known;
 
 use super::{
     Config, DeliverySettings, ModeChoice, OnFull, PumpEntry, PumpSettings, Request, Settings, StatsdSettings,
@@ -319,7 +319,11 @@ fn pump(entry: &PumpEntry, inherited: &Inherited, findings: &mut Findings) -> Pu
         decode_request: values.is_on("raw_request_decoded"),
         decode_response: values.is_on("raw_response_decoded"),
     };
-    if entry.spec().is_some_and(|spec| !spec.decodes_bodies) {
+    if entry
+        .known()
+        .and_then(Known::built)
+        .is_some_and(|spec| !spec.decodes_bodies)
+    {
         for (key, on) in [
             ("raw_request_decoded", &mut transform.decode_request),
             ("raw_response_decoded", &mut transform.decode_response),
@@ -339,7 +343,8 @@ fn pump(entry: &PumpEntry, inherited: &Inherited, findings: &mut Findings) -> Pu
             format!("{context}timeout is {seconds} – no limit is 0, which is used"),
         );
     }
-    if !entry.has_meta && entry.env_prefix.is_none() && entry.spec().is_some_and(|spec| !spec.env_prefix.is_empty()) {
+    if !entry.has_meta && entry.env_prefix.is_none() && entry.known().is_some_and(|kind| !kind.env_prefix().is_empty())
+    {
         let text = format!("{context}meta is missing – every option of its type has its default");
         findings.warn(entry.place.clone(), text);
     }
@@ -406,11 +411,12 @@ fn on_full(values: &Values, context: &str, spool: bool, findings: &mut Findings)
 /// Why a pump must not start, if so. The reason is a finding too.
 fn refusal(entry: &PumpEntry, context: &str, findings: &mut Findings) -> Option<String> {
     let kind = entry.kind();
-    let absence = entry.spec().and_then(SinkSpec::absence);
-    let refused = match (entry.spec(), absence) {
-        (None, _) => format!("{context}{}", unknown_type(entry, &kind)),
-        (Some(spec), Some(absence)) => format!("{context}pump type \"{}\" {absence} – it is skipped", spec.name),
-        (Some(_), None) => {
+    let refused = match entry.known() {
+        None => format!("{context}{}", unknown_type(entry, &kind)),
+        Some(Known::Absent(absent)) => {
+            format!("{context}pump type \"{}\" {} – it is skipped", absent.name, absent.why)
+        }
+        Some(Known::Built(_)) => {
             let filters = PUMP
                 .settings
                 .iter()
@@ -432,7 +438,7 @@ fn refusal(entry: &PumpEntry, context: &str, findings: &mut Findings) -> Option<
 
 fn unknown_type(entry: &PumpEntry, kind: &str) -> String {
     let old_name = entry.values.text("name");
-    if entry.values.text("type").is_empty() && sinks::find(old_name).is_some() {
+    if entry.values.text("type").is_empty() && sinks::find_known(old_name).is_some() {
         return format!("\"name\" is ignored – write \"type\": \"{}\"", old_name.to_lowercase());
     }
     match sinks::suggest(kind) {

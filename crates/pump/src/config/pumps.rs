@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use serde_json::{Map, Value};
 use sinks::{
-    SINKS, SinkSpec,
+    Known,
     options::{self, ENV_PREFIX_KEY},
 };
 
@@ -71,9 +71,9 @@ impl PumpEntry {
         }
     }
 
-    /// Its row in the table of sinks.
-    pub fn spec(&self) -> Option<&'static SinkSpec> {
-        sinks::find(&self.kind())
+    /// Its type, as the table of sinks has it.
+    pub fn known(&self) -> Option<Known> {
+        sinks::find_known(&self.kind())
     }
 }
 
@@ -152,11 +152,9 @@ fn named(env: &mut Environment, findings: &mut Findings) -> BTreeMap<String, Vec
 /// The name in front of a setting: a type with underscores, if the text begins with one, else all before the first
 /// underscore.
 fn pump_name(rest: &str) -> Option<&str> {
-    for spec in SINKS.iter().filter(|spec| spec.name.contains('_')) {
-        let length = spec.name.len();
-        let begins = rest
-            .get(..length)
-            .is_some_and(|name| name.eq_ignore_ascii_case(spec.name));
+    for kind in sinks::known().map(Known::name).filter(|kind| kind.contains('_')) {
+        let length = kind.len();
+        let begins = rest.get(..length).is_some_and(|name| name.eq_ignore_ascii_case(kind));
         if begins && rest.get(length..).is_some_and(|tail| tail.starts_with('_')) {
             return rest.get(..length);
         }
@@ -170,17 +168,14 @@ fn pump_name(rest: &str) -> Option<&str> {
 fn choose_type(pump: &mut PumpEntry, prefix: &str, env: &mut Environment, findings: &mut Findings) -> bool {
     let variable = format!("{prefix}TYPE");
     let given = env.take(&variable);
-    let (kind, place) = if let Some(spec) = sinks::find(&pump.name) {
+    let (kind, place) = if let Some(kind) = sinks::find_known(&pump.name).map(Known::name) {
         let other = given.as_deref().unwrap_or(pump.values.text("type"));
-        if !other.is_empty() && !other.eq_ignore_ascii_case(spec.name) {
+        if !other.is_empty() && !other.eq_ignore_ascii_case(kind) {
             let name = &pump.name;
-            let text = format!(
-                "pump \"{name}\" is of type \"{}\" like its name, not \"{other}\" – rename it",
-                spec.name
-            );
+            let text = format!("pump \"{name}\" is of type \"{kind}\" like its name, not \"{other}\" – rename it");
             findings.mistake(Place::Variable(variable.clone()), text);
         }
-        (spec.name.to_owned(), variable)
+        (kind.to_owned(), variable)
     } else if let Some(kind) = given {
         (kind, variable)
     } else {
@@ -199,22 +194,20 @@ fn report_without_type(
     findings: &mut Findings,
 ) {
     let owner = |variable: &String| {
-        let mut specs = SINKS.iter();
-        specs.find(|spec| !spec.env_prefix.is_empty() && variable.starts_with(&format!("{}_", spec.env_prefix)))
+        sinks::known()
+            .find(|kind| !kind.env_prefix().is_empty() && variable.starts_with(&format!("{}_", kind.env_prefix())))
     };
     let owners: Vec<_> = variables.iter().filter_map(owner).collect();
-    let used = |spec: &SinkSpec| {
-        config
-            .pumps
-            .iter()
-            .any(|pump| pump.spec().is_some_and(|of| of.name == spec.name))
+    let used = |kind: &Known| {
+        let mut pumps = config.pumps.iter();
+        pumps.any(|pump| pump.known().is_some_and(|of| of.name() == kind.name()))
     };
-    if owners.len() == variables.len() && owners.iter().all(|spec| used(spec)) {
+    if owners.len() == variables.len() && owners.iter().all(used) {
         return;
     }
     env.pass_over(&format!("{PREFIX}{name}_"));
     let first = variables.first().cloned().unwrap_or_default();
-    let kind = owners.first().map_or("csv", |spec| spec.name);
+    let kind = owners.first().map_or("csv", |kind| kind.name());
     let text = format!(
         "{first}: the pump \"{name}\" has no type – set {PREFIX}{name}_TYPE={kind}; a name ends at its first underscore"
     );
@@ -225,16 +218,16 @@ fn report_without_type(
 pub fn apply_meta(config: &mut Config, env: &mut Environment, stores: &Stores, exact: bool, findings: &mut Findings) {
     for pump in &mut config.pumps {
         let context = format!("pump \"{}\"", pump.spelled);
-        let Some(spec) = pump.spec() else {
+        let Some(kind) = pump.known() else {
             env.pass_over(&format!("{PREFIX}{}_META_", pump.name));
             continue;
         };
-        let schema = (spec.options)();
+        let schema = kind.options();
         let (meta, unknown) = options::normalise(&schema, &Value::Object(std::mem::take(&mut pump.meta)));
         if let Value::Object(meta) = meta {
             pump.meta = meta;
         }
-        for key in unknown.iter().filter(|_| spec.is_built()) {
+        for key in unknown.iter().filter(|_| kind.built().is_some()) {
             let top = key.path.strip_prefix("meta.").unwrap_or(&key.path);
             let place = pump.meta_places.get(&top.to_lowercase()).copied();
             let place = place.map_or_else(|| pump.place.clone(), Place::File);
@@ -247,13 +240,13 @@ pub fn apply_meta(config: &mut Config, env: &mut Environment, stores: &Stores, e
             (Some(prefix), _) => prefix.clone(),
             // Variables have capital names, however the prefix is written.
             (None, Some(prefix)) if !prefix.is_empty() => upper(prefix),
-            _ => spec.env_prefix.to_owned(),
+            _ => kind.env_prefix().to_owned(),
         };
         pump.meta.remove(ENV_PREFIX_KEY);
         if prefix.is_empty() {
             continue;
         }
-        if !spec.is_built() {
+        if kind.built().is_none() {
             env.pass_over(&format!("{prefix}_"));
         }
         let mut variables = Variables {
@@ -273,7 +266,7 @@ pub fn apply_meta(config: &mut Config, env: &mut Environment, stores: &Stores, e
                     .collect();
                 let text = format!(
                     "{}: the {old}_* environment variables are deprecated. Use their {prefix}_* equivalent instead: {}",
-                    spec.title,
+                    kind.title(),
                     pairs.join(", ")
                 );
                 findings.warn(pump.place.clone(), text);
@@ -420,8 +413,8 @@ pub fn report_strangers(config: &Config, findings: &mut Findings) {
         };
         for (key, at) in &pump.strangers {
             let of_sink = pump
-                .spec()
-                .is_some_and(|spec| match options::Shape::of(&(spec.options)()) {
+                .known()
+                .is_some_and(|kind| match options::Shape::of(&kind.options()) {
                     options::Shape::Object(options) => {
                         options.iter().any(|option| option.key.eq_ignore_ascii_case(key))
                     }

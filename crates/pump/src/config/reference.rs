@@ -134,7 +134,7 @@ pub fn json_schema() -> Value {
         json!({"type": "object", "properties": {"stores": {"type": "object", "additionalProperties": store}}}),
     );
     let mut pump = object(&PUMP);
-    let types: Vec<&str> = sinks::SINKS.iter().map(|spec| spec.name).collect();
+    let types: Vec<&str> = sinks::known().map(sinks::Known::name).collect();
     put(
         &mut pump,
         "type",
@@ -142,7 +142,6 @@ pub fn json_schema() -> Value {
     );
     let meta: Vec<Value> = sinks::SINKS
         .iter()
-        .filter(|spec| spec.is_built())
         .map(|spec| {
             json!({
                 "if": {"properties": {"type": {"const": spec.name}}, "required": ["type"]},

@@ -443,19 +443,13 @@ fn builder(pump: &Pump, settings: &Settings, fleet: &Fleet) -> Builder {
         let (context, refused) = (context.clone(), refused.clone());
         // A task of its own: the attempt goes on while the lane looks after its claims.
         let attempt = tokio::spawn(async move {
-            match (refused, spec.build) {
-                (Some(reason), _) => Err(BuildError::Options(reason)),
-                (None, Some(build)) => {
-                    let name = context.pump.clone();
-                    let sink = build(context).await?;
-                    tracing::info!(prefix = "main", "Init Pump: {name}");
-                    Ok(sink)
-                }
-                (None, None) => {
-                    let absence = spec.absence().unwrap_or_default();
-                    Err(BuildError::Options(format!("the type {} {absence}", spec.name)))
-                }
+            if let Some(reason) = refused {
+                return Err(BuildError::Options(reason));
             }
+            let name = context.pump.clone();
+            let sink = (spec.build)(context).await?;
+            tracing::info!(prefix = "main", "Init Pump: {name}");
+            Ok(sink)
         });
         Box::pin(async move {
             attempt

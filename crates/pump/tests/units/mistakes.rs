@@ -384,7 +384,7 @@ async fn make_sink(file: &str) -> Result<(), String> {
         log: settings.log,
         fleet: Default::default(),
     };
-    let build = sinks::find(&pump.kind).unwrap().build.unwrap();
+    let build = sinks::find(&pump.kind).unwrap().build;
     build(context).await.map(drop).map_err(|error| error.to_string())
 }
 

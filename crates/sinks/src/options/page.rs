@@ -6,7 +6,7 @@ use analytics::RecordKind;
 use serde_json::{Value, json};
 
 use super::{Property, Shape};
-use crate::{Guarantee, SINKS, SinkSpec};
+use crate::{Guarantee, SINKS, SinkSpec, known};
 
 const GENERATED: &str = "<!-- Generated: `cargo run -p sinks --bin reference -- docs/sinks`. -->\n\n";
 
@@ -17,8 +17,8 @@ pub fn json_schema(spec: &SinkSpec) -> Value {
 
 /// Every page of the folder: file name and content.
 pub fn pages() -> Vec<(String, String)> {
-    let built = SINKS.iter().filter(|spec| spec.is_built());
-    let mut pages: Vec<_> = built
+    let mut pages: Vec<_> = SINKS
+        .iter()
         .map(|spec| (format!("{}.md", spec.name), reference_page(spec)))
         .collect();
     pages.push(("README.md".to_owned(), index_page()));
@@ -32,17 +32,17 @@ pub fn index_page() -> String {
          configuration; its pump does not start, and an error at start-up says so.\n\n\
          | Type | Name | Guarantee | Environment prefix | State |\n|---|---|---|---|---|\n"
     );
-    for spec in SINKS {
-        let (name, guarantee, state) = match spec.is_built() {
-            true => (
+    for known in known() {
+        let (name, guarantee, state) = match known.built() {
+            Some(spec) => (
                 format!("[`{0}`]({0}.md)", spec.name),
                 spec.guarantee.to_string(),
                 "built",
             ),
-            false => (format!("`{}`", spec.name), String::new(), "planned"),
+            None => (format!("`{}`", known.name()), String::new(), "planned"),
         };
-        let env = env_cell(spec);
-        let _ = writeln!(page, "| {name} | {} | {guarantee} | {env} | {state} |", spec.title);
+        let env = env_cell(known.env_prefix());
+        let _ = writeln!(page, "| {name} | {} | {guarantee} | {env} | {state} |", known.title());
     }
     page
 }
@@ -69,7 +69,7 @@ pub fn reference_page(spec: &SinkSpec) -> String {
             format!("up to {} records or {} MiB", spec.gather.rows, spec.gather.bytes >> 20),
         ),
         ("Log prefix", format!("`{}`", spec.log_prefix)),
-        ("Environment prefix", env_cell(spec)),
+        ("Environment prefix", env_cell(spec.env_prefix)),
         ("`raw_request_decoded`, `raw_response_decoded`", decodes.to_owned()),
     ] {
         let _ = writeln!(page, "| {what} | {value} |");
@@ -120,11 +120,11 @@ fn rows(page: &mut String, properties: &[Property], parent: &str, env_prefixes: 
     }
 }
 
-fn env_cell(spec: &SinkSpec) -> String {
-    if spec.env_prefix.is_empty() {
+fn env_cell(env_prefix: &str) -> String {
+    if env_prefix.is_empty() {
         return "none".to_owned();
     }
-    format!("`{}_`", spec.env_prefix)
+    format!("`{env_prefix}_`")
 }
 
 fn promise(guarantee: Guarantee) -> &'static str {

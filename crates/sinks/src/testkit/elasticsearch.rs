@@ -120,10 +120,7 @@ impl BackEnd for Node {
     }
 
     async fn build(&self, context: BuildContext) -> Result<Box<dyn Sink>, BuildError> {
-        match SPEC.build {
-            Some(build) => build(context).await,
-            None => Err(BuildError::Options("not built".to_owned())),
-        }
+        (SPEC.build)(context).await
     }
 
     async fn rows(&self) -> Result<Vec<u64>, Reason> {

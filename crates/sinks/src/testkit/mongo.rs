@@ -169,9 +169,7 @@ impl BackEnd for Server {
     }
 
     async fn build(&self, context: BuildContext) -> Result<Box<dyn Sink>, BuildError> {
-        let build = self.spec.build;
-        let build = build.ok_or_else(|| BuildError::Options(format!("{} is not built", self.spec.name)))?;
-        let sink = build(context).await?;
+        let sink = (self.spec.build)(context).await?;
         Ok(match self.flags {
             [] => sink,
             flags => Box::new(Flagged { sink, flags }),

@@ -141,8 +141,7 @@ impl BackEnd for Saas {
     }
 
     async fn build(&self, context: BuildContext) -> Result<Box<dyn Sink>, BuildError> {
-        let build = self.service.spec.build.ok_or(BuildError::Options(String::new()))?;
-        build(context).await
+        (self.service.spec.build)(context).await
     }
 
     async fn rows(&self) -> Result<Vec<u64>, Reason> {

@@ -14,7 +14,7 @@ use super::{
     rows::Alter,
     server,
 };
-use crate::{BuildContext, BuildError, Sink, SinkSpec, sql, sql_uptime};
+use crate::{BuildContext, BuildError, Sink, SinkSpec, sql};
 
 /// Begins a transaction.
 pub const BEGIN: &[u8] = b"BEGIN; SET LOCAL idle_in_transaction_session_timeout";
@@ -70,7 +70,7 @@ pub fn start_mcp_aggregate() -> BoxFuture<'static, Box<dyn BackEnd>> {
 pub fn start_uptime() -> BoxFuture<'static, Box<dyn BackEnd>> {
     let query = "SELECT dimension_value FROM tyk_uptime_analytics, generate_series(1, counter_hits) \
                  WHERE dimension = 'url'";
-    start(&sql_uptime::UPTIME, query, &[], COUNTER_DEATHS).boxed()
+    start(&sql::UPTIME, query, &[], COUNTER_DEATHS).boxed()
 }
 
 async fn start(
@@ -223,8 +223,7 @@ impl BackEnd for Tables {
     }
 
     async fn build(&self, context: BuildContext) -> Result<Box<dyn Sink>, BuildError> {
-        let not_built = || BuildError::Options(format!("{} is not built", self.spec.name));
-        let sink = self.spec.build.ok_or_else(not_built)?(context).await?;
+        let sink = (self.spec.build)(context).await?;
         Ok(match self.flags {
             [] => sink,
             flags => Box::new(Flagged { sink, flags }),

@@ -51,7 +51,7 @@ impl BackEnd for File {
     }
 
     async fn build(&self, context: BuildContext) -> Result<Box<dyn Sink>, BuildError> {
-        let build = find("sql").and_then(|spec| spec.build);
+        let build = find("sql").map(|spec| spec.build);
         build.ok_or_else(|| BuildError::Options("sql is not built".to_owned()))?(context).await
     }
 

@@ -202,7 +202,7 @@ fn checks(number: u128, checks: &[(i64, i64, i64)]) -> Selection {
 }
 
 async fn uptime(place: &Place) -> Box<dyn Sink> {
-    let build = sinks::find_uptime("sql").and_then(|spec| spec.build).unwrap();
+    let build = sinks::find_uptime("sql").map(|spec| spec.build).unwrap();
     build(context("UPTIME", meta(place, json!({})))).await.unwrap()
 }
 

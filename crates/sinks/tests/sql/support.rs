@@ -18,7 +18,7 @@ pub(crate) fn claim(number: u128) -> ClaimId {
 
 /// A sink of this type, called `pump`, with more options.
 pub(crate) async fn try_sink(name: &str, pump: &str, meta: Value) -> Result<Box<dyn Sink>, BuildError> {
-    find(name).unwrap().build.unwrap()(context(pump, meta)).await
+    (find(name).unwrap().build)(context(pump, meta)).await
 }
 
 pub(crate) fn context(pump: &str, meta: Value) -> BuildContext {

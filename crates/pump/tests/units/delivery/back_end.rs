@@ -205,8 +205,7 @@ const fn spec(name: &'static str, guarantee: Guarantee, gather: Gather) -> SinkS
     SinkSpec {
         guarantee,
         gather,
-        build: Some(build),
-        ..SinkSpec::planned(name, "Test Pump", "test-pump", "")
+        ..SinkSpec::new(name, "Test Pump", "test-pump", "", build)
     }
 }
 

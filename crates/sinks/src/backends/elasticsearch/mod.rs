@@ -1,0 +1,368 @@
+//! Type `elasticsearch`: records as documents of Elasticsearch or OpenSearch, each exactly once.
+
+mod bulk;
+mod cluster;
+mod document;
+mod id;
+mod options;
+mod single;
+mod template;
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use analytics::{ClaimId, Selection};
+use async_trait::async_trait;
+use futures::{FutureExt, StreamExt, future::BoxFuture};
+use tokio::sync::OnceCell;
+
+pub use self::options::Options;
+use self::{
+    bulk::{Bulk, Encoded, Encoder, Ids, Limits, Outcome},
+    cluster::{Call, Cluster, Server},
+    document::Template,
+    template::IndexTemplate,
+};
+use crate::{
+    BuildContext, BuildError, Guarantee, Rejected, Sink, SinkSpec, WriteError, Written,
+    contract::ledger::Ledger,
+    transport::http::{BodyLimit, Method},
+};
+
+/// The type `elasticsearch`.
+pub const SPEC: SinkSpec = SinkSpec {
+    guarantee: Guarantee::ExactlyOnce,
+    options: crate::options::schema::<Options>,
+    #[cfg(feature = "testkit")]
+    harness: Some(crate::testkit::elasticsearch::start),
+    ..SinkSpec::new(
+        "elasticsearch",
+        "Elasticsearch Pump",
+        "elasticsearch-pump",
+        "TYK_PMP_PUMPS_ELASTICSEARCH_META",
+        build,
+    )
+};
+
+fn build(context: BuildContext) -> BoxFuture<'static, Result<Box<dyn Sink>, BuildError>> {
+    async move { Ok(Box::new(Elasticsearch::new(&context)?) as Box<dyn Sink>) }.boxed()
+}
+
+/// A way to talk to servers, named after the first version that takes it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Dialect {
+    Three,
+    Five,
+    Six,
+    /// Without mapping types: Elasticsearch 7 and later, every OpenSearch.
+    Seven,
+}
+
+impl Dialect {
+    /// `None`: the server is asked.
+    fn of(version: &str, compat: bool) -> Result<Option<Dialect>, BuildError> {
+        match version.trim() {
+            "" if compat => Ok(Some(Dialect::Three)),
+            "" => Ok(None),
+            "3" => Ok(Some(Dialect::Three)),
+            "5" => Ok(Some(Dialect::Five)),
+            "6" => Ok(Some(Dialect::Six)),
+            "7" | "8" | "9" => Ok(Some(Dialect::Seven)),
+            other => Err(BuildError::Options(format!(
+                "meta.version is \"{other}\" – write 3, 5, 6, 7, 8 or 9 in quotes, or leave it out: the server is asked"
+            ))),
+        }
+    }
+}
+
+/// What indices are called.
+struct Naming {
+    index: String,
+    /// Of MCP records; empty: the same.
+    mcp_index: String,
+    /// Whether the day is part of the name.
+    rolling: bool,
+    /// Whether that day is the local one of writing, not the record's own in UTC.
+    by_clock: bool,
+    document_type: String,
+}
+
+/// One pump's way to a cluster.
+struct Elasticsearch {
+    encoder: Arc<Encoder>,
+    cluster: Cluster,
+    /// As configured; `None`: as the server says.
+    dialect: Option<Dialect>,
+    template: Option<IndexTemplate>,
+    /// Known once the server has been asked and its template is there.
+    ready: OnceCell<Dialect>,
+    compat: bool,
+    /// Whether a row that is written again is known by its id.
+    keeps_rows_apart: bool,
+    single: bool,
+    workers: usize,
+    documents: usize,
+    counted_bytes: usize,
+    /// What servers have said about the size of requests.
+    bytes: BodyLimit,
+    /// Rows that are in the index although the write as a whole has failed: they are not sent again.
+    done: Arc<Mutex<Ledger>>,
+}
+
+impl Elasticsearch {
+    fn new(context: &BuildContext) -> Result<Elasticsearch, BuildError> {
+        let options: Options = context.options()?;
+        let options = options.with_defaults();
+        let warn = |text: &str| tracing::warn!(prefix = SPEC.log_prefix, pump = %context.pump, "{text}");
+        let dialect = Dialect::of(&options.version, context.compat)?;
+        let cluster = Cluster::new(&options, warn)?;
+        if options.rolling_index && options.data_stream {
+            warn("rolling_index has no effect with data_stream, which rolls over by itself");
+        }
+        let naming = Naming {
+            index: options.index_name.clone(),
+            mcp_index: options.mcp_index_name.clone(),
+            rolling: options.rolling_index && !options.data_stream,
+            by_clock: context.compat,
+            document_type: options.document_type.clone(),
+        };
+        let single = options.disable_bulk;
+        let ids = match (options.generate_id, context.compat) {
+            (true, true) => Ids::ContentBytes,
+            (true, false) => Ids::Content,
+            (false, true) if single => Ids::Server,
+            (false, _) => Ids::Row,
+        };
+        let creates = options.creates(ids == Ids::Row)?;
+        let keeps_rows_apart = ids == Ids::Row && !(naming.rolling && naming.by_clock);
+        if !keeps_rows_apart {
+            warn("with generate_id or compat a record may be written twice after a crash, or overwrite another");
+        }
+        let template = IndexTemplate::new(&options, &naming)?;
+        tracing::info!(
+            prefix = SPEC.log_prefix,
+            "Elasticsearch URL: {}",
+            cluster.shown_addresses()
+        );
+        tracing::info!(prefix = SPEC.log_prefix, "Elasticsearch Index: {}", naming.index);
+        if naming.rolling {
+            tracing::info!(
+                prefix = SPEC.log_prefix,
+                "Index will have date appended to it in the format {}-YYYY.MM.DD",
+                naming.index
+            );
+        }
+        tracing::info!(prefix = SPEC.log_prefix, "Elasticsearch Pump Initialized");
+        Ok(Elasticsearch {
+            encoder: Arc::new(Encoder {
+                pump: context.pump.clone(),
+                template: Template::new(options.extended_stats, options.extended_stats && options.decode_base64),
+                naming,
+                ids,
+                creates,
+            }),
+            cluster,
+            dialect,
+            template,
+            ready: OnceCell::new(),
+            compat: context.compat,
+            keeps_rows_apart,
+            single,
+            workers: options.bulk_config.workers(),
+            documents: options.bulk_config.documents(),
+            counted_bytes: options.bulk_config.bytes(),
+            bytes: BodyLimit::new(usize::MAX),
+            done: Arc::default(),
+        })
+    }
+
+    fn done(&self) -> MutexGuard<'_, Ledger> {
+        lock(&self.done)
+    }
+
+    /// Asks the server who it is and sees to the template, once.
+    async fn dialect(&self) -> Result<Dialect, WriteError> {
+        let prepare = || async {
+            if let (Some(dialect), None) = (self.dialect, &self.template) {
+                return Ok(dialect);
+            }
+            let server = Server::ask(&self.cluster).await?;
+            if let Some(template) = &self.template {
+                template.install(&self.cluster, &server).await?;
+            }
+            let (major, minor) = server.version;
+            tracing::info!(
+                prefix = SPEC.log_prefix,
+                "connected to {} {major}.{minor}",
+                server.product
+            );
+            Ok(self.dialect.unwrap_or_else(|| server.dialect()))
+        };
+        self.ready.get_or_try_init(prepare).await.copied()
+    }
+
+    async fn write_bulks(&self, dialect: Dialect, group: &[Selection]) -> Result<Written, WriteError> {
+        loop {
+            let tally = self.write_bulks_once(dialect, group).await?;
+            if tally.too_large {
+                continue;
+            }
+            if !tally.accepted && !tally.rejected.is_empty() {
+                self.bytes.restore();
+            }
+            return tally.finish();
+        }
+    }
+
+    async fn write_bulks_once(&self, dialect: Dialect, group: &[Selection]) -> Result<Tally, WriteError> {
+        let (encoder, done, group) = (self.encoder.clone(), self.done.clone(), group.to_vec());
+        let limits = Limits {
+            documents: self.documents,
+            counted_bytes: self.counted_bytes,
+            bytes: self.bytes.bytes(),
+        };
+        let task = tokio::task::spawn_blocking(move || encoder.bulks(dialect, &lock(&done), &group, limits));
+        let Encoded { bulks, rejected } = task.await.map_err(WriteError::retry)?;
+        let mut tally = Tally::new(rejected);
+        let mut answers = futures::stream::iter(bulks)
+            .map(|bulk| self.send_bulk(dialect, bulk))
+            .buffer_unordered(self.workers);
+        while let Some(outcome) = answers.next().await {
+            tally.add(outcome?, &self.done);
+        }
+        drop(answers);
+        Ok(tally)
+    }
+
+    async fn send_bulk(&self, dialect: Dialect, bulk: Bulk) -> Result<Outcome, WriteError> {
+        let Bulk { body, rows } = bulk;
+        let size = body.len();
+        let content_type = match (dialect, self.compat) {
+            (Dialect::Three, true) => None,
+            _ => Some("application/x-ndjson"),
+        };
+        // Only what is read; an answer about 1,000 documents shrinks to a tenth.
+        let path = match self.compat {
+            true => "_bulk",
+            false => "_bulk?filter_path=errors,items.*.status,items.*.error",
+        };
+        let call = Call {
+            method: Method::POST,
+            path,
+            content_type,
+            body: body.into(),
+        };
+        let answer = self.cluster.send(call).await?;
+        match answer.status.as_u16() {
+            413 if rows.len() > 1 => {
+                let limit = self.bytes.lower(size);
+                let text = answer.describe();
+                let text = format!("{text} – requests of this pump stay at about {limit} bytes for an hour");
+                tracing::warn!(prefix = SPEC.log_prefix, "{text}");
+                Ok(Outcome {
+                    too_large: true,
+                    ..Outcome::default()
+                })
+            }
+            413 => {
+                let mut outcome = Outcome::default();
+                outcome.rejected.extend(rows.into_iter().map(|row| Rejected {
+                    row,
+                    reason: answer.describe(),
+                }));
+                Ok(outcome)
+            }
+            406 => {
+                let advice = "this server does not speak the dialect of meta.version – leave the version out";
+                Err(WriteError::Config(format!("{} – {advice}", answer.describe()).into()))
+            }
+            _ => {
+                let answer = answer.accepted()?;
+                bulk::read_answer(&answer.body, &rows, self.encoder.creates)
+                    .ok_or_else(|| WriteError::retry(format!("no answer to a bulk request: {}", answer.describe())))
+            }
+        }
+    }
+}
+
+fn lock(ledger: &Mutex<Ledger>) -> MutexGuard<'_, Ledger> {
+    ledger.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// What became of a group so far.
+#[derive(Default)]
+struct Tally {
+    rejected: Vec<Rejected>,
+    later: Option<(usize, String)>,
+    config: Option<String>,
+    /// Some documents are in the index.
+    accepted: bool,
+    /// A request was too large, and the limit is lower now.
+    too_large: bool,
+}
+
+impl Tally {
+    fn new(rejected: Vec<Rejected>) -> Tally {
+        Tally {
+            rejected,
+            ..Tally::default()
+        }
+    }
+
+    fn add(&mut self, outcome: Outcome, done: &Mutex<Ledger>) {
+        let mut done = lock(done);
+        self.accepted |= !outcome.done.is_empty();
+        self.too_large |= outcome.too_large;
+        for row in outcome.done {
+            done.insert(row.claim, row.row..row.row + 1);
+        }
+        self.rejected.extend(outcome.rejected);
+        self.config = self.config.take().or(outcome.config);
+        self.later = match (self.later.take(), outcome.later) {
+            (Some((a, why)), Some((b, _))) => Some((a + b, why)),
+            (a, b) => a.or(b),
+        };
+    }
+
+    fn finish(mut self) -> Result<Written, WriteError> {
+        if let Some(why) = self.config {
+            return Err(WriteError::Config(why.into()));
+        }
+        if let Some((documents, why)) = self.later {
+            return Err(WriteError::retry(format!(
+                "{documents} documents are not accepted yet: {why}"
+            )));
+        }
+        self.rejected
+            .sort_by_key(|rejected| (rejected.row.claim, rejected.row.row));
+        Ok(Written {
+            rejected: self.rejected,
+            ..Written::default()
+        })
+    }
+}
+
+#[async_trait]
+impl Sink for Elasticsearch {
+    async fn write(&self, group: &[Selection]) -> Result<Written, WriteError> {
+        if group.iter().all(Selection::is_empty) {
+            return Ok(Written::default());
+        }
+        let dialect = self.dialect().await?;
+        self.cluster.sniff(dialect).await?;
+        match self.single {
+            true => self.write_singly(dialect, group).await,
+            false => self.write_bulks(dialect, group).await,
+        }
+    }
+
+    fn guarantee(&self) -> Option<Guarantee> {
+        (!self.keeps_rows_apart).then_some(Guarantee::AtLeastOnce)
+    }
+
+    async fn forget(&self, claims: &[ClaimId]) {
+        self.done().forget(claims);
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,23 @@
+//! The back-ends, a file or a folder each.
+
+pub mod csv;
+pub mod dummy;
+#[cfg(feature = "http")]
+pub mod elasticsearch;
+#[cfg(feature = "graylog")]
+pub mod graylog;
+#[cfg(feature = "http")]
+pub mod logzio;
+#[cfg(feature = "http")]
+pub mod moesif;
+#[cfg(feature = "mongo")]
+pub mod mongo;
+#[cfg(feature = "http")]
+pub mod resurfaceio;
+#[cfg(feature = "http")]
+pub mod segment;
+#[cfg(feature = "http")]
+pub mod splunk;
+pub mod sql;
+pub mod stdout;
+pub mod syslog;

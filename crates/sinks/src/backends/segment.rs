@@ -1,0 +1,226 @@
+//! Type `segment`: records as events of Segment.
+
+use std::sync::Arc;
+
+use analytics::{RecordView, RowId, Selection, Text, Time, When, gotime, json};
+use async_trait::async_trait;
+use futures::{FutureExt, future::BoxFuture};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    BuildContext, BuildError, Sink, SinkSpec, WriteError, Written,
+    encode::clock,
+    encode::go_json,
+    encode::row_uuid::row_uuid,
+    options,
+    transport::http::{self, Endpoint, HttpClient, HttpSettings, Request, Url, header::HeaderValue},
+    transport::outbox::{Outbox, Packing, Parcel, Parcels},
+};
+
+/// Segment takes requests of up to 500 KB; some of it is for what surrounds the events.
+const PACKING: Packing = Packing {
+    separator: b",",
+    rows: 250,
+    bytes: 480_000,
+};
+/// What surrounds the events names the library that the reference uses.
+const OPEN: &[u8] = br#"{"context":{"library":{"name":"analytics-go","version":"2.1.0"}},"batch":["#;
+
+/// Sends every record to Segment as an event `Hit` with all its fields as properties, in requests of up to 250 events and
+/// 480 KB. The id of an event is made from its place in Redis, so that Segment recognises one that comes twice. Segment
+/// refuses events of more than 32 KB: with detailed recording set `max_record_size` or `omit_detailed_recording`.
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+#[schemars(example = &serde_json::json!({"segment_write_key": "<write key of the source>"}))]
+pub struct Options {
+    /// Write key of the source in Segment.
+    #[schemars(extend("x-env" = "WRITEKEY", "x-secret" = true))]
+    pub segment_write_key: String,
+    /// Address that events are sent to. Workspaces in Europe have `https://events.eu1.segmentapis.com/v1/batch`.
+    pub endpoint: String,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            segment_write_key: String::new(),
+            endpoint: "https://api.segment.io/v1/batch".to_owned(),
+        }
+    }
+}
+
+/// The type `segment`.
+pub const SPEC: SinkSpec = SinkSpec {
+    options: options::schema::<Options>,
+    #[cfg(feature = "testkit")]
+    harness: Some(crate::testkit::saas::segment),
+    ..SinkSpec::new(
+        "segment",
+        "Segment Pump",
+        "segment-pump",
+        "TYK_PMP_PUMPS_SEGMENT_META",
+        build,
+    )
+};
+
+fn build(context: BuildContext) -> BoxFuture<'static, Result<Box<dyn Sink>, BuildError>> {
+    async move { Ok(Box::new(Segment::new(&context)?) as Box<dyn Sink>) }.boxed()
+}
+
+struct Segment {
+    client: HttpClient,
+    url: Url,
+    authorization: HeaderValue,
+    encoder: Encoder,
+    outbox: Outbox,
+}
+
+impl Segment {
+    fn new(context: &BuildContext) -> Result<Segment, BuildError> {
+        let options: Options = context.options()?;
+        let endpoint = match options.endpoint.as_str() {
+            "" => Options::default().endpoint,
+            url => url.to_owned(),
+        };
+        let endpoint = Endpoint::parse("meta.endpoint", &endpoint)?;
+        let key = options.segment_write_key;
+        if key.is_empty() {
+            tracing::warn!(
+                prefix = SPEC.log_prefix, pump = %context.pump,
+                "meta.segment_write_key is missing: Segment will refuse every event – write the key of the source"
+            );
+        }
+        let client = HttpClient::new(HttpSettings {
+            secrets: vec![key.clone()],
+            ..HttpSettings::default()
+        })?;
+        tracing::info!(prefix = SPEC.log_prefix, "Segment Pump Initialized");
+        Ok(Segment {
+            client,
+            url: endpoint.url,
+            authorization: http::basic(&key, ""),
+            encoder: Encoder {
+                pump: context.pump.clone(),
+                time_of_writing: context.compat,
+            },
+            outbox: Outbox::default(),
+        })
+    }
+
+    async fn send(&self, parcel: Parcel) -> Result<(), WriteError> {
+        let mut body = Vec::with_capacity(OPEN.len() + parcel.body.len() + 120);
+        body.extend_from_slice(OPEN);
+        body.extend_from_slice(&parcel.body);
+        body.extend_from_slice(b"],\"messageId\":\"");
+        if let Some(&first) = parcel.rows.first() {
+            body.extend_from_slice(row_uuid(&self.encoder.pump, first, "batch").as_bytes());
+        }
+        body.extend_from_slice(b"\",\"sentAt\":\"");
+        write_time(&mut body, clock::local_time());
+        body.extend_from_slice(b"\"}");
+        let request = Request::post(self.url.clone())
+            .header("content-type", "application/json")
+            .header("user-agent", "analytics-go (version: 2.1.0)")
+            .authorization(Some(&self.authorization))
+            .body(body);
+        self.client.send(request).await?.accepted()?;
+        Ok(())
+    }
+}
+
+/// Makes events of records.
+#[derive(Clone)]
+struct Encoder {
+    pump: Arc<str>,
+    /// Whether an event has the time of writing, as with the reference; otherwise that of the record.
+    time_of_writing: bool,
+}
+
+impl Encoder {
+    fn pack(&self, group: &[Selection], wanted: &dyn Fn(RowId) -> bool) -> Parcels {
+        let mut parcels = Parcels::default();
+        let (mut plain, mut event) = (Vec::new(), Vec::new());
+        for (row, record) in group
+            .iter()
+            .flat_map(Selection::records)
+            .filter(|(row, _)| wanted(*row))
+        {
+            plain.clear();
+            event.clear();
+            match self.write_event(&mut event, &mut plain, row, &record) {
+                Ok(()) => parcels.add(PACKING, row, &event),
+                Err(error) => parcels.reject(row, error),
+            }
+        }
+        parcels
+    }
+
+    fn write_event(
+        &self,
+        out: &mut Vec<u8>,
+        plain: &mut Vec<u8>,
+        row: RowId,
+        record: &RecordView<'_>,
+    ) -> Result<(), String> {
+        json::write_record(plain, record).map_err(|error| error.to_string())?;
+        let properties = go_json::read(plain).ok_or("its fields are nested too deep for an event")?;
+        out.extend_from_slice(b"{\"properties\":");
+        go_json::write_value(out, &properties);
+        out.extend_from_slice(b",\"anonymousId\":");
+        json::write_string(out, &user(record));
+        out.extend_from_slice(b",\"event\":\"Hit\",\"type\":\"track\",\"messageId\":\"");
+        out.extend_from_slice(row_uuid(&self.pump, row, "event").as_bytes());
+        out.extend_from_slice(b"\",\"timestamp\":\"");
+        match self.time_of_writing {
+            true => write_time(out, clock::local_time()),
+            false => {
+                gotime::write_rfc3339_nano(out, record.time(When::TimeStamp)).map_err(|error| error.to_string())?
+            }
+        }
+        out.extend_from_slice(b"\"}");
+        Ok(())
+    }
+}
+
+/// Segment wants an identity for every event.
+fn user<'a>(record: &RecordView<'a>) -> std::borrow::Cow<'a, [u8]> {
+    for text in [Text::ApiKey, Text::Alias, Text::OauthId] {
+        let text = record.text(text);
+        if !text.is_empty() {
+            return text;
+        }
+    }
+    std::borrow::Cow::Borrowed(b"anonymous")
+}
+
+/// `2006-01-02T15:04:05+0000`
+fn write_time(out: &mut Vec<u8>, time: Time) {
+    let start = out.len();
+    gotime::write_rfc3339(out, time);
+    match out.pop() {
+        Some(b'Z') => out.extend_from_slice(b"+0000"),
+        Some(last) => {
+            out.push(last);
+            let zone = out.len().saturating_sub(3).max(start);
+            out.remove(zone);
+        }
+        None => {}
+    }
+}
+
+#[async_trait]
+impl Sink for Segment {
+    async fn write(&self, group: &[Selection]) -> Result<Written, WriteError> {
+        let encoder = self.encoder.clone();
+        let pack = move |group: &[Selection], wanted: &dyn Fn(RowId) -> bool| encoder.pack(group, wanted);
+        self.outbox.deliver(group, pack, |parcel| self.send(parcel)).await
+    }
+
+    async fn forget(&self, claims: &[analytics::ClaimId]) {
+        self.outbox.forget(claims).await;
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,20 @@
+//! The interface between delivery and a back-end.
+
+mod absent;
+mod build;
+mod gather;
+mod guarantee;
+pub(crate) mod ledger;
+mod outcome;
+mod sink;
+mod spec;
+mod upkeep;
+
+pub use absent::{Absent, Why};
+pub use build::{Build, BuildContext, BuildError, Fleet};
+pub use gather::Gather;
+pub use guarantee::Guarantee;
+pub use outcome::{BoxError, Rejected, WriteError, Written};
+pub use sink::Sink;
+pub use spec::SinkSpec;
+pub use upkeep::{IndexReport, IndexState, Indexes, Migrate, MigrationMode};

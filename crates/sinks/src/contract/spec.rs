@@ -1,0 +1,71 @@
+//! What is known about a sink type.
+
+use analytics::RecordKind;
+
+use super::{Build, Gather, Guarantee, Indexes, Migrate};
+
+/// One sink type: everything that the rest of the program, the documentation and the tests know about it.
+pub struct SinkSpec {
+    /// Value of `type` in a configuration.
+    pub name: &'static str,
+    /// Display name in logs and self-metrics, upstream's own ("CSV Pump").
+    pub title: &'static str,
+    /// `prefix` of its log lines ("csv-pump").
+    pub log_prefix: &'static str,
+    /// Default prefix of its environment variables ("TYK_PMP_PUMPS_CSV_META"); empty: no options.
+    pub env_prefix: &'static str,
+    /// Which records it takes.
+    pub records: RecordKind,
+    /// What it promises at best; see [`Sink::guarantee`].
+    pub guarantee: Guarantee,
+    /// Group size.
+    pub gather: Gather,
+    /// Whether `raw_request_decoded` and `raw_response_decoded` have an effect; else they are refused with a warning.
+    pub decodes_bodies: bool,
+    /// Whether `write` is wanted although no row of a group passes the filters (CSV makes its file then).
+    pub writes_empty: bool,
+    /// Whether the lane logs `Purged N records...` after a write; `dummy` has a line of its own instead.
+    pub purge_line: bool,
+    /// JSON schema of the options struct; doc comments are the reference page.
+    pub options: fn() -> schemars::Schema,
+    /// Makes the sink.
+    pub build: Build,
+    /// Lists or makes the changes to tables that the start would make, for back-ends that have tables.
+    pub migrate: Option<Migrate>,
+    /// Compares indexes with those that the pump wants, for back-ends whose existing collections a start leaves alone.
+    pub indexes: Option<Indexes>,
+    /// How the conformance suite fakes this back-end.
+    #[cfg(feature = "testkit")]
+    pub harness: Option<crate::testkit::Harness>,
+}
+
+impl SinkSpec {
+    /// A type of traffic records, at least once, in windows, whose options may be anything. A sink names what it has
+    /// otherwise: `SinkSpec { guarantee: …, ..SinkSpec::new(…) }`, so that a further field concerns only those that use it.
+    pub const fn new(
+        name: &'static str,
+        title: &'static str,
+        log_prefix: &'static str,
+        env_prefix: &'static str,
+        build: Build,
+    ) -> SinkSpec {
+        SinkSpec {
+            name,
+            title,
+            log_prefix,
+            env_prefix,
+            records: RecordKind::Traffic,
+            guarantee: Guarantee::AtLeastOnce,
+            gather: Gather::WINDOW,
+            decodes_bodies: true,
+            writes_empty: false,
+            purge_line: true,
+            options: crate::options::any,
+            build,
+            migrate: None,
+            indexes: None,
+            #[cfg(feature = "testkit")]
+            harness: None,
+        }
+    }
+}

@@ -1,0 +1,9 @@
+//! Encodings that several sinks share.
+
+pub(crate) mod clock;
+#[cfg(feature = "http")]
+pub(crate) mod go_json;
+#[cfg(feature = "http")]
+pub(crate) mod http_body;
+#[cfg(feature = "http")]
+pub(crate) mod row_uuid;

@@ -1,0 +1,9 @@
+//! Ways to a back-end: HTTP, TLS, sockets, files.
+
+pub mod durable;
+#[cfg(feature = "http")]
+pub mod http;
+#[cfg(feature = "http")]
+pub(crate) mod outbox;
+pub mod tls;
+pub mod wire;

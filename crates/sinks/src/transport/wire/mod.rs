@@ -1,0 +1,122 @@
+//! Ways to receivers that never answer: UDP datagrams, TCP and TLS connections.
+
+mod datagrams;
+mod stream;
+
+pub use datagrams::{Datagrams, MAX_DATAGRAM};
+pub use stream::{Connect, Stream, StreamWire};
+
+use std::fmt;
+
+use rustls_pki_types::ServerName;
+
+use crate::{BuildError, WriteError, transport::tls};
+
+/// A host and its port.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Address {
+    /// Name or IP address, without brackets.
+    pub host: String,
+    /// From 1 up.
+    pub port: u16,
+}
+
+impl Address {
+    /// Reads `host:port` or `[IPv6]:port`; an empty host is this machine. `None`: it is neither.
+    pub fn parse(text: &str) -> Option<Address> {
+        let (host, port) = text.trim().rsplit_once(':')?;
+        let port = port.parse().ok().filter(|&port| port > 0)?;
+        let bracketed = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
+        let host = match bracketed {
+            Some(host) => host,
+            None if host.contains([':', '[', ']', '/', ' ']) => return None,
+            None if host.is_empty() => "localhost",
+            None => host,
+        };
+        Some(Address {
+            host: host.to_owned(),
+            port,
+        })
+    }
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.host.contains(':') {
+            write!(f, "[{}]:{}", self.host, self.port)
+        } else {
+            write!(f, "{}:{}", self.host, self.port)
+        }
+    }
+}
+
+/// A receiver, and how it is reached.
+pub enum Wire {
+    /// UDP.
+    Datagrams(Datagrams),
+    /// TCP or TLS.
+    Stream(StreamWire),
+}
+
+impl Wire {
+    /// `transport` is `udp`, `tcp` or `tls`, the value of the option `meta.transport`; `ssl` counts for `tls` alone.
+    /// `peer` replaces the connection of `tcp` and `tls`. Nothing is opened yet; `warn` gets what the user should know.
+    pub fn new(
+        transport: &str,
+        address: Address,
+        ssl: tls::SslOptions<'_>,
+        peer: Option<Connect>,
+        warn: impl FnMut(&str),
+    ) -> Result<Wire, BuildError> {
+        let name = address.to_string();
+        let connect = match (transport, peer) {
+            ("udp", _) => return Ok(Wire::Datagrams(Datagrams::new(address))),
+            ("tcp" | "tls", Some(peer)) => peer,
+            ("tcp", None) => stream::tcp(address),
+            ("tls", None) => {
+                let settings = ssl.settings(warn);
+                let shown = settings.server_name.clone().unwrap_or_else(|| address.host.clone());
+                let server = ServerName::try_from(shown.clone()).map_err(|error| {
+                    BuildError::Options(format!(
+                        "the server name \"{shown}\" is none: {error} – set ssl_server_name"
+                    ))
+                })?;
+                let config = tls::client_config(&settings)
+                    .map_err(|error| BuildError::Options(format!("meta.transport is \"tls\": {error}")))?;
+                stream::tls(address, server, config)
+            }
+            _ => {
+                return Err(BuildError::Options(format!(
+                    "meta.transport is \"{transport}\", expected udp, tcp or tls – write one of them"
+                )));
+            }
+        };
+        Ok(Wire::Stream(StreamWire::new(name, connect)))
+    }
+
+    /// Whether each message has to be a datagram.
+    pub fn is_datagrams(&self) -> bool {
+        matches!(self, Wire::Datagrams(_))
+    }
+
+    /// Sends messages that end at `ends`. After an error all of them have to come again.
+    pub async fn send(&self, messages: &[u8], ends: &[usize]) -> Result<(), WriteError> {
+        if messages.is_empty() {
+            return Ok(());
+        }
+        match self {
+            Wire::Datagrams(datagrams) => datagrams.send(messages, ends).await,
+            Wire::Stream(stream) => stream.send(messages).await,
+        }
+    }
+
+    /// Ends a connection.
+    pub async fn close(&self) {
+        if let Wire::Stream(stream) = self {
+            stream.close().await;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
