@@ -1,5 +1,5 @@
 //! A local HTTP server with faults, for sinks whose back-end cannot be installed and for what a real one does not do on
-//! demand: [`HttpServer`]. A harness puts it behind [`super::BackEnd`].
+//! demand: [`HttpServer`].
 
 use std::{
     io::Read,

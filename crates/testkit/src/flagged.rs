@@ -3,14 +3,14 @@
 use analytics::{Batch, ClaimId, Decoded, Flag, RowRanges, Selection};
 use async_trait::async_trait;
 
-use crate::{Sink, WriteError, Written};
+use sinks::{Sink, WriteError, Written};
 
 /// Hands over records with flags that the suite's do not have.
-pub(super) struct Flagged {
+pub(crate) struct Flagged {
     /// The sink that is checked.
-    pub(super) sink: Box<dyn Sink>,
+    pub(crate) sink: Box<dyn Sink>,
     /// What every record gets.
-    pub(super) flags: &'static [Flag],
+    pub(crate) flags: &'static [Flag],
 }
 
 impl Flagged {

@@ -1,57 +1,113 @@
-//! The conformance suite, and back-ends to run it against.
+//! What every sink is checked for, and a back-end of each to check it on.
 //!
-//! A sink says in its `SPEC` how its back-end is started; [`suite::run`] then checks everything that a sink promises.
-//! What a back-end cannot do is reported by name with the reason.
+//! [`HARNESSES`] says how the back-end of each sink is started; [`suite`] checks on it everything that a sink promises. The
+//! test `conformance` makes one test of each check of each sink. What a back-end cannot do is reported by name with the reason.
 
-pub mod certificates;
-pub mod csv;
-pub mod dummy;
-pub mod elasticsearch;
+pub mod back_ends;
 mod flagged;
-mod gate;
-pub mod http;
-mod log;
-pub mod mariadb;
-pub mod mongo;
-pub mod proxy;
-pub mod rows;
-pub mod saas;
-pub mod server;
-pub mod splunk;
-pub mod sql;
-pub mod sqlite;
-pub mod stdout;
 pub mod suite;
-pub mod wire;
 
-use std::sync::{Arc, OnceLock};
-
-use analytics::logrus::{LogForm, LogFormat, LogLevel};
+use analytics::RecordKind;
 use async_trait::async_trait;
+use fakes::rows::Alter;
 use futures::future::BoxFuture;
 use serde_json::Value;
+use sinks::{BuildContext, BuildError, Sink, SinkSpec};
 
-use crate::{BuildContext, BuildError, Sink};
-use rows::Alter;
+use back_ends::{csv, dummy, elasticsearch, mariadb, mongo, saas, splunk, sql, sqlite, stdout, wire};
 
-pub use gate::Gate;
-pub use log::Log;
+/// Every sink that is built, on at least one back-end.
+pub const HARNESSES: &[Harness] = &[
+    Harness::of("csv", csv::start),
+    Harness::of("dummy", dummy::start),
+    Harness::of("elasticsearch", elasticsearch::start),
+    Harness::of("graylog", wire::graylog),
+    Harness::of("logzio", saas::logzio),
+    Harness::of("moesif", saas::moesif),
+    Harness::of("mongo", mongo::start_records),
+    Harness::of("mongo-graph", mongo::start_graph),
+    Harness::of("mongo-mcp", mongo::start_mcp),
+    Harness::of("mongo-mcp-aggregate", mongo::start_mcp_aggregate),
+    Harness::of("mongo-pump-aggregate", mongo::start_aggregate),
+    Harness::of("mongo-pump-selective", mongo::start_selective),
+    Harness::of("resurfaceio", saas::resurfaceio),
+    Harness::of("segment", saas::segment),
+    Harness::of("splunk", splunk::start),
+    Harness::of("sql", sql::start_raw),
+    Harness::of("sql", mariadb::start).on("mariadb"),
+    Harness::of("sql", sqlite::start).on("sqlite"),
+    Harness::of("sql_aggregate", sql::start_aggregate),
+    Harness::of("sql-graph", sql::start_graph),
+    Harness::of("sql-graph-aggregate", sql::start_graph_aggregate),
+    Harness::of("sql-mcp", sql::start_mcp),
+    Harness::of("sql-mcp-aggregate", sql::start_mcp_aggregate),
+    Harness::of("stdout", stdout::start),
+    Harness::of("syslog", wire::syslog),
+    Harness::uptime("mongo", mongo::start_uptime),
+    Harness::uptime("sql", sql::start_uptime),
+];
 
 /// Starts a back-end that is empty.
-pub type Harness = fn() -> BoxFuture<'static, Box<dyn BackEnd>>;
+pub type Start = fn() -> BoxFuture<'static, Box<dyn BackEnd>>;
+
+/// A sink and the way to a back-end for it.
+pub struct Harness {
+    sink: &'static str,
+    records: RecordKind,
+    /// Where a sink has several back-ends: which one this is.
+    on: Option<&'static str>,
+    /// Starts the back-end.
+    pub start: Start,
+}
+
+impl Harness {
+    /// Of the traffic sink of this type.
+    const fn of(sink: &'static str, start: Start) -> Harness {
+        Harness {
+            sink,
+            records: RecordKind::Traffic,
+            on: None,
+            start,
+        }
+    }
+
+    /// Of the uptime sink of this type.
+    const fn uptime(sink: &'static str, start: Start) -> Harness {
+        Harness {
+            records: RecordKind::Uptime,
+            ..Harness::of(sink, start)
+        }
+    }
+
+    const fn on(self, back_end: &'static str) -> Harness {
+        Harness {
+            on: Some(back_end),
+            ..self
+        }
+    }
+
+    /// What its checks are called: `csv`, `sql_on_sqlite`, `uptime_sql`.
+    pub fn name(&self) -> String {
+        let uptime = match self.records {
+            RecordKind::Traffic => "",
+            RecordKind::Uptime => "uptime_",
+        };
+        let on = self.on.map(|back_end| format!("_on_{back_end}"));
+        format!("{uptime}{}{}", self.sink, on.unwrap_or_default()).replace('-', "_")
+    }
+
+    /// The sink; `None`: there is none of this type.
+    pub fn spec(&self) -> Option<&'static SinkSpec> {
+        match self.records {
+            RecordKind::Traffic => sinks::find(self.sink),
+            RecordKind::Uptime => sinks::find_uptime(self.sink),
+        }
+    }
+}
 
 /// What a pump `TEST` with these options is made from.
 pub fn context(meta: Value) -> BuildContext {
-    BuildContext {
-        pump: "TEST".into(),
-        meta,
-        compat: false,
-        log: LogForm {
-            format: LogFormat::Text,
-            level: LogLevel::Info,
-        },
-        fleet: Arc::new(OnceLock::from(Arc::from("fleet"))),
-    }
+    BuildContext::new("TEST", "fleet", meta)
 }
 
 /// Why a back-end cannot take part in a check.

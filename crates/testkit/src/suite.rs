@@ -2,12 +2,13 @@
 
 use std::{ops::Range, sync::Arc, time::Duration};
 
-use analytics::{ClaimId, RecordKind, Selection};
+use analytics::{ClaimId, Selection};
+use fakes::rows::{self, Row};
 use futures::{FutureExt, future::BoxFuture};
 use serde_json::{Map, Value};
+use sinks::{Guarantee, Sink, SinkSpec, WriteError, Written, options};
 
-use super::{BackEnd, Harness, Reason, rows, rows::Row};
-use crate::{Guarantee, Sink, SinkSpec, WriteError, Written, options};
+use crate::{BackEnd, Harness, Reason};
 
 /// How long a write may take that nothing keeps from succeeding.
 const DEADLINE: Duration = Duration::from_secs(60);
@@ -19,31 +20,10 @@ pub enum Outcome {
     Passed,
     /// The back-end cannot take part; why.
     NotApplicable(Reason),
+    /// There is no back-end here; why.
+    Missing(Reason),
     /// The sink does not do what it promises.
     Failed(String),
-}
-
-/// One line a check.
-#[derive(Debug)]
-pub struct Report {
-    /// The sink, as the report calls it.
-    pub sink: String,
-    /// Name of each check and what became of it.
-    pub checks: Vec<(&'static str, Outcome)>,
-}
-
-impl std::fmt::Display for Report {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        for (name, outcome) in &self.checks {
-            write!(f, "{} {name}: ", self.sink)?;
-            match outcome {
-                Outcome::Passed => writeln!(f, "ok")?,
-                Outcome::NotApplicable(reason) => writeln!(f, "not applicable: {reason}")?,
-                Outcome::Failed(why) => writeln!(f, "FAILED: {why}")?,
-            }
-        }
-        Ok(())
-    }
 }
 
 enum Stop {
@@ -63,84 +43,73 @@ impl From<String> for Stop {
     }
 }
 
-type Check = for<'a> fn(&'a Stand) -> BoxFuture<'a, Result<(), Stop>>;
+type Run = for<'a> fn(&'a Stand) -> BoxFuture<'a, Result<(), Stop>>;
 
-const CHECKS: &[(&str, Check)] = &[
-    ("takes_its_options_in_any_case", |s| {
+/// Something that a sink promises.
+pub struct Check {
+    /// What.
+    pub name: &'static str,
+    run: Run,
+}
+
+const fn check(name: &'static str, run: Run) -> Check {
+    Check { name, run }
+}
+
+/// Everything that a sink is checked for.
+pub const CHECKS: &[Check] = &[
+    check("takes_its_options_in_any_case", |s| {
         takes_its_options_in_any_case(s).boxed()
     }),
-    ("has_a_variable_for_every_option", |s| {
+    check("has_a_variable_for_every_option", |s| {
         has_a_variable_for_every_option(s).boxed()
     }),
-    ("accepts_an_empty_group", |s| accepts_an_empty_group(s).boxed()),
-    ("writes_only_what_passes_the_filters", |s| {
+    check("accepts_an_empty_group", |s| accepts_an_empty_group(s).boxed()),
+    check("writes_only_what_passes_the_filters", |s| {
         writes_only_what_passes_the_filters(s).boxed()
     }),
-    ("leaves_undecodable_rows_out", |s| {
+    check("leaves_undecodable_rows_out", |s| {
         leaves_undecodable_rows_out(s).boxed()
     }),
-    ("writes_1_row", |s| writes(s, 1).boxed()),
-    ("writes_5000_rows", |s| writes(s, 5_000).boxed()),
-    ("writes_20000_rows", |s| writes(s, 20_000).boxed()),
-    ("loses_nothing_when_writes_fail", |s| {
+    check("writes_1_row", |s| writes(s, 1).boxed()),
+    check("writes_5000_rows", |s| writes(s, 5_000).boxed()),
+    check("writes_20000_rows", |s| writes(s, 20_000).boxed()),
+    check("loses_nothing_when_writes_fail", |s| {
         loses_nothing_when_writes_fail(s).boxed()
     }),
-    ("names_the_rows_that_are_refused", |s| {
+    check("names_the_rows_that_are_refused", |s| {
         names_the_rows_that_are_refused(s).boxed()
     }),
-    ("commits_nothing_with_a_poison_row", |s| {
+    check("commits_nothing_with_a_poison_row", |s| {
         commits_nothing_with_a_poison_row(s).boxed()
     }),
-    ("outlives_a_timeout", |s| outlives_a_timeout(s).boxed()),
-    ("takes_the_same_rows_in_other_groups", |s| {
+    check("outlives_a_timeout", |s| outlives_a_timeout(s).boxed()),
+    check("takes_the_same_rows_in_other_groups", |s| {
         takes_the_same_rows_in_other_groups(s).boxed()
     }),
-    ("fills_holes", |s| fills_holes(s).boxed()),
-    ("closes_during_a_write", |s| closes_during_a_write(s).boxed()),
-    ("knows_what_it_applied", |s| knows_what_it_applied(s).boxed()),
-    ("survives_death_at_every_step", |s| {
+    check("fills_holes", |s| fills_holes(s).boxed()),
+    check("closes_during_a_write", |s| closes_during_a_write(s).boxed()),
+    check("knows_what_it_applied", |s| knows_what_it_applied(s).boxed()),
+    check("survives_death_at_every_step", |s| {
         survives_death_at_every_step(s).boxed()
     }),
 ];
 
-/// Runs every check against a back-end of its own. `None`: the sink has no harness, or is not built.
-pub async fn run(spec: &'static SinkSpec) -> Option<Report> {
-    Some(run_on(spec, spec.harness?).await)
-}
-
-/// Runs every check against this back-end: some sinks have several.
-pub async fn run_on(spec: &'static SinkSpec, start: Harness) -> Report {
-    let mut checks = Vec::new();
-    if let Err(missing) = start().await.present() {
-        checks.push(("the_suite", Outcome::NotApplicable(missing)));
-        return Report {
-            sink: called(spec),
-            checks,
+impl Check {
+    /// Checks the sink on a back-end of its own.
+    pub async fn on(&self, harness: &Harness) -> Outcome {
+        let Some(spec) = harness.spec() else {
+            return Outcome::Failed(format!("there is no sink {}", harness.name()));
         };
-    }
-    for (name, check) in CHECKS {
-        let stand = Stand {
-            spec,
-            back_end: start().await,
-        };
-        let outcome = match check(&stand).await {
+        let back_end = (harness.start)().await;
+        if let Err(missing) = back_end.present() {
+            return Outcome::Missing(missing);
+        }
+        match (self.run)(&Stand { spec, back_end }).await {
             Ok(()) => Outcome::Passed,
             Err(Stop::NotApplicable(reason)) => Outcome::NotApplicable(reason),
             Err(Stop::Failed(why)) => Outcome::Failed(why),
-        };
-        checks.push((*name, outcome));
-    }
-    Report {
-        sink: called(spec),
-        checks,
-    }
-}
-
-/// Uptime sinks have the names of others.
-fn called(spec: &SinkSpec) -> String {
-    match spec.records {
-        RecordKind::Traffic => spec.name.to_owned(),
-        RecordKind::Uptime => format!("{} (uptime)", spec.name),
+        }
     }
 }
 
@@ -158,7 +127,7 @@ impl Stand {
     }
 
     async fn sink_with(&self, meta: Value) -> Result<Arc<dyn Sink>, Stop> {
-        match self.back_end.build(super::context(meta)).await {
+        match self.back_end.build(crate::context(meta)).await {
             Ok(sink) => Ok(sink.into()),
             Err(error) => Err(format!("cannot be built: {error}").into()),
         }

@@ -1,48 +1,84 @@
-//! Every sink of the table keeps the promises that all sinks make.
+//! Every sink keeps the promises that all sinks make: one test for each check of each sink, `conformance::csv::fills_holes`,
+//! on a back-end of its own.
 
-use std::io::Write;
+use std::{io::Write, process::ExitCode, thread};
 
-use sinks::{
-    SINKS, UPTIME_SINKS,
-    testkit::{
-        Harness, mariadb, sqlite,
-        suite::{self, Outcome},
-    },
+use analytics::RecordKind;
+use libtest_mimic::{Arguments, Completion, Failed, Trial};
+use sinks::{SINKS, UPTIME_SINKS};
+use testkit::{
+    HARNESSES, Harness,
+    suite::{CHECKS, Check, Outcome},
 };
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn every_built_sink_passes_the_suite() {
-    let mut failed = 0;
-    for spec in SINKS.iter().chain(UPTIME_SINKS) {
-        let Some(report) = suite::run(spec).await else {
-            writeln!(
-                std::io::stdout(),
-                "{} FAILED: it is built and has no harness",
-                spec.name
-            )
-            .unwrap();
-            failed += 1;
-            continue;
-        };
-        // Past the capture of the test runner: what does not apply is to be seen in every run.
-        write!(std::io::stdout(), "{report}").unwrap();
-        let failures = report
-            .checks
-            .iter()
-            .filter(|(_, outcome)| matches!(outcome, Outcome::Failed(_)));
-        failed += failures.count();
+fn main() -> ExitCode {
+    let mut trials = vec![
+        Trial::test("every_sink_has_a_harness", every_sink_has_a_harness),
+        Trial::test(
+            "every_harness_has_a_name_of_its_own",
+            every_harness_has_a_name_of_its_own,
+        ),
+    ];
+    for harness in HARNESSES {
+        for check in CHECKS {
+            let name = format!("conformance::{}::{}", harness.name(), check.name);
+            trials.push(Trial::ignorable_test(name.clone(), move || run(name, harness, check)));
+        }
     }
-    assert_eq!(failed, 0, "checks failed, see above");
+    libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
 }
 
-/// `sql` is checked on Postgres above.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn sql_passes_the_suite_on_every_dialect() {
-    let sql = sinks::find("sql").unwrap();
-    for (dialect, start) in [("sqlite", sqlite::start as Harness), ("mariadb", mariadb::start)] {
-        let report = suite::run_on(sql, start).await;
-        write!(std::io::stdout(), "on {dialect}:\n{report}").unwrap();
-        let failed = |(_, outcome): &(_, Outcome)| matches!(outcome, Outcome::Failed(_));
-        assert!(!report.checks.iter().any(failed), "checks failed, see above");
+fn run(name: String, harness: &'static Harness, check: &'static Check) -> Result<Completion, Failed> {
+    // In a thread of the test's name, as reports of missing servers name it.
+    let checked = thread::Builder::new().name(name.clone()).spawn(move || {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(2)
+            .enable_all()
+            .build()?;
+        let outcome = runtime.block_on(check.on(harness));
+        // Nothing that a broken sink leaves behind can keep the others from being checked.
+        runtime.shutdown_timeout(std::time::Duration::from_secs(1));
+        Ok::<_, std::io::Error>(outcome)
+    })?;
+    let outcome = checked.join().map_err(|_| "it panics")??;
+    let mut out = std::io::stdout().lock();
+    match outcome {
+        Outcome::Passed => Ok(Completion::Completed),
+        Outcome::Failed(why) => Err(why.into()),
+        Outcome::NotApplicable(reason) => {
+            writeln!(out, "{name}: not applicable: {reason}")?;
+            Ok(Completion::ignored_with(reason))
+        }
+        Outcome::Missing(reason) => {
+            writeln!(out, "SKIP {name}: {reason}")?;
+            Ok(Completion::ignored_with(reason))
+        }
     }
+}
+
+fn every_sink_has_a_harness() -> Result<(), Failed> {
+    let has = |records, name| {
+        let mut specs = HARNESSES.iter().filter_map(Harness::spec);
+        specs.any(|spec| spec.records == records && spec.name == name)
+    };
+    let traffic = SINKS.iter().map(|spec| (RecordKind::Traffic, spec.name));
+    let uptime = UPTIME_SINKS.iter().map(|spec| (RecordKind::Uptime, spec.name));
+    let missing: Vec<_> = traffic
+        .chain(uptime)
+        .filter(|&(records, name)| !has(records, name))
+        .collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    Err(format!("without an entry in testkit::HARNESSES: {missing:?}").into())
+}
+
+fn every_harness_has_a_name_of_its_own() -> Result<(), Failed> {
+    let mut names: Vec<String> = HARNESSES.iter().map(Harness::name).collect();
+    names.sort();
+    let doubled: Vec<_> = names.windows(2).filter(|pair| pair[0] == pair[1]).collect();
+    if doubled.is_empty() {
+        return Ok(());
+    }
+    Err(format!("{doubled:?}").into())
 }

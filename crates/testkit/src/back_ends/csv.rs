@@ -11,13 +11,18 @@ use futures::{FutureExt, future::BoxFuture};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use super::{BackEnd, Gate, Reason, rows, rows::Alter};
-use crate::{
+use fakes::{
+    Gate,
+    rows::{self, Alter},
+};
+use sinks::{
     BuildContext, BuildError, Sink,
     csv::{Csv, step::Step},
 };
 
-/// See [`super::Harness`].
+use crate::{BackEnd, Reason};
+
+/// See [`crate::Harness`].
 pub fn start() -> BoxFuture<'static, Box<dyn BackEnd>> {
     async {
         let folder = tempfile::tempdir();

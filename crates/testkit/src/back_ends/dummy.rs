@@ -4,10 +4,12 @@ use async_trait::async_trait;
 use futures::{FutureExt, future::BoxFuture};
 use serde_json::{Value, json};
 
-use super::{BackEnd, Reason, rows::Alter};
-use crate::{BuildContext, BuildError, Sink};
+use fakes::rows::Alter;
+use sinks::{BuildContext, BuildError, Sink};
 
-/// See [`super::Harness`].
+use crate::{BackEnd, Reason};
+
+/// See [`crate::Harness`].
 pub fn start() -> BoxFuture<'static, Box<dyn BackEnd>> {
     async { Box::new(Nothing) as Box<dyn BackEnd> }.boxed()
 }
@@ -23,7 +25,7 @@ impl BackEnd for Nothing {
     }
 
     async fn build(&self, context: BuildContext) -> Result<Box<dyn Sink>, BuildError> {
-        let build = crate::dummy::SPEC.build;
+        let build = sinks::dummy::SPEC.build;
         build(context).await
     }
 

@@ -6,16 +6,16 @@ use futures::{FutureExt, future::BoxFuture};
 use mysql_async::{Conn, OptsBuilder, prelude::Queryable};
 use serde_json::{Value, json};
 
-use super::{
-    BackEnd, Reason,
+use fakes::{
     proxy::{Cut, Proxy},
-    rows,
-    rows::Alter,
+    rows::{self, Alter},
     server,
 };
-use crate::{BuildContext, BuildError, Sink, find};
+use sinks::{BuildContext, BuildError, Sink, find};
 
-/// See [`super::Harness`].
+use crate::{BackEnd, Reason};
+
+/// See [`crate::Harness`].
 pub fn start() -> BoxFuture<'static, Box<dyn BackEnd>> {
     async { Box::new(Server(Place::start().await)) as Box<dyn BackEnd> }.boxed()
 }

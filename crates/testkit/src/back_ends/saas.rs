@@ -10,18 +10,18 @@ use flate2::read::ZlibDecoder;
 use futures::{FutureExt, future::BoxFuture};
 use serde_json::{Value, json};
 
-use super::{
-    BackEnd, Reason,
+use fakes::{
     http::{Fault, HttpServer, Received, Reply},
-    rows,
-    rows::Alter,
+    rows::{self, Alter},
 };
-use crate::{BuildContext, BuildError, Sink, SinkSpec};
+use sinks::{BuildContext, BuildError, Sink, SinkSpec};
+
+use crate::{BackEnd, Reason};
 
 /// The harness of `logzio`.
 pub fn logzio() -> BoxFuture<'static, Box<dyn BackEnd>> {
     start(Service {
-        spec: &crate::logzio::SPEC,
+        spec: &sinks::logzio::SPEC,
         options: |url| json!({"token": "token", "url": url}),
         serials: rows::serials,
         refused: |record| record.time[0].seconds = 1_000_000_000_000,
@@ -31,7 +31,7 @@ pub fn logzio() -> BoxFuture<'static, Box<dyn BackEnd>> {
 /// The harness of `moesif`.
 pub fn moesif() -> BoxFuture<'static, Box<dyn BackEnd>> {
     start(Service {
-        spec: &crate::moesif::SPEC,
+        spec: &sinks::moesif::SPEC,
         options: |url| json!({"application_id": "application", "enable_bulk": true, "bulk_config": {"api_endpoint": url}}),
         // The path of a record counts only where its request has none.
         serials: seconds,
@@ -42,7 +42,7 @@ pub fn moesif() -> BoxFuture<'static, Box<dyn BackEnd>> {
 /// The harness of `resurfaceio`.
 pub fn resurfaceio() -> BoxFuture<'static, Box<dyn BackEnd>> {
     start(Service {
-        spec: &crate::resurfaceio::SPEC,
+        spec: &sinks::resurfaceio::SPEC,
         options: |url| json!({"capture_url": url, "rules": "include debug"}),
         serials: milliseconds,
         // One letter is no base64.
@@ -53,7 +53,7 @@ pub fn resurfaceio() -> BoxFuture<'static, Box<dyn BackEnd>> {
 /// The harness of `segment`.
 pub fn segment() -> BoxFuture<'static, Box<dyn BackEnd>> {
     start(Service {
-        spec: &crate::segment::SPEC,
+        spec: &sinks::segment::SPEC,
         options: |url| json!({"segment_write_key": "key", "endpoint": format!("{url}/v1/batch")}),
         serials: rows::serials,
         refused: |record| record.time[0].seconds = 1_000_000_000_000,

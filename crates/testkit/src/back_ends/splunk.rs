@@ -5,15 +5,15 @@ use futures::{FutureExt, future::BoxFuture};
 use serde_json::{Value, json};
 
 use analytics::Int;
-
-use super::{
-    BackEnd, Reason,
+use fakes::{
     http::{Fault, HttpServer, Received, Reply},
     rows::{self, Alter},
 };
-use crate::{BuildContext, BuildError, Sink, splunk::SPEC};
+use sinks::{BuildContext, BuildError, Sink, splunk::SPEC};
 
-/// See [`super::Harness`].
+use crate::{BackEnd, Reason};
+
+/// See [`crate::Harness`].
 pub fn start() -> BoxFuture<'static, Box<dyn BackEnd>> {
     async {
         let taken = std::sync::Arc::new(std::sync::Mutex::new(Vec::new()));

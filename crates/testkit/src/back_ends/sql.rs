@@ -2,50 +2,42 @@
 
 use analytics::{Flag, Time, When};
 use async_trait::async_trait;
+use fakes::{
+    postgres::{BEGIN, COMMIT, Place},
+    proxy::Cut,
+    rows::{self, Alter},
+};
 use futures::{FutureExt, future::BoxFuture};
 use serde_json::{Value, json};
-use tokio_postgres::{Client, NoTls, SimpleQueryMessage};
+use sinks::{BuildContext, BuildError, Sink, SinkSpec, sql};
 
-use super::{
-    BackEnd, Reason,
-    flagged::Flagged,
-    proxy::{Cut, Proxy},
-    rows,
-    rows::Alter,
-    server,
-};
-use crate::{BuildContext, BuildError, Sink, SinkSpec, sql};
+use crate::{BackEnd, Reason, flagged::Flagged};
 
-/// Begins a transaction.
-pub const BEGIN: &[u8] = b"BEGIN; SET LOCAL idle_in_transaction_session_timeout";
-/// Ends one.
-pub const COMMIT: &[u8] = b"Q\0\0\0\x0bCOMMIT\0";
-
-/// See [`super::Harness`].
+/// See [`crate::Harness`].
 pub fn start_raw() -> BoxFuture<'static, Box<dyn BackEnd>> {
     start(&sql::SPEC, "SELECT path FROM tyk_analytics", &[], RAW_DEATHS).boxed()
 }
 
-/// See [`super::Harness`].
+/// See [`crate::Harness`].
 pub fn start_graph() -> BoxFuture<'static, Box<dyn BackEnd>> {
     let query = "SELECT analytics_path FROM tyk_analytics_graph";
     start(&sql::GRAPH, query, &[Flag::IsGraphQl], RAW_DEATHS).boxed()
 }
 
-/// See [`super::Harness`].
+/// See [`crate::Harness`].
 pub fn start_mcp() -> BoxFuture<'static, Box<dyn BackEnd>> {
     let query = "SELECT analytics_path FROM tyk_analytics_mcp";
     start(&sql::MCP, query, &[Flag::IsMcp], RAW_DEATHS).boxed()
 }
 
-/// See [`super::Harness`]. A record is found by its path, as often as that is counted.
+/// See [`crate::Harness`]. A record is found by its path, as often as that is counted.
 pub fn start_aggregate() -> BoxFuture<'static, Box<dyn BackEnd>> {
     let query = "SELECT dimension_value FROM tyk_aggregated, generate_series(1, counter_hits) \
                  WHERE dimension = 'endpoints'";
     start(&sql::AGGREGATE, query, &[Flag::TrackPath], COUNTER_DEATHS).boxed()
 }
 
-/// See [`super::Harness`].
+/// See [`crate::Harness`].
 pub fn start_graph_aggregate() -> BoxFuture<'static, Box<dyn BackEnd>> {
     let query = "SELECT dimension_value FROM tyk_graph_aggregated, generate_series(1, counter_hits) \
                  WHERE dimension = 'endpoints'";
@@ -53,7 +45,7 @@ pub fn start_graph_aggregate() -> BoxFuture<'static, Box<dyn BackEnd>> {
     start(&sql::GRAPH_AGGREGATE, query, flags, COUNTER_DEATHS).boxed()
 }
 
-/// See [`super::Harness`].
+/// See [`crate::Harness`].
 pub fn start_mcp_aggregate() -> BoxFuture<'static, Box<dyn BackEnd>> {
     let query = "SELECT dimension_value FROM tyk_mcp_aggregated, generate_series(1, counter_hits) \
                  WHERE dimension = 'endpoints'";
@@ -66,7 +58,7 @@ pub fn start_mcp_aggregate() -> BoxFuture<'static, Box<dyn BackEnd>> {
     .boxed()
 }
 
-/// See [`super::Harness`]. A check is found by the address of its target, as often as that is counted.
+/// See [`crate::Harness`]. A check is found by the address of its target, as often as that is counted.
 pub fn start_uptime() -> BoxFuture<'static, Box<dyn BackEnd>> {
     let query = "SELECT dimension_value FROM tyk_uptime_analytics, generate_series(1, counter_hits) \
                  WHERE dimension = 'url'";
@@ -86,72 +78,6 @@ async fn start(
         flags,
         deaths,
     })
-}
-
-/// A schema on the shared server, dropped with its tables at the end.
-pub struct Place {
-    /// In front of the server.
-    pub proxy: Proxy,
-    /// Straight to the server, in the schema.
-    pub client: Client,
-    /// Settings of a connection through the proxy.
-    pub connection_string: String,
-    schema: String,
-}
-
-impl Place {
-    /// `None`: there is no server.
-    pub async fn start() -> Option<Place> {
-        let address = server::address("postgres")?;
-        let config: tokio_postgres::Config = address.parse().ok()?;
-        let (client, connection) = config.connect(NoTls).await.ok()?;
-        tokio::spawn(connection);
-        let schema = format!("s_{}", ulid::Ulid::new().to_string().to_lowercase());
-        let create = format!("CREATE SCHEMA {schema}; SET search_path = {schema}");
-        client.batch_execute(&create).await.ok()?;
-        let (user, server) = address.split_once("://")?.1.split_once('@')?;
-        let (user, password) = user.split_once(':')?;
-        let (server, database) = server.split_once('/')?;
-        let proxy = Proxy::start(server.to_owned()).await.ok()?;
-        let connection_string = format!(
-            "host=127.0.0.1 port={} user={user} password={password} dbname={database} sslmode=disable \
-             search_path={schema}",
-            proxy.address().port()
-        );
-        Some(Place {
-            proxy,
-            client,
-            connection_string,
-            schema,
-        })
-    }
-
-    /// The first column of every row.
-    pub async fn column(&self, query: &str) -> Vec<String> {
-        let messages = self.client.simple_query(query).await.unwrap_or_default();
-        let rows = messages.iter().filter_map(|message| match message {
-            SimpleQueryMessage::Row(row) => Some(row.get(0).unwrap_or("NULL").to_owned()),
-            _ => None,
-        });
-        rows.collect()
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        let drop = format!("DROP SCHEMA IF EXISTS {} CASCADE", self.schema);
-        let address = server::address("postgres").and_then(|address| address.parse().ok());
-        let (Some(config), Ok(runtime)) = (address, tokio::runtime::Handle::try_current()) else {
-            return;
-        };
-        let config: tokio_postgres::Config = config;
-        runtime.spawn(async move {
-            if let Ok((client, connection)) = config.connect(NoTls).await {
-                tokio::spawn(connection);
-                let _ = client.batch_execute(&drop).await;
-            }
-        });
-    }
 }
 
 struct Tables {

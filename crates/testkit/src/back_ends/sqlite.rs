@@ -9,10 +9,12 @@ use rusqlite::Connection;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use super::{BackEnd, Reason, rows, rows::Alter};
-use crate::{BuildContext, BuildError, Sink, find};
+use fakes::rows::{self, Alter};
+use sinks::{BuildContext, BuildError, Sink, find};
 
-/// See [`super::Harness`].
+use crate::{BackEnd, Reason};
+
+/// See [`crate::Harness`].
 pub fn start() -> BoxFuture<'static, Box<dyn BackEnd>> {
     async {
         Box::new(File {

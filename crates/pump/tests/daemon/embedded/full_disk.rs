@@ -24,7 +24,7 @@ impl SmallDisk {
         match mount.output().is_ok_and(|output| output.status.success()) {
             true => Some(SmallDisk(folder)),
             false => {
-                sinks::testkit::server::skip("this user may not mount file systems");
+                fakes::server::skip("this user may not mount file systems");
                 None
             }
         }

@@ -1,17 +1,15 @@
 //! Every row once, whatever happens to connections and processes.
 
 use analytics::{Int, Text, Time, When, Zone, record::Builder};
-use serde_json::json;
-use sinks::{
-    WriteError,
-    testkit::{
-        proxy::Cut,
-        rows,
-        sql::{COMMIT, Place},
-    },
+use fakes::{
+    postgres::{COMMIT, Place},
+    proxy::Cut,
+    rows,
 };
+use serde_json::json;
+use sinks::WriteError;
 
-use crate::support::{claim, meta, selection, sink, try_sink};
+use super::support::{claim, meta, selection, sink, try_sink};
 
 fn at(seconds: i64, path: &str) -> Builder {
     let mut record = Builder::new();

@@ -1,21 +1,12 @@
 //! `elasticsearch` against real servers: Elasticsearch and OpenSearch.
-#![allow(clippy::unwrap_used, clippy::expect_used)]
 
-use std::sync::{Arc, OnceLock};
-
-use analytics::{
-    ClaimId, Int,
-    logrus::{LogForm, LogFormat, LogLevel},
-};
+use analytics::{ClaimId, Int};
+use fakes::{rows::Row, server};
 use serde_json::{Value, json};
 use sinks::{
     BuildContext, Sink,
     elasticsearch::SPEC,
     http::{HttpClient, HttpSettings, Method, Request, Url},
-    testkit::{
-        rows::{self, Row},
-        server,
-    },
 };
 
 /// Started by `scripts/services.sh start search`: 7.17 and 8.19, 1.3, 2.19 and 3.3.
@@ -85,16 +76,7 @@ impl Server {
     async fn sink(&self, mut meta: Value) -> Box<dyn Sink> {
         meta["elasticsearch_url"] = self.url.clone().into();
         meta["index_name"] = self.index.clone().into();
-        let context = BuildContext {
-            pump: "SEARCH".into(),
-            meta,
-            compat: false,
-            log: LogForm {
-                format: LogFormat::Text,
-                level: LogLevel::Info,
-            },
-            fleet: Arc::new(OnceLock::from(Arc::from("fleet"))),
-        };
+        let context = BuildContext::new("SEARCH", "fleet", meta);
         (SPEC.build)(context).await.unwrap_or_else(|error| panic!("{error}"))
     }
 }

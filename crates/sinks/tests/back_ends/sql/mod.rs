@@ -1,5 +1,4 @@
 //! SQL pumps against a real Postgres.
-#![allow(clippy::unwrap_used)]
 
 mod aggregates;
 mod delivery;

@@ -1,7 +1,5 @@
 //! CSV files on disks that really fail. Needs the right to mount; without it the tests say so and end.
 
-#![allow(clippy::unwrap_used)]
-
 use std::{
     fs,
     io::Write,
@@ -10,16 +8,10 @@ use std::{
     sync::Arc,
 };
 
-use analytics::{
-    ClaimId,
-    logrus::{LogForm, LogFormat, LogLevel},
-};
+use analytics::ClaimId;
+use fakes::rows::{group, serials};
 use serde_json::json;
-use sinks::{
-    BuildContext, Sink, WriteError,
-    csv::Csv,
-    testkit::rows::{group, serials},
-};
+use sinks::{BuildContext, Sink, WriteError, csv::Csv};
 
 const CLAIM: ClaimId = ClaimId(ulid::Ulid(1));
 
@@ -33,8 +25,7 @@ impl<'a> Mount<'a> {
         if status.is_ok_and(|status| status.success()) {
             return Some(Mount(at));
         }
-        let mut out = std::io::stdout();
-        writeln!(out, "skipped: this user may not mount ({})", options.join(" ")).unwrap();
+        fakes::server::skip(&format!("this user may not mount ({})", options.join(" ")));
         None
     }
 }
@@ -47,16 +38,7 @@ impl Drop for Mount<'_> {
 }
 
 async fn open(folder: &Path) -> Csv {
-    let context = BuildContext {
-        pump: "CSV".into(),
-        meta: json!({"csv_dir": folder}),
-        compat: false,
-        log: LogForm {
-            format: LogFormat::Text,
-            level: LogLevel::Info,
-        },
-        fleet: Arc::default(),
-    };
+    let context = BuildContext::new("CSV", "fleet", json!({"csv_dir": folder}));
     // One hour for all rows.
     Csv::open(&context).await.unwrap().with_clock(|| analytics::Time::ZERO)
 }

@@ -1,7 +1,5 @@
 //! Real log servers get what `graylog` and `syslog` send. `scripts/services.sh start rsyslog gelf` starts them.
 
-#![allow(clippy::unwrap_used)]
-
 use std::{
     path::PathBuf,
     sync::{Arc, Mutex},
@@ -9,16 +7,9 @@ use std::{
 };
 
 use analytics::{ClaimId, Selection, Text, msgpack, record::Builder};
+use fakes::{certificates::Certificates, rows::Row, server};
 use serde_json::{Value, json};
-use sinks::{
-    Sink, WriteError, find,
-    testkit::{
-        self,
-        certificates::Certificates,
-        rows::{self, Row},
-        server,
-    },
-};
+use sinks::{Sink, WriteError, find};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpListener,
@@ -34,7 +25,7 @@ fn place(name: &str) -> Option<(String, u16, PathBuf)> {
 
 async fn sink(kind: &str, meta: Value) -> Box<dyn Sink> {
     let build = find(kind).unwrap().build;
-    build(testkit::context(meta)).await.unwrap()
+    build(BuildContext::new("TEST", "fleet", meta)).await.unwrap()
 }
 
 /// A number that no other run has used, as the first row.

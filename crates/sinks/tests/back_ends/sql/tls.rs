@@ -5,7 +5,7 @@ use std::process::Command;
 use serde_json::json;
 use sinks::BuildError;
 
-use crate::support::try_sink;
+use super::support::try_sink;
 
 /// A server with TLS, stopped at the end.
 struct Server {
@@ -24,7 +24,7 @@ fn script(arguments: &[&str]) -> bool {
 impl Server {
     /// `None`: Postgres is not installed.
     fn start() -> Option<Server> {
-        sinks::testkit::server::address("postgres")?;
+        fakes::server::address("postgres")?;
         let port = std::net::TcpListener::bind("127.0.0.1:0")
             .unwrap()
             .local_addr()

@@ -9,11 +9,12 @@ use analytics::{
     uptime::{UptimeInt, UptimeText},
 };
 use bytes::Bytes;
+use fakes::postgres::Place;
 use serde_json::json;
-use sinks::{Sink, testkit::sql::Place};
+use sinks::Sink;
 use std::sync::Arc;
 
-use crate::support::{claim, context, meta, selection, sink};
+use super::support::{claim, context, meta, selection, sink};
 
 /// 2024-05-17T10:00:00Z
 const HOUR: i64 = 1_715_940_000;

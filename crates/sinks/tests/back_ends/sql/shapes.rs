@@ -3,13 +3,11 @@
 use std::time::Duration;
 
 use analytics::{Flag, Float, Int, Text, Time, When, Zone, record::Builder};
+use fakes::{postgres::Place, rows};
 use serde_json::json;
-use sinks::{
-    MigrationMode, find,
-    testkit::{rows, sql::Place},
-};
+use sinks::{MigrationMode, find};
 
-use crate::support::{claim, context, meta, selection, sink};
+use super::support::{claim, context, meta, selection, sink};
 
 async fn columns(place: &Place, table: &str) -> Vec<String> {
     let query = format!(
@@ -122,7 +120,7 @@ async fn an_old_table_gets_its_columns_and_a_second_start_changes_nothing() {
     let before = place
         .column("SELECT xmin FROM pg_class WHERE oid = 'tyk_analytics'::regclass")
         .await;
-    crate::support::sink(&place, "sql", json!({})).await;
+    super::support::sink(&place, "sql", json!({})).await;
     assert_eq!(columns(&place, "tyk_analytics").await, upgraded);
     assert_eq!(
         place

@@ -1,16 +1,12 @@
 //! Building sinks and rows.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
-use analytics::{
-    Batch, ClaimId, Key, RecordKind, Selection, Span, Transform, Wire,
-    logrus::{LogForm, LogFormat, LogLevel},
-    msgpack,
-    record::Builder,
-};
+use analytics::{Batch, ClaimId, Key, RecordKind, Selection, Span, Transform, Wire, msgpack, record::Builder};
 use bytes::Bytes;
+use fakes::postgres::Place;
 use serde_json::{Value, json};
-use sinks::{BuildContext, BuildError, Sink, find, testkit::sql::Place};
+use sinks::{BuildContext, BuildError, Sink, find};
 
 pub(crate) fn claim(number: u128) -> ClaimId {
     ClaimId(ulid::Ulid(number))
@@ -22,16 +18,7 @@ pub(crate) async fn try_sink(name: &str, pump: &str, meta: Value) -> Result<Box<
 }
 
 pub(crate) fn context(pump: &str, meta: Value) -> BuildContext {
-    BuildContext {
-        pump: pump.into(),
-        meta,
-        compat: false,
-        log: LogForm {
-            format: LogFormat::Text,
-            level: LogLevel::Info,
-        },
-        fleet: Arc::new(OnceLock::from(Arc::from("fleet"))),
-    }
+    BuildContext::new(pump, "fleet", meta)
 }
 
 /// The options of a pump that writes to `place`.
