@@ -36,14 +36,10 @@ pub fn hit(name: &'static str) {
 ///
 /// # Panics
 /// `TYK_PMP_FAILPOINT` names none of `points`.
-#[inline(always)]
 pub fn expect_one_of(points: &[&str]) {
-    if ARMED && let Some(fuse) = fuse() {
-        assert!(
-            points.contains(&fuse.name.as_str()),
-            "TYK_PMP_FAILPOINT={}: names are {points:?}",
-            fuse.name
-        );
+    if ARMED && let Some(fuse) = FUSE.get_or_init(read) {
+        let name = fuse.name.as_str();
+        assert!(points.contains(&name), "TYK_PMP_FAILPOINT={name}: names are {points:?}");
     }
 }
 
@@ -52,14 +48,10 @@ struct Fuse {
     passages_left: AtomicU64,
 }
 
-/// What the environment says, read once.
-fn fuse() -> Option<&'static Fuse> {
-    static FUSE: OnceLock<Option<Fuse>> = OnceLock::new();
-    FUSE.get_or_init(read).as_ref()
-}
+static FUSE: OnceLock<Option<Fuse>> = OnceLock::new();
 
 fn pass(name: &'static str) {
-    let Some(fuse) = fuse() else { return };
+    let Some(fuse) = FUSE.get_or_init(read) else { return };
     if fuse.name != name || fuse.passages_left.fetch_sub(1, Ordering::SeqCst) != 1 {
         return;
     }
@@ -73,7 +65,8 @@ fn pass(name: &'static str) {
 fn read() -> Option<Fuse> {
     let text = std::env::var("TYK_PMP_FAILPOINT").ok()?;
     let (name, passages) = text.split_once(':').unwrap_or((&text, "1"));
-    let Some(passages) = passages.parse().ok().filter(|&n| n > 0) else {
+    let passages: Option<u64> = passages.parse().ok().filter(|&n| n > 0);
+    let Some(passages) = passages else {
         panic!("TYK_PMP_FAILPOINT={text}: expected <name> or <name>:<n>");
     };
     Some(Fuse {

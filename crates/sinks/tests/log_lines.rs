@@ -40,7 +40,7 @@ async fn sinks_say_what_they_do() {
         assert_eq!(log.lines().last().unwrap(), line);
         if name == "dummy" {
             let rows = [group(CLAIM, 0..3), group(CLAIM, 3..7)].concat();
-            sink.write(&rows).await.unwrap();
+            sink.write(&rows, &Arc::default()).await.unwrap();
             assert_eq!(log.lines().last().unwrap(), "INFO dummy-pump: Writing 7 records");
         }
     }
@@ -65,7 +65,7 @@ async fn sinks_say_what_they_do() {
             if step == Step::Append { len / 2 } else { len }
         };
         sink.set_hook(Arc::new(die_in_the_append)).await;
-        assert!(sink.write(&group(CLAIM, 0..3)).await.is_err());
+        assert!(sink.write(&group(CLAIM, 0..3), &Arc::default()).await.is_err());
         drop(sink);
         for entry in std::fs::read_dir(folder.path()).unwrap().filter(|_| removed) {
             let path = entry.unwrap().path();

@@ -1,9 +1,11 @@
 //! Records of kinds that the suite's are not.
 
+use std::sync::Arc;
+
 use analytics::{Batch, ClaimId, Decoded, Flag, RowRanges, Selection};
 use async_trait::async_trait;
 
-use sinks::{Sink, WriteError, Written};
+use sinks::{Applied, Sink, WriteError, Written};
 
 /// Hands over records with flags that the suite's do not have.
 pub(crate) struct Flagged {
@@ -42,9 +44,9 @@ impl Flagged {
 
 #[async_trait]
 impl Sink for Flagged {
-    async fn write(&self, group: &[Selection]) -> Result<Written, WriteError> {
+    async fn write(&self, group: &[Selection], applied: &Arc<Applied>) -> Result<Written, WriteError> {
         let group: Vec<Selection> = group.iter().map(|selection| self.flagged(selection)).collect();
-        self.sink.write(&group).await
+        self.sink.write(&group, applied).await
     }
 
     async fn forget(&self, claims: &[ClaimId]) {

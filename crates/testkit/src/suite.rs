@@ -146,7 +146,7 @@ impl Stand {
 
     /// Writes a group that nothing keeps from being accepted.
     async fn accept(&self, sink: &dyn Sink, group: &[Selection]) -> Result<Written, Stop> {
-        match tokio::time::timeout(DEADLINE, sink.write(group)).await {
+        match tokio::time::timeout(DEADLINE, sink.write(group, &Arc::default())).await {
             Err(_) => Err("the write does not end".to_owned().into()),
             Ok(Err(error)) => Err(format!("the write fails: {error}").into()),
             Ok(Ok(written)) => Ok(written),
@@ -281,8 +281,9 @@ async fn loses_nothing_when_writes_fail(stand: &Stand) -> Result<(), Stop> {
     let sink = stand.sink().await?;
     stand.accept(sink.as_ref(), &stand.group(0..100)).await?;
     stand.back_end.fail().await?;
+    let applied = Arc::default();
     for attempt in 0..3 {
-        match sink.write(&stand.group(100..300)).await {
+        match sink.write(&stand.group(100..300), &applied).await {
             Ok(_) => return Err(format!("attempt {attempt} is a success although the back-end fails").into()),
             Err(WriteError::Reject { rows, source }) => {
                 return Err(format!("a failing back-end is taken for refused rows: {rows:?}, {source}").into());
@@ -327,7 +328,7 @@ async fn commits_nothing_with_a_poison_row(stand: &Stand) -> Result<(), Stop> {
         }
     });
     let poisoned = stand.selection(rows);
-    match sink.write(std::slice::from_ref(&poisoned)).await {
+    match sink.write(std::slice::from_ref(&poisoned), &Arc::default()).await {
         Err(WriteError::Reject { rows, .. }) => {
             let is_it = rows.iter().all(|rejected| rejected.row.row == 40);
             ensure(is_it, || format!("it blames {rows:?}"))?;
@@ -346,14 +347,17 @@ async fn commits_nothing_with_a_poison_row(stand: &Stand) -> Result<(), Stop> {
 async fn outlives_a_timeout(stand: &Stand) -> Result<(), Stop> {
     let sink = stand.sink().await?;
     stand.back_end.stall().await?;
-    let timed_out = tokio::time::timeout(Duration::from_millis(50), sink.write(&stand.group(0..500)))
-        .await
-        .is_err();
+    let timed_out = tokio::time::timeout(
+        Duration::from_millis(50),
+        sink.write(&stand.group(0..500), &Arc::default()),
+    )
+    .await
+    .is_err();
     ensure(timed_out, || "a stalled back-end accepts a write".to_owned())?;
     let again = {
         let sink = sink.clone();
         let group = stand.group(0..200);
-        tokio::spawn(async move { sink.write(&group).await.map(drop) })
+        tokio::spawn(async move { sink.write(&group, &Arc::default()).await.map(drop) })
     };
     tokio::task::yield_now().await;
     stand.back_end.heal().await;
@@ -398,7 +402,7 @@ async fn closes_during_a_write(stand: &Stand) -> Result<(), Stop> {
     let sink = stand.sink().await?;
     stand.back_end.stall().await?;
     let (writing, closing, group) = (sink.clone(), sink.clone(), stand.group(0..300));
-    let write = tokio::spawn(async move { writing.write(&group).await.map(drop) });
+    let write = tokio::spawn(async move { writing.write(&group, &Arc::default()).await.map(drop) });
     tokio::task::yield_now().await;
     let close = tokio::spawn(async move { closing.close().await });
     tokio::task::yield_now().await;
@@ -447,7 +451,11 @@ async fn survives_death_at_every_step(stand: &Stand) -> Result<(), Stop> {
     // The first round begins with an empty back-end, the second one continues a full one.
     for (death, name) in deaths.iter().enumerate().cycle().take(2 * deaths.len()) {
         stand.back_end.die_at(death).await;
-        if sink.write(&stand.group(next..next + 100)).await.is_ok() {
+        if sink
+            .write(&stand.group(next..next + 100), &Arc::default())
+            .await
+            .is_ok()
+        {
             // A step that this write has no need of.
             next += 100;
         }

@@ -10,7 +10,6 @@ use analytics::{RowId, Selection};
 use sinks::{Rejected, Sink, WriteError, Written};
 
 use super::{
-    dead_letter::now_ms,
     gather::Piece,
     lane::{Lane, Origin, PROBE, Waited},
     report::Context,
@@ -74,6 +73,9 @@ impl Lane {
             self.board.in_flight.store(rows as u64, Relaxed);
             let attempt = self.attempt(sink, &selections, stretch).await;
             self.board.in_flight.store(0, Relaxed);
+            if !matches!(attempt, Attempt::Written(_)) {
+                self.finish_applied(&selected);
+            }
             let pause = match attempt {
                 Attempt::Written(written) => {
                     self.accepted(rows, &written);
@@ -202,7 +204,7 @@ impl Lane {
             }
         };
         let slow = tokio::time::sleep(self.shared.purge_delay);
-        let write = sink.write(selections);
+        let write = sink.write(selections, &self.applied);
         tokio::pin!(over, slow, write);
         let mut warned = false;
         let attempt = loop {
@@ -273,6 +275,25 @@ impl Lane {
         self.shared.log.warning(&text, Context::pump(&self.settings.name));
     }
 
+    /// Rows that the back-end took are finished although the write as a whole is not.
+    fn finish_applied(&mut self, pieces: &[Piece]) {
+        let mut taken = 0;
+        for piece in pieces {
+            let span = piece.selection.rows();
+            let Some(work) = self.work.get_mut(&piece.work) else {
+                continue;
+            };
+            for rows in self.applied.ranges(piece.selection.batch().claim).iter() {
+                let rows = rows.start.max(span.start)..rows.end.min(span.end);
+                if !rows.is_empty() {
+                    taken += piece.selection.slice(rows.clone()).len();
+                    work.progress.finish(rows);
+                }
+            }
+        }
+        self.board.delivered.fetch_add(taken as u64, Relaxed);
+    }
+
     /// Rows that the back-end accepted are finished although others of the same write are not.
     fn finish_all_but(&mut self, pieces: &[Piece], rejected: &[Rejected]) {
         for piece in pieces {
@@ -333,7 +354,7 @@ impl Lane {
         loop {
             match self.shared.dead.store(&letters).await {
                 Ok(stored) => {
-                    self.board.dropped("dead_letters_full", stored.evicted);
+                    self.board.dropped("dead_letters_full", stored.all_evicted());
                     break;
                 }
                 Err(error) => {
@@ -381,7 +402,7 @@ impl Lane {
             form: Some(ElementForm::of(&batch.key)),
             row: rejected.row,
             cause: rejected.reason,
-            at_ms: now_ms(),
+            at_ms: crate::clock::now_ms(),
             raw: bytes::Bytes::copy_from_slice(element),
         })
     }

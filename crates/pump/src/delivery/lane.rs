@@ -12,7 +12,7 @@ use std::{
 
 use analytics::{ClaimId, Key};
 use futures::future::BoxFuture;
-use sinks::{BuildError, Sink, SinkSpec, WriteError};
+use sinks::{Applied, BuildError, Sink, SinkSpec, WriteError};
 use tokio::sync::mpsc;
 
 use super::{
@@ -96,6 +96,8 @@ pub(super) struct Lane {
     pub(super) inbox: mpsc::UnboundedReceiver<Message>,
     pub(super) work: BTreeMap<WorkId, Work>,
     pub(super) refusals: Refusals,
+    /// Rows that the back-end has taken, of claims that are not done yet.
+    pub(super) applied: Arc<Applied>,
     pub(super) spool: Option<Spool>,
     pub(super) row_bytes: u64,
     pub(super) replays: Vec<ReplayRequest>,
@@ -365,6 +367,7 @@ impl Lane {
         }));
         forget.retain(|claim| !kept.contains(claim));
         if !forget.is_empty() {
+            self.applied.forget(&forget);
             sink.forget(&forget).await;
         }
     }

@@ -151,7 +151,11 @@ struct NoSink;
 
 #[async_trait::async_trait]
 impl Sink for NoSink {
-    async fn write(&self, _group: &[analytics::Selection]) -> Result<sinks::Written, sinks::WriteError> {
+    async fn write(
+        &self,
+        _group: &[analytics::Selection],
+        _applied: &Arc<sinks::Applied>,
+    ) -> Result<sinks::Written, sinks::WriteError> {
         Err(sinks::WriteError::retry("the pump has not started yet"))
     }
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use analytics::{Batch, Decoded, Key, RecordKind, RowId, Selection, Span};
 use serde::{Deserialize, Serialize};
-use sinks::{Sink, WriteError, Written};
+use sinks::{Applied, Sink, WriteError, Written};
 use tokio::sync::oneshot;
 
 use super::{Engine, lane::Lane, undecodable};
@@ -164,6 +164,7 @@ impl Lane {
         for request in std::mem::take(&mut self.replays) {
             let mut accepted = Vec::new();
             let mut cause = None;
+            let applied = Arc::default();
             let selections: Vec<Selection> = request
                 .letters
                 .iter()
@@ -173,14 +174,14 @@ impl Lane {
                 })
                 .collect();
             if sink
-                .write(&selections)
+                .write(&selections, &applied)
                 .await
                 .is_ok_and(|written| written.rejected.is_empty())
             {
                 accepted = request.letters.iter().map(|(_, letter)| letter.row).collect();
             } else {
                 for (selection, (_, letter)) in selections.iter().zip(&request.letters) {
-                    match self.offer(sink, std::slice::from_ref(selection)).await {
+                    match self.offer(sink, std::slice::from_ref(selection), &applied).await {
                         Ok(written) if written.rejected.is_empty() => accepted.push(letter.row),
                         Ok(written) => cause = written.rejected.into_iter().next().map(|row| row.reason),
                         Err(error @ WriteError::Reject { .. }) => cause = Some(error.to_string()),
@@ -199,12 +200,12 @@ impl Lane {
 
 impl Lane {
     /// One write within the pump's timeout.
-    async fn offer(&self, sink: &dyn Sink, group: &[Selection]) -> Result<Written, WriteError> {
+    async fn offer(&self, sink: &dyn Sink, group: &[Selection], applied: &Arc<Applied>) -> Result<Written, WriteError> {
         match self.settings.timeout {
-            Some(timeout) => tokio::time::timeout(timeout, sink.write(group))
+            Some(timeout) => tokio::time::timeout(timeout, sink.write(group, applied))
                 .await
                 .map_err(WriteError::retry)?,
-            None => sink.write(group).await,
+            None => sink.write(group, applied).await,
         }
     }
 }

@@ -1,12 +1,14 @@
 //! Type `dummy`: counts records, for tests and measurements.
 
+use std::sync::Arc;
+
 use analytics::Selection;
 use async_trait::async_trait;
 use futures::{FutureExt, future::BoxFuture};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{BuildContext, BuildError, Guarantee, Sink, SinkSpec, WriteError, Written, options};
+use crate::{Applied, BuildContext, BuildError, Guarantee, Sink, SinkSpec, WriteError, Written, options};
 
 /// Writes nothing: a log line says how many records it received. For tests and measurements.
 #[derive(Debug, Default, Serialize, Deserialize, JsonSchema)]
@@ -30,7 +32,7 @@ struct Dummy;
 
 #[async_trait]
 impl Sink for Dummy {
-    async fn write(&self, group: &[Selection]) -> Result<Written, WriteError> {
+    async fn write(&self, group: &[Selection], _applied: &Arc<Applied>) -> Result<Written, WriteError> {
         let records: usize = group.iter().map(Selection::len).sum();
         tracing::info!(prefix = SPEC.log_prefix, "Writing {records} records");
         Ok(Written::default())

@@ -1,5 +1,7 @@
 //! Type `logzio`: records to the bulk listener of Logz.io.
 
+use std::sync::Arc;
+
 use analytics::{Int, RecordView, RowId, Selection, Text, When, gotime, json};
 use async_trait::async_trait;
 use futures::{FutureExt, future::BoxFuture};
@@ -7,7 +9,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    BuildContext, BuildError, Sink, SinkSpec, WriteError, Written, options,
+    Applied, BuildContext, BuildError, Sink, SinkSpec, WriteError, Written, options,
     transport::http::{Endpoint, HttpClient, HttpSettings, Request, Url, header::HeaderValue},
     transport::outbox::{Outbox, Packing, Parcel, Parcels},
 };
@@ -212,7 +214,7 @@ fn pack(group: &[Selection], wanted: &dyn Fn(RowId) -> bool) -> Parcels {
 
 #[async_trait]
 impl Sink for Logzio {
-    async fn write(&self, group: &[Selection]) -> Result<Written, WriteError> {
+    async fn write(&self, group: &[Selection], _applied: &Arc<Applied>) -> Result<Written, WriteError> {
         self.outbox.deliver(group, pack, |parcel| self.send(parcel)).await
     }
 

@@ -9,7 +9,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    BuildContext, BuildError, Sink, SinkSpec, WriteError, Written,
+    Applied, BuildContext, BuildError, Sink, SinkSpec, WriteError, Written,
     encode::clock,
     encode::go_json,
     encode::row_uuid::row_uuid,
@@ -209,7 +209,7 @@ fn write_time(out: &mut Vec<u8>, time: Time) {
 
 #[async_trait]
 impl Sink for Segment {
-    async fn write(&self, group: &[Selection]) -> Result<Written, WriteError> {
+    async fn write(&self, group: &[Selection], _applied: &Arc<Applied>) -> Result<Written, WriteError> {
         let encoder = self.encoder.clone();
         let pack = move |group: &[Selection], wanted: &dyn Fn(RowId) -> bool| encoder.pack(group, wanted);
         self.outbox.deliver(group, pack, |parcel| self.send(parcel)).await

@@ -18,8 +18,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    BuildContext, BuildError, Rejected, Sink, SinkSpec, WriteError, Written, contract::ledger::Ledger, encode::clock,
-    options,
+    Applied, BuildContext, BuildError, Rejected, Sink, SinkSpec, WriteError, Written, contract::ledger::Ledger,
+    encode::clock, options,
 };
 
 /// Bytes that are handed to the stream at once.
@@ -127,7 +127,7 @@ fn duplicate(stream: BorrowedFd<'_>) -> Result<Box<dyn Write + Send>, crate::Box
 
 #[async_trait]
 impl Sink for Stdout {
-    async fn write(&self, group: &[Selection]) -> Result<Written, WriteError> {
+    async fn write(&self, group: &[Selection], _applied: &Arc<Applied>) -> Result<Written, WriteError> {
         // The lock moves into the thread, so that a write whose future is dropped ends before the next one begins.
         let mut printer = self.printer.clone().lock_owned().await;
         let group = group.to_vec();

@@ -1,6 +1,7 @@
 //! The interface between delivery and a back-end.
 
 mod absent;
+mod applied;
 mod build;
 mod gather;
 mod guarantee;
@@ -11,10 +12,11 @@ mod spec;
 mod upkeep;
 
 pub use absent::{Absent, Why};
+pub use applied::Applied;
 pub use build::{Build, BuildContext, BuildError, Fleet};
 pub use gather::Gather;
 pub use guarantee::Guarantee;
 pub use outcome::{BoxError, Rejected, WriteError, Written};
-pub use sink::Sink;
+pub use sink::{Resource, Sink};
 pub use spec::SinkSpec;
 pub use upkeep::{IndexReport, IndexState, Indexes, Migrate, MigrationMode};

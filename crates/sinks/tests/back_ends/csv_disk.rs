@@ -2,7 +2,6 @@
 
 use std::{
     fs,
-    io::Write,
     path::Path,
     process::{Command, Stdio},
     sync::Arc,
@@ -67,7 +66,7 @@ async fn a_full_disk_loses_and_doubles_nothing() {
         let before = written;
         written += 300;
         assert!(written < 10_000, "the disk never fills up");
-        if let Err(error) = sink.write(&group(CLAIM, before..written)).await {
+        if let Err(error) = sink.write(&group(CLAIM, before..written), &Arc::default()).await {
             written = before;
             break error;
         }
@@ -79,7 +78,9 @@ async fn a_full_disk_loses_and_doubles_nothing() {
     assert_eq!(serials(&after_failure), (0..written).collect::<Vec<_>>());
 
     fs::remove_file(ballast).unwrap();
-    sink.write(&group(CLAIM, written..written + 300)).await.unwrap();
+    sink.write(&group(CLAIM, written..written + 300), &Arc::default())
+        .await
+        .unwrap();
     assert_eq!(serials(&content(folder.path())), (0..written + 300).collect::<Vec<_>>());
 }
 
@@ -87,7 +88,7 @@ async fn a_full_disk_loses_and_doubles_nothing() {
 async fn a_directory_that_turns_read_only_recovers_without_a_restart() {
     let folder = tempfile::tempdir().unwrap();
     let sink = open(folder.path()).await;
-    sink.write(&group(CLAIM, 0..10)).await.unwrap();
+    sink.write(&group(CLAIM, 0..10), &Arc::default()).await.unwrap();
     let path = folder.path().to_str().unwrap();
     let Some(mount) = Mount::new(folder.path(), &["--bind", path]) else {
         return;
@@ -95,11 +96,11 @@ async fn a_directory_that_turns_read_only_recovers_without_a_restart() {
     let read_only = Command::new("mount").args(["-o", "remount,bind,ro", path]).status();
     assert!(read_only.is_ok_and(|status| status.success()));
     for _ in 0..3 {
-        let error = sink.write(&group(CLAIM, 10..20)).await.unwrap_err();
+        let error = sink.write(&group(CLAIM, 10..20), &Arc::default()).await.unwrap_err();
         assert!(matches!(error, WriteError::Retry { .. }), "{error}");
         assert!(error.to_string().contains("Read-only file system"), "{error}");
     }
     drop(mount);
-    sink.write(&group(CLAIM, 10..30)).await.unwrap();
+    sink.write(&group(CLAIM, 10..30), &Arc::default()).await.unwrap();
     assert_eq!(serials(&content(folder.path())), (0..30).collect::<Vec<_>>());
 }

@@ -7,9 +7,13 @@ use std::{
 };
 
 use analytics::{ClaimId, Selection, Text, msgpack, record::Builder};
-use fakes::{certificates::Certificates, rows::Row, server};
+use fakes::{
+    certificates::Certificates,
+    rows::{self, Row},
+    server,
+};
 use serde_json::{Value, json};
-use sinks::{Sink, WriteError, find};
+use sinks::{BuildContext, Sink, WriteError, find};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpListener,
@@ -105,7 +109,9 @@ async fn rsyslog_gets_every_message_over_every_transport() {
             });
             let sink = sink("syslog", meta).await;
             let from = first_row();
-            sink.write(&rows::group(CLAIM, from..from + 50)).await.unwrap();
+            sink.write(&rows::group(CLAIM, from..from + 50), &Arc::default())
+                .await
+                .unwrap();
             let raw = lines(folder.join("raw.log"), &paths(from, 50)).await;
             assert_eq!(raw.len(), 50);
             let start = if format == "rfc5424" { "<134>1 " } else { "<134>2" };
@@ -140,7 +146,7 @@ async fn a_message_of_60_kb_arrives_whole() {
         });
         let sink = sink("syslog", meta).await;
         let row = first_row();
-        sink.write(&long_row(row, 60_000)).await.unwrap();
+        sink.write(&long_row(row, 60_000), &Arc::default()).await.unwrap();
         let found = lines(folder.join("raw.log"), &paths(row, 1)).await;
         assert!(found.len() == 1 && found[0].len() > 60_000, "{transport}");
         assert!(
@@ -158,7 +164,7 @@ async fn a_message_that_no_datagram_can_carry_is_cut_and_says_so() {
     let meta = json!({"network_addr": format!("{host}:{port}"), "log_level": 134, "format": "json"});
     let sink = sink("syslog", meta).await;
     let row = first_row();
-    sink.write(&long_row(row, 100_000)).await.unwrap();
+    sink.write(&long_row(row, 100_000), &Arc::default()).await.unwrap();
     let found = lines(folder.join("raw.log"), &paths(row, 1)).await;
     let (_, document) = found[0].split_once("]: ").unwrap();
     let document: Value = serde_json::from_str(document).unwrap();
@@ -184,7 +190,9 @@ async fn the_reader_of_graylog_gets_every_message() {
         });
         let sink = sink("graylog", meta).await;
         let from = first_row();
-        sink.write(&rows::group(CLAIM, from..from + 50)).await.unwrap();
+        sink.write(&rows::group(CLAIM, from..from + 50), &Arc::default())
+            .await
+            .unwrap();
         // The reader shows the fields of the standard alone.
         let times: Vec<String> = (from..from + 50)
             .map(|row| format!("\"timestamp\":{},", 1_700_000_000 + row))
@@ -198,7 +206,7 @@ async fn the_reader_of_graylog_gets_every_message() {
         }
         if additional_fields && transport == "tcp" {
             let row = first_row();
-            sink.write(&long_row(row, 60_000)).await.unwrap();
+            sink.write(&long_row(row, 60_000), &Arc::default()).await.unwrap();
             let found = lines(out.clone(), &paths(row, 1)).await;
             assert!(found[0].len() > 60_000 && found[0].contains("!the end"));
         }
@@ -260,7 +268,7 @@ async fn a_wrong_certificate_pauses_the_pump_and_a_right_one_does_not() {
                 meta[key] = value.clone();
             }
             let sink = sink(kind, meta).await;
-            let result = sink.write(&rows::group(CLAIM, 0..3)).await;
+            let result = sink.write(&rows::group(CLAIM, 0..3), &Arc::default()).await;
             match (expected, result) {
                 (None, Ok(_)) => {
                     let deadline = Instant::now() + Duration::from_secs(10);
@@ -292,7 +300,10 @@ async fn a_receiver_without_tls_is_said_to_be_one() {
         "transport": "tls", "network_addr": format!("localhost:{port}"), "log_level": 6, "ssl_insecure_skip_verify": true,
     });
     let sink = sink("syslog", meta).await;
-    let error = sink.write(&rows::group(CLAIM, 0..3)).await.unwrap_err();
+    let error = sink
+        .write(&rows::group(CLAIM, 0..3), &Arc::default())
+        .await
+        .unwrap_err();
     assert!(
         matches!(&error, WriteError::Config(_)) && error.to_string().contains("does not speak TLS"),
         "{error}"
@@ -320,7 +331,9 @@ async fn a_half_closed_receiver_gets_everything() {
     let meta = json!({"transport": "tcp", "network_addr": format!("127.0.0.1:{port}"), "log_level": 6});
     let sink = sink("syslog", meta).await;
     for from in (0..100).step_by(10) {
-        sink.write(&rows::group(CLAIM, from..from + 10)).await.unwrap();
+        sink.write(&rows::group(CLAIM, from..from + 10), &Arc::default())
+            .await
+            .unwrap();
     }
     sink.close().await.unwrap();
     let deadline = Instant::now() + Duration::from_secs(10);

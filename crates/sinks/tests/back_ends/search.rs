@@ -1,7 +1,12 @@
 //! `elasticsearch` against real servers: Elasticsearch and OpenSearch.
 
+use std::sync::Arc;
+
 use analytics::{ClaimId, Int};
-use fakes::{rows::Row, server};
+use fakes::{
+    rows::{self, Row},
+    server,
+};
 use serde_json::{Value, json};
 use sinks::{
     BuildContext, Sink,
@@ -96,7 +101,7 @@ async fn a_mapping_conflict_costs_only_its_document() {
                 row => Row::Good(row),
             });
             let written = sink
-                .write(&[rows::all(&rows::batch(CLAIM, first, rows))])
+                .write(&[rows::all(&rows::batch(CLAIM, first, rows))], &Arc::default())
                 .await
                 .unwrap();
             rejected.extend(written.rejected);
@@ -116,11 +121,14 @@ async fn a_replay_creates_no_second_document() {
             let sink = server
                 .sink(json!({"bulk_config": {"workers": 3, "bulk_actions": 100}}))
                 .await;
-            sink.write(&rows::group(CLAIM, rows)).await.unwrap();
+            sink.write(&rows::group(CLAIM, rows), &Arc::default()).await.unwrap();
             assert_eq!(server.count().await, want);
         }
         let single = server.sink(json!({"disable_bulk": true})).await;
-        single.write(&rows::group(CLAIM, 990..1_010)).await.unwrap();
+        single
+            .write(&rows::group(CLAIM, 990..1_010), &Arc::default())
+            .await
+            .unwrap();
         assert_eq!(server.count().await, 1_010);
     }
 }
@@ -130,9 +138,12 @@ async fn every_record_is_found_in_the_index_of_its_day() {
     for server in servers("days") {
         let sink = server.sink(json!({"rolling_index": true, "gzip": true})).await;
         let late = Row::Odd(1, |record| record.time[0].seconds += 86_400);
-        sink.write(&[rows::all(&rows::batch(CLAIM, 0, [Row::Good(0), late]))])
-            .await
-            .unwrap();
+        sink.write(
+            &[rows::all(&rows::batch(CLAIM, 0, [Row::Good(0), late]))],
+            &Arc::default(),
+        )
+        .await
+        .unwrap();
         let mut found: Vec<_> = server
             .search(json!({"match_all": {}}))
             .await
@@ -150,7 +161,7 @@ async fn the_template_makes_an_index_that_boards_know() {
         let sink = server
             .sink(json!({"index_template": true, "extended_stats": true}))
             .await;
-        sink.write(&rows::group(CLAIM, 0..3)).await.unwrap();
+        sink.write(&rows::group(CLAIM, 0..3), &Arc::default()).await.unwrap();
         let mapping = server
             .call(Method::GET, &format!("{}/_mapping", server.index), Value::Null)
             .await;
@@ -177,7 +188,7 @@ async fn a_data_stream_takes_every_row_once() {
     {
         for _ in 0..2 {
             let sink = server.sink(json!({"data_stream": true})).await;
-            sink.write(&rows::group(CLAIM, 0..50)).await.unwrap();
+            sink.write(&rows::group(CLAIM, 0..50), &Arc::default()).await.unwrap();
         }
         assert_eq!(server.count().await, 50);
         let hits = server.search(json!({"match_all": {}})).await;

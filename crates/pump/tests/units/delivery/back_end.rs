@@ -12,7 +12,7 @@ use std::{
 use analytics::{RowId, Selection, Text};
 use async_trait::async_trait;
 use futures::future::BoxFuture;
-use sinks::{BuildContext, BuildError, Gather, Guarantee, Rejected, Sink, SinkSpec, WriteError, Written};
+use sinks::{Applied, BuildContext, BuildError, Gather, Guarantee, Rejected, Sink, SinkSpec, WriteError, Written};
 use tokio::{sync::watch, time::Instant};
 
 use super::world::{Item, World};
@@ -240,7 +240,7 @@ impl Drop for Busy<'_> {
 
 #[async_trait]
 impl Sink for Desk {
-    async fn write(&self, group: &[Selection]) -> Result<Written, WriteError> {
+    async fn write(&self, group: &[Selection], _applied: &Arc<Applied>) -> Result<Written, WriteError> {
         let name = &self.back_end.name;
         if self.busy.swap(true, Ordering::AcqRel) {
             self.world.violation(format!("{name}: two writes at once"));

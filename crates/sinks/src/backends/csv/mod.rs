@@ -22,7 +22,8 @@ use serde::{Deserialize, Serialize};
 
 use self::directory::{Directory, OpenError};
 use crate::{
-    BoxError, BuildContext, BuildError, Gather, Guarantee, Sink, SinkSpec, WriteError, Written, encode::clock, options,
+    Applied, BoxError, BuildContext, BuildError, Gather, Guarantee, Sink, SinkSpec, WriteError, Written, encode::clock,
+    options,
 };
 
 /// Writes one CSV file an hour, named after the local time of writing: `2023-November-14-9.csv`. A new file begins with
@@ -109,7 +110,7 @@ impl Csv {
 
 #[async_trait]
 impl Sink for Csv {
-    async fn write(&self, group: &[Selection]) -> Result<Written, WriteError> {
+    async fn write(&self, group: &[Selection], _applied: &Arc<Applied>) -> Result<Written, WriteError> {
         // The lock moves into the thread, so that a write whose future is dropped ends before the next one begins.
         let mut directory = self.directory.clone().lock_owned().await;
         let (pump, clock, group) = (self.pump.clone(), self.clock, group.to_vec());

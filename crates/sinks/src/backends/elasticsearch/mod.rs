@@ -23,7 +23,7 @@ use self::{
     template::IndexTemplate,
 };
 use crate::{
-    BuildContext, BuildError, Guarantee, Rejected, Sink, SinkSpec, WriteError, Written,
+    Applied, BuildContext, BuildError, Guarantee, Rejected, Sink, SinkSpec, WriteError, Written,
     contract::ledger::Ledger,
     transport::http::{BodyLimit, Method},
 };
@@ -341,7 +341,7 @@ impl Tally {
 
 #[async_trait]
 impl Sink for Elasticsearch {
-    async fn write(&self, group: &[Selection]) -> Result<Written, WriteError> {
+    async fn write(&self, group: &[Selection], _applied: &Arc<Applied>) -> Result<Written, WriteError> {
         if group.iter().all(Selection::is_empty) {
             return Ok(Written::default());
         }

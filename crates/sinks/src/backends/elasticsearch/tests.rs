@@ -1,3 +1,5 @@
+use std::sync::Arc;
+
 use std::sync::atomic::Ordering::Relaxed;
 
 use analytics::{ClaimId, Flag, When};
@@ -80,7 +82,7 @@ async fn the_server_is_asked_for_its_version_unless_it_is_given() {
             &server,
             json!({"version": version, "index_name": "i", "document_type": "t"}),
         );
-        sink.write(&group(0..1)).await.unwrap();
+        sink.write(&group(0..1), &Arc::default()).await.unwrap();
         let asked = server.seen().iter().filter(|request| request.path == "/").count();
         assert_eq!(asked, usize::from(version.is_empty()), "{version}");
         let body = String::from_utf8(bulks(&server)[0].body.clone()).unwrap();
@@ -111,11 +113,11 @@ async fn documents_that_must_wait_are_sent_again_alone_and_bad_ones_are_refused_
     .await
     .unwrap();
     let sink = sink(&server, json!({"version": "7"}));
-    let error = sink.write(&group(0..10)).await.unwrap_err();
+    let error = sink.write(&group(0..10), &Arc::default()).await.unwrap_err();
     assert!(matches!(error, WriteError::Retry { .. }), "{error}");
     assert_eq!(error.to_string(), "1 documents are not accepted yet: 429: busy");
     busy.store(false, Relaxed);
-    let written = sink.write(&group(0..10)).await.unwrap();
+    let written = sink.write(&group(0..10), &Arc::default()).await.unwrap();
     let refused: Vec<_> = written
         .rejected
         .iter()
@@ -153,7 +155,7 @@ async fn a_missing_index_or_right_pauses_and_a_busy_server_is_asked_again() {
         (item(413), "refused"),
     ] {
         server.set_fault(Some(Fault::Answers(reply.clone())));
-        let got = match sink.write(&group(0..1)).await {
+        let got = match sink.write(&group(0..1), &Arc::default()).await {
             Err(WriteError::Config(_)) => "config",
             Err(WriteError::Retry { .. }) => "retry",
             Ok(written) if written.rejected.len() == 1 => "refused",
@@ -168,7 +170,10 @@ async fn a_row_is_one_document_however_often_it_is_written() {
     let (server, documents) = node().await;
     for rows in [0..50, 20..70, 0..70] {
         // A new sink each time: what the process remembers does not count.
-        sink(&server, json!({})).write(&group(rows)).await.unwrap();
+        sink(&server, json!({}))
+            .write(&group(rows), &Arc::default())
+            .await
+            .unwrap();
     }
     let ids = stored(&documents);
     assert_eq!(ids.len(), 70);
@@ -180,7 +185,7 @@ async fn a_row_is_one_document_however_often_it_is_written() {
         pump: "OTHER".into(),
         ..context(json!({"elasticsearch_url": server.url()}), false)
     });
-    other.unwrap().write(&group(0..70)).await.unwrap();
+    other.unwrap().write(&group(0..70), &Arc::default()).await.unwrap();
     assert_eq!(stored(&documents).len(), 140);
 }
 
@@ -194,7 +199,10 @@ async fn an_index_a_day_is_that_of_the_record() {
     let mcp = Row::Odd(2, |record| record.flag[Flag::IsMcp as usize] = true);
     let batch = rows::batch(CLAIM, 0, [Row::Good(0), late, mcp]);
     let meta = json!({"rolling_index": true, "index_name": "roll", "mcp_index_name": "mcp"});
-    sink(&server, meta).write(&[rows::all(&batch)]).await.unwrap();
+    sink(&server, meta)
+        .write(&[rows::all(&batch)], &Arc::default())
+        .await
+        .unwrap();
     let indices: Vec<String> = stored(&documents).into_iter().map(|(index, _)| index).collect();
     assert_eq!(indices, ["roll-2023.11.14", "roll-2024.01.01", "mcp-2023.11.14"]);
 }
@@ -222,7 +230,7 @@ async fn the_promise_follows_from_the_ids() {
 async fn requests_end_at_their_limits_and_shrink_when_a_server_says_so() {
     let (server, documents) = node().await;
     let meta = json!({"version": "7", "bulk_config": {"bulk_actions": 4, "workers": 3}, "gzip": true});
-    sink(&server, meta).write(&group(0..10)).await.unwrap();
+    sink(&server, meta).write(&group(0..10), &Arc::default()).await.unwrap();
     let mut sizes: Vec<_> = bulks(&server)
         .iter()
         .map(|bulk| rows::serials(&bulk.body).len())
@@ -232,12 +240,15 @@ async fn requests_end_at_their_limits_and_shrink_when_a_server_says_so() {
     // The bytes that count are those that upstream sends: without the ids of rows, and with `index` for `create`.
     let before = bulks(&server).len();
     sink(&server, json!({"version": "7"}))
-        .write(&group(10..11))
+        .write(&group(10..11), &Arc::default())
         .await
         .unwrap();
     let one = bulks(&server).pop().unwrap().body.len() - r#","_id":"""#.len() - 32 - 1;
     let meta = json!({"version": "7", "bulk_config": {"bulk_size": 2 * one + 1}});
-    sink(&server, meta).write(&group(10..17)).await.unwrap();
+    sink(&server, meta)
+        .write(&group(10..17), &Arc::default())
+        .await
+        .unwrap();
     let sizes: Vec<_> = bulks(&server)[before + 1..]
         .iter()
         .map(|bulk| rows::serials(&bulk.body).len())
@@ -245,15 +256,15 @@ async fn requests_end_at_their_limits_and_shrink_when_a_server_says_so() {
     assert_eq!(sizes, [3, 3, 1]);
     server.set_fault(Some(Fault::TooLarge(20_000)));
     let small = sink(&server, json!({"version": "7"}));
-    small.write(&group(100..600)).await.unwrap();
+    small.write(&group(100..600), &Arc::default()).await.unwrap();
     assert_eq!(stored(&documents).len(), 517);
     // A server that takes nothing at all does not shrink the requests that come after it.
     server.set_fault(Some(Fault::TooLarge(0)));
-    let written = small.write(&group(600..700)).await.unwrap();
+    let written = small.write(&group(600..700), &Arc::default()).await.unwrap();
     assert_eq!(written.rejected.len(), 100);
     server.set_fault(None);
     let before = bulks(&server).len();
-    small.write(&group(600..700)).await.unwrap();
+    small.write(&group(600..700), &Arc::default()).await.unwrap();
     assert_eq!(bulks(&server).len(), before + 1);
 }
 
@@ -278,7 +289,7 @@ async fn every_request_carries_the_credentials_also_with_tls() {
     key["auth_api_key"] = "s3cret".into();
     for (meta, want) in [(tls, "Basic dTpw"), (key, "ApiKey aWQtMTpzM2NyZXQ=")] {
         let before = server.seen().len();
-        sink(&server, meta).write(&group(0..1)).await.unwrap();
+        sink(&server, meta).write(&group(0..1), &Arc::default()).await.unwrap();
         let seen = &server.seen()[before..];
         assert_eq!(seen.len(), 2);
         assert!(
@@ -290,7 +301,7 @@ async fn every_request_carries_the_credentials_also_with_tls() {
         &server,
         json!({"use_ssl": true, "ssl_ca_file": made.text("rogue-ca.crt")}),
     );
-    let error = untrusting.write(&group(0..1)).await.unwrap_err();
+    let error = untrusting.write(&group(0..1), &Arc::default()).await.unwrap_err();
     assert!(matches!(error, WriteError::Config(_)), "{error}");
 }
 
@@ -303,7 +314,7 @@ async fn a_node_that_does_not_answer_costs_nothing_while_another_does() {
     let meta = json!({"elasticsearch_url": urls, "version": "7"});
     let sink = Elasticsearch::new(&context(meta, false)).unwrap();
     for first in 0..5 {
-        sink.write(&group(first..first + 1)).await.unwrap();
+        sink.write(&group(first..first + 1), &Arc::default()).await.unwrap();
     }
     assert_eq!(stored(&documents).len(), 5);
     assert_eq!(bad.seen().len(), 1);
@@ -320,7 +331,7 @@ async fn the_nodes_of_the_cluster_take_the_place_of_the_configured_one() {
     .await
     .unwrap();
     sink(&seed, json!({"version": "7", "enable_sniffing": true}))
-        .write(&group(0..3))
+        .write(&group(0..3), &Arc::default())
         .await
         .unwrap();
     assert_eq!(stored(&documents).len(), 3);
@@ -341,14 +352,17 @@ async fn single_documents_have_the_same_ids_and_their_failures_the_same_meaning(
         &server,
         json!({"version": "7", "disable_bulk": true, "index_name": "my index"}),
     );
-    let written = sink.write(&group(0..3)).await.unwrap();
+    let written = sink.write(&group(0..3), &Arc::default()).await.unwrap();
     assert_eq!(written.rejected.len(), 1);
     assert_eq!(written.rejected[0].reason, "400: mapper_parsing_exception: no");
     let first = &server.seen()[0];
     assert_eq!(first.method, "PUT");
     assert!(first.path.starts_with("/my%20index/_doc/6553f100") && first.path.ends_with("?op_type=create"));
     server.set_fault(Some(Fault::Answers(Reply::new(429, ""))));
-    assert!(matches!(sink.write(&group(3..5)).await, Err(WriteError::Retry { .. })));
+    assert!(matches!(
+        sink.write(&group(3..5), &Arc::default()).await,
+        Err(WriteError::Retry { .. })
+    ));
 }
 
 #[tokio::test]
@@ -373,7 +387,7 @@ async fn the_template_is_made_once_and_only_where_servers_know_it() {
     .unwrap();
     for _ in 0..2 {
         let meta = json!({"index_name": "tyk", "data_stream": true, "rolling_index": true});
-        sink(&server, meta).write(&group(0..1)).await.unwrap();
+        sink(&server, meta).write(&group(0..1), &Arc::default()).await.unwrap();
     }
     assert_eq!(
         server.seen().iter().filter(|request| request.method == "PUT").count(),
@@ -383,7 +397,7 @@ async fn the_template_is_made_once_and_only_where_servers_know_it() {
         .await
         .unwrap();
     let error = sink(&old, json!({"index_template": true}))
-        .write(&group(0..1))
+        .write(&group(0..1), &Arc::default())
         .await
         .unwrap_err();
     assert!(error.to_string().contains("6.8"), "{error}");

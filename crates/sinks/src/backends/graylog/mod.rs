@@ -14,7 +14,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    BuildContext, BuildError, Guarantee, Rejected, Sink, SinkSpec, WriteError, Written, options,
+    Applied, BuildContext, BuildError, Guarantee, Rejected, Sink, SinkSpec, WriteError, Written, options,
     table::closest,
     transport::tls::SslOptions,
     transport::wire::{Address, Connect, Wire},
@@ -201,7 +201,7 @@ impl Worker {
 
 #[async_trait]
 impl Sink for Graylog {
-    async fn write(&self, group: &[Selection]) -> Result<Written, WriteError> {
+    async fn write(&self, group: &[Selection], _applied: &Arc<Applied>) -> Result<Written, WriteError> {
         let mut worker = self.worker.clone().lock_owned().await;
         let group = group.to_vec();
         let out = tokio::task::spawn_blocking(move || worker.encode(&group))

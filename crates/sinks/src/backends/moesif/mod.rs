@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::{
-    BuildContext, BuildError, Sink, SinkSpec, WriteError, Written,
+    Applied, BuildContext, BuildError, Sink, SinkSpec, WriteError, Written,
     encode::go_json::lower,
     options,
     transport::http::{
@@ -339,7 +339,7 @@ fn pack(
 
 #[async_trait]
 impl Sink for Moesif {
-    async fn write(&self, group: &[Selection]) -> Result<Written, WriteError> {
+    async fn write(&self, group: &[Selection], _applied: &Arc<Applied>) -> Result<Written, WriteError> {
         if group.iter().all(Selection::is_empty) {
             return Ok(Written::default());
         }

@@ -1,6 +1,6 @@
 //! Pumps that store a document for every record.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use analytics::{Flag, Int, Key, RecordView, RowId, Selection, Text};
 use async_trait::async_trait;
@@ -15,7 +15,7 @@ use super::{
     insert::Row,
     options::{CollectionOptions, ConnectionOptions, SelectiveOptions, Sizes},
 };
-use crate::{BuildContext, BuildError, Guarantee, Rejected, Sink, SinkSpec, WriteError, Written};
+use crate::{Applied, BuildContext, BuildError, Guarantee, Rejected, Sink, SinkSpec, WriteError, Written};
 
 /// Inserts that are under way at the same time.
 const IN_FLIGHT: usize = 4;
@@ -265,7 +265,7 @@ impl Sink for Records {
         self.compat.then_some(Guarantee::AtLeastOnce)
     }
 
-    async fn write(&self, group: &[Selection]) -> Result<Written, WriteError> {
+    async fn write(&self, group: &[Selection], _applied: &Arc<Applied>) -> Result<Written, WriteError> {
         let mut rejected = Vec::new();
         let plan = self.plan(group, &mut rejected);
         let mut inserts: Vec<Insert<'_>> = Vec::new();

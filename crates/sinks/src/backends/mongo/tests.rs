@@ -108,7 +108,7 @@ fn distinct(number: u64, builder: &mut Builder) {
 /// Writes until it is accepted, as a lane does.
 async fn write(sink: &dyn Sink, group: &[Selection]) -> Written {
     for _ in 0..200 {
-        match sink.write(group).await {
+        match sink.write(group, &Arc::default()).await {
             Ok(written) => return written,
             Err(WriteError::Retry { .. }) => tokio::time::sleep(Duration::from_millis(5)).await,
             Err(error) => panic!("{error}"),

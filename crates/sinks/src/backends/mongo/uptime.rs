@@ -1,10 +1,12 @@
 //! The pump that stores uptime reports.
 
+use std::sync::Arc;
+
 use analytics::{Key, RowId, Selection, UptimeView, When};
 use async_trait::async_trait;
 
 use super::{UPTIME, client::Connection, document, id::Ids, insert::Row, options::CollectionOptions, records};
-use crate::{BuildContext, BuildError, Guarantee, Rejected, Sink, WriteError, Written};
+use crate::{Applied, BuildContext, BuildError, Guarantee, Rejected, Sink, WriteError, Written};
 
 /// Dashboards read uptime data there and nowhere else.
 pub(super) const COLLECTION: &str = "tyk_uptime_analytics";
@@ -63,7 +65,7 @@ impl Sink for Uptime {
         self.compat.then_some(Guarantee::AtLeastOnce)
     }
 
-    async fn write(&self, group: &[Selection]) -> Result<Written, WriteError> {
+    async fn write(&self, group: &[Selection], _applied: &Arc<Applied>) -> Result<Written, WriteError> {
         let reports: Vec<Report<'_>> = group
             .iter()
             .flat_map(|selection| {

@@ -20,7 +20,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    BuildContext, BuildError, Sink, SinkSpec, WriteError, Written,
+    Applied, BuildContext, BuildError, Sink, SinkSpec, WriteError, Written,
     encode::row_uuid::row_draw,
     options,
     transport::http::{Endpoint, HttpClient, HttpSettings, Request, Url, header::HeaderValue},
@@ -206,7 +206,7 @@ fn pack(
 
 #[async_trait]
 impl Sink for Resurface {
-    async fn write(&self, group: &[Selection]) -> Result<Written, WriteError> {
+    async fn write(&self, group: &[Selection], _applied: &Arc<Applied>) -> Result<Written, WriteError> {
         let (encoder, pump, empty) = (self.encoder.clone(), self.pump.clone(), self.empty.clone());
         let pack =
             move |group: &[Selection], wanted: &dyn Fn(RowId) -> bool| pack(&encoder, &pump, &empty, group, wanted);

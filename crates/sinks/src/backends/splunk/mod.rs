@@ -19,8 +19,8 @@ use self::{
     event::Template,
 };
 use crate::{
-    BuildContext, BuildError, Rejected, Sink, SinkSpec, WriteError, Written, contract::ledger::Ledger, options,
-    transport::http::BodyLimit, transport::tls::SslOptions,
+    Applied, BuildContext, BuildError, Rejected, Sink, SinkSpec, WriteError, Written, contract::ledger::Ledger,
+    options, transport::http::BodyLimit, transport::tls::SslOptions,
 };
 
 /// What `batch_max_content_length` 0 means; a group of the lane never gets near it.
@@ -295,7 +295,7 @@ fn refused(rows: &[RowId], reason: &str) -> impl Iterator<Item = Rejected> {
 
 #[async_trait]
 impl Sink for Splunk {
-    async fn write(&self, group: &[Selection]) -> Result<Written, WriteError> {
+    async fn write(&self, group: &[Selection], _applied: &Arc<Applied>) -> Result<Written, WriteError> {
         loop {
             let Encoded { posts, rejected } = self.encode(group).await?;
             let mut round = Round {

@@ -100,12 +100,12 @@ fn short_keys_are_hidden_whole_and_empty_ones_stay_empty() {
 async fn batches_stay_below_the_limit_and_none_is_empty() {
     let server = server().await;
     let one = with(&server, json!({"enable_batch": true}));
-    one.write(&group(0..3)).await.unwrap();
+    one.write(&group(0..3), &Arc::default()).await.unwrap();
     let size = server.seen()[0].body.len() / 3;
     for (limit, want) in [(2 * size + size / 2, vec![2, 1]), (10, vec![1, 1, 1])] {
         let before = server.seen().len();
         let sink = with(&server, json!({"enable_batch": true, "max_content_length": limit}));
-        sink.write(&group(0..3)).await.unwrap();
+        sink.write(&group(0..3), &Arc::default()).await.unwrap();
         let events: Vec<_> = server.seen()[before..]
             .iter()
             .map(|request| rows::serials(&request.body).len())
@@ -114,7 +114,7 @@ async fn batches_stay_below_the_limit_and_none_is_empty() {
     }
     let sink = with(&server, json!({"enable_batch": true, "batch_max_content_length": -1}));
     let before = server.seen().len();
-    sink.write(&group(0..3)).await.unwrap();
+    sink.write(&group(0..3), &Arc::default()).await.unwrap();
     assert_eq!(
         server.seen().len(),
         before + 3,
@@ -129,7 +129,7 @@ async fn a_collector_with_a_smaller_limit_gets_smaller_requests() {
     let server = server().await;
     let sink = with(&server, json!({"enable_batch": true, "gzip": true}));
     server.set_fault(Some(Fault::TooLarge(20_000)));
-    sink.write(&group(0..300)).await.unwrap();
+    sink.write(&group(0..300), &Arc::default()).await.unwrap();
     let taken: Vec<u64> = server
         .seen()
         .iter()
@@ -144,7 +144,7 @@ async fn one_event_that_is_too_large_costs_only_itself() {
     let server = server().await;
     let sink = with(&server, json!({}));
     server.set_fault(Some(Fault::TooLarge(10)));
-    let written = sink.write(&group(0..2)).await.unwrap();
+    let written = sink.write(&group(0..2), &Arc::default()).await.unwrap();
     assert_eq!(written.rejected.len(), 2);
     assert!(written.rejected[0].reason.contains("413"));
 }
@@ -157,7 +157,10 @@ async fn without_batches_a_refused_event_costs_only_itself() {
     })
     .await
     .unwrap();
-    let written = with(&server, json!({})).write(&group(0..3)).await.unwrap();
+    let written = with(&server, json!({}))
+        .write(&group(0..3), &Arc::default())
+        .await
+        .unwrap();
     assert_eq!(written.rejected.len(), 1);
     assert_eq!(written.rejected[0].row.row, 1);
     assert!(written.rejected[0].reason.contains("cannot be blank"));
@@ -175,7 +178,7 @@ async fn a_collector_that_names_the_bad_event_is_believed() {
     .await
     .unwrap();
     let error = with(&server, json!({"enable_batch": true}))
-        .write(&group(0..10))
+        .write(&group(0..10), &Arc::default())
         .await
         .unwrap_err();
     let WriteError::Reject { rows, .. } = error else {
@@ -196,7 +199,7 @@ async fn a_wrong_index_or_token_pauses_and_refuses_no_row() {
         (302, ""),
     ] {
         server.set_fault(Some(Fault::Answers(Reply::new(status, body))));
-        let error = sink.write(&group(0..3)).await.unwrap_err();
+        let error = sink.write(&group(0..3), &Arc::default()).await.unwrap_err();
         assert!(matches!(error, WriteError::Config(_)), "{status}: {error}");
         assert!(!error.to_string().contains("TOK"));
     }
@@ -206,11 +209,11 @@ async fn a_wrong_index_or_token_pauses_and_refuses_no_row() {
 async fn what_was_taken_before_a_failure_is_not_sent_again() {
     let server = HttpServer::start(|_: &Received| Reply::new(200, "{}")).await.unwrap();
     let sink = with(&server, json!({}));
-    sink.write(&group(0..2)).await.unwrap();
+    sink.write(&group(0..2), &Arc::default()).await.unwrap();
     server.set_fault(Some(Fault::HangsUp));
-    assert!(sink.write(&group(0..4)).await.is_err());
+    assert!(sink.write(&group(0..4), &Arc::default()).await.is_err());
     server.set_fault(None);
-    sink.write(&group(0..4)).await.unwrap();
+    sink.write(&group(0..4), &Arc::default()).await.unwrap();
     let sent: Vec<u64> = server
         .seen()
         .iter()
@@ -233,11 +236,17 @@ async fn with_acknowledgement_a_write_lasts_until_the_events_are_indexed() {
     .await
     .unwrap();
     let meta = json!({"enable_batch": true, "use_ack": true, "ack_timeout": 5});
-    with(&server, meta.clone()).write(&group(0..3)).await.unwrap();
+    with(&server, meta.clone())
+        .write(&group(0..3), &Arc::default())
+        .await
+        .unwrap();
     assert_eq!(server.seen().len(), 3);
     assert_eq!(server.seen()[1].body, br#"{"acks":[7]}"#);
     server.set_fault(Some(Fault::Answers(Reply::new(200, r#"{"code":0}"#))));
-    let error = with(&server, meta).write(&group(0..3)).await.unwrap_err();
+    let error = with(&server, meta)
+        .write(&group(0..3), &Arc::default())
+        .await
+        .unwrap_err();
     assert!(error.to_string().contains("use_ack"), "{error}");
 }
 
@@ -260,11 +269,11 @@ async fn acknowledgements_of_many_requests_are_awaited_together() {
     .await
     .unwrap();
     let sink = with(&server, json!({"use_ack": true, "ack_timeout": 5}));
-    sink.write(&group(0..50)).await.unwrap();
+    sink.write(&group(0..50), &Arc::default()).await.unwrap();
     let seen = server.seen();
     assert_eq!(seen.len(), 52);
     assert_eq!(seen[51].body, br#"{"acks":[49]}"#);
-    sink.write(&group(0..50)).await.unwrap();
+    sink.write(&group(0..50), &Arc::default()).await.unwrap();
     assert_eq!(server.seen().len(), 52, "what is indexed is not sent again");
 }
 
@@ -282,7 +291,7 @@ async fn a_wrong_certificate_pauses_until_it_is_right() {
             .await
             .unwrap();
         let meta = json!({"ssl_ca_file": made.text("ca.crt"), "ssl_server_name": name});
-        match with(&server, meta).write(&group(0..1)).await {
+        match with(&server, meta).write(&group(0..1), &Arc::default()).await {
             Ok(_) => {
                 assert!(good, "{certificate}");
                 let host = server.address().port();
@@ -300,7 +309,7 @@ async fn an_event_without_a_json_form_costs_only_itself() {
     let far = Row::Odd(1, |record| record.time[When::TimeStamp as usize].seconds = 1 << 40);
     let batch = rows::batch(ClaimId(ulid::Ulid(1)), 0, [Row::Good(0), far, Row::Good(2)]);
     let written = with(&server, json!({"enable_batch": true}))
-        .write(&[rows::all(&batch)])
+        .write(&[rows::all(&batch)], &Arc::default())
         .await
         .unwrap();
     assert_eq!(written.rejected.len(), 1);

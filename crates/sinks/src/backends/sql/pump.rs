@@ -1,6 +1,6 @@
 //! The pump around a job: connection, tables, retention, the end.
 
-use std::sync::atomic::AtomicI64;
+use std::sync::{Arc, atomic::AtomicI64};
 
 use analytics::{ClaimId, RowRanges, Selection};
 use async_trait::async_trait;
@@ -12,7 +12,7 @@ use super::{
     start,
     store::{Job, Store},
 };
-use crate::{BuildContext, BuildError, Guarantee, MigrationMode, Sink, SinkSpec, WriteError, Written};
+use crate::{Applied, BuildContext, BuildError, Guarantee, MigrationMode, Sink, SinkSpec, WriteError, Written};
 
 /// What tells one type of pump from the others.
 pub(crate) struct Setup<J> {
@@ -92,7 +92,7 @@ impl<J: Job + 'static> SqlPump<J> {
 
 #[async_trait]
 impl<J: Job> Sink for SqlPump<J> {
-    async fn write(&self, group: &[Selection]) -> Result<Written, WriteError> {
+    async fn write(&self, group: &[Selection], _applied: &Arc<Applied>) -> Result<Written, WriteError> {
         let group: Vec<Selection> = group.iter().map(|selection| self.job.taken(selection)).collect();
         let written = self.store.write(&group, &self.job).await?;
         start::drop_old_shards(

@@ -11,7 +11,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    BuildContext, BuildError, Guarantee, Rejected, Sink, SinkSpec, WriteError, Written, options,
+    Applied, BuildContext, BuildError, Guarantee, Rejected, Sink, SinkSpec, WriteError, Written, options,
     transport::tls::SslOptions,
     transport::wire::{Address, Connect, MAX_DATAGRAM, Wire},
 };
@@ -249,7 +249,7 @@ fn encode(encoder: &Encoder, framing: Framing, group: &[Selection]) -> Outgoing 
 
 #[async_trait]
 impl Sink for Syslog {
-    async fn write(&self, group: &[Selection]) -> Result<Written, WriteError> {
+    async fn write(&self, group: &[Selection], _applied: &Arc<Applied>) -> Result<Written, WriteError> {
         let (encoder, framing, group) = (self.encoder.clone(), self.framing, group.to_vec());
         let out = tokio::task::spawn_blocking(move || encode(&encoder, framing, &group))
             .await

@@ -43,7 +43,9 @@ async fn a_backlog_of_three_days_lands_in_its_hours_and_shards() {
         .rev()
         .map(|hour| record(200, HOUR - 10 * 3600 + hour * 3600 + 59))
         .collect();
-    sink.write(&[selection(claim(1), 0, records)]).await.unwrap();
+    sink.write(&[selection(claim(1), 0, records)], &Arc::default())
+        .await
+        .unwrap();
     for day in 0..3 {
         let table = format!("tyk_aggregated_202405{}", 17 + day);
         let buckets = values(&place, &table, "timestamp || ' ' || counter_hits", "dimension = ''").await;
@@ -73,7 +75,9 @@ async fn two_writers_of_the_same_counters_neither_block_nor_lose() {
                 record
             });
             let claim = claim(writer as u128 * 100 + round);
-            sink.write(&[selection(claim, 0, records.collect())]).await.unwrap();
+            sink.write(&[selection(claim, 0, records.collect())], &Arc::default())
+                .await
+                .unwrap();
         }
     });
     futures::future::join_all(writes).await;
@@ -94,7 +98,7 @@ async fn connections_without_requests_are_added_up_and_have_averages_of_zero() {
         .int(Int::NetworkBytesIn, 500)
         .int(Int::NetworkOpenConnections, 2);
     for number in 1..3 {
-        sink.write(&[selection(claim(number), 0, vec![network.clone()])])
+        sink.write(&[selection(claim(number), 0, vec![network.clone()])], &Arc::default())
             .await
             .unwrap();
     }
@@ -124,7 +128,9 @@ async fn a_key_that_no_index_can_hold_costs_only_its_own_rows() {
         record.text(Text::Path, path);
         record
     });
-    sink.write(&[selection(claim(1), 0, records.collect())]).await.unwrap();
+    sink.write(&[selection(claim(1), 0, records.collect())], &Arc::default())
+        .await
+        .unwrap();
     let endpoints = values(&place, "tyk_aggregated", "dimension_value", "dimension = 'endpoints'").await;
     assert_eq!(endpoints, ["/other", "/short"]);
     assert_eq!(
@@ -145,7 +151,9 @@ async fn rows_that_upstream_wrote_are_added_to() {
     place.client.batch_execute(&stored).await.unwrap();
     let mut added = record(200, HOUR + 5);
     added.int(Int::RequestTime, 50);
-    sink.write(&[selection(claim(1), 0, vec![added])]).await.unwrap();
+    sink.write(&[selection(claim(1), 0, vec![added])], &Arc::default())
+        .await
+        .unwrap();
     let value = "concat_ws(' ', counter_hits, counter_success, counter_request_time::float8, counter_bytes_in)";
     let got = values(&place, "tyk_aggregated", value, "dimension = 'apiid'").await;
     assert_eq!(got, ["4 4 20 0"]);
@@ -162,7 +170,7 @@ async fn rows_that_come_again_in_other_groups_count_once() {
     };
     let rows = |first, count| selection(claim(1), first, (0..count).map(|_| call()).collect());
     for group in [vec![rows(0, 5)], vec![rows(3, 4), rows(7, 3)], vec![rows(0, 12)]] {
-        sink.write(&group).await.unwrap();
+        sink.write(&group, &Arc::default()).await.unwrap();
     }
     let hits = values(
         &place,
@@ -211,15 +219,21 @@ async fn uptime(place: &Place) -> Box<dyn Sink> {
 async fn uptime_checks_are_counted_by_target_and_hour_with_fresh_averages() {
     let Some(place) = Place::start().await else { return };
     let sink = uptime(&place).await;
-    sink.write(&[checks(
-        1,
-        &[(200, 10, HOUR + 600), (500, 30, HOUR + 660), (200, 20, HOUR + 720)],
-    )])
+    sink.write(
+        &[checks(
+            1,
+            &[(200, 10, HOUR + 600), (500, 30, HOUR + 660), (200, 20, HOUR + 720)],
+        )],
+        &Arc::default(),
+    )
     .await
     .unwrap();
-    sink.write(&[checks(2, &[(200, 60, HOUR + 1200), (200, 5, HOUR + 3600)])])
-        .await
-        .unwrap();
+    sink.write(
+        &[checks(2, &[(200, 60, HOUR + 1200), (200, 5, HOUR + 3600)])],
+        &Arc::default(),
+    )
+    .await
+    .unwrap();
     let value = "concat_ws(' ', dimension, timestamp - 1715940000, counter_hits, counter_success, counter_error, \
                  counter_request_time::float8, code_200, code_500, extract(epoch FROM counter_last_time)::bigint - 1715940000)";
     assert_eq!(

@@ -1,5 +1,7 @@
 //! Every row once, whatever happens to connections and processes.
 
+use std::sync::Arc;
+
 use analytics::{Int, Text, Time, When, Zone, record::Builder};
 use fakes::{
     postgres::{COMMIT, Place},
@@ -45,7 +47,7 @@ async fn rows_arrive_once_when_replies_of_commits_are_cut() {
             place.proxy.cut_times(cut, 1);
         }
         let group = rows::group(claim(1), group * 200..group * 200 + 200);
-        while let Err(error) = sink.write(&group).await {
+        while let Err(error) = sink.write(&group, &Arc::default()).await {
             assert!(matches!(error, WriteError::Retry { .. }), "{error}");
             failures += 1;
         }
@@ -75,7 +77,7 @@ async fn two_instances_with_the_same_rows_write_them_once() {
             if instance == 1 {
                 group.reverse();
             }
-            sink.write(&group).await.unwrap();
+            sink.write(&group, &Arc::default()).await.unwrap();
         }
     });
     futures::future::join_all(writers).await;
@@ -93,7 +95,7 @@ async fn a_poison_row_costs_only_itself_and_is_named_with_its_reason() {
         records[bad] = at(9_467_000_000_000, "/bad");
     }
     let group = selection(claim(1), 0, records);
-    let Err(WriteError::Reject { rows, .. }) = sink.write(std::slice::from_ref(&group)).await else {
+    let Err(WriteError::Reject { rows, .. }) = sink.write(std::slice::from_ref(&group), &Arc::default()).await else {
         panic!("the group is not refused");
     };
     let named: Vec<u64> = rows.iter().map(|rejected| rejected.row.row).collect();
@@ -104,7 +106,7 @@ async fn a_poison_row_costs_only_itself_and_is_named_with_its_reason() {
         bad.insert(row..row + 1);
         bad
     });
-    sink.write(&[group.exclude(&bad)]).await.unwrap();
+    sink.write(&[group.exclude(&bad)], &Arc::default()).await.unwrap();
     assert_eq!(count(&place, "tyk_analytics").await, "997");
     let applied = sink.applied(claim(1), None).await.unwrap().unwrap();
     assert_eq!(applied.to_string(), "0-16,18-499,501-998");
@@ -116,7 +118,9 @@ async fn text_that_postgres_refuses_is_made_valid() {
     let sink = sink(&place, "sql", json!({})).await;
     let mut record = Builder::new();
     record.text(Text::Path, b"/a\0b\xff").tags([&b"x\0\xfe"[..]]);
-    sink.write(&[selection(claim(1), 0, vec![record])]).await.unwrap();
+    sink.write(&[selection(claim(1), 0, vec![record])], &Arc::default())
+        .await
+        .unwrap();
     assert_eq!(
         place.column("SELECT path FROM tyk_analytics").await,
         ["/a\u{fffd}b\u{fffd}"]
@@ -131,15 +135,23 @@ async fn text_that_postgres_refuses_is_made_valid() {
 async fn a_table_that_is_dropped_meanwhile_is_made_again() {
     let Some(place) = Place::start().await else { return };
     let sink = sink(&place, "sql", json!({})).await;
-    sink.write(&rows::group(claim(1), 0..10)).await.unwrap();
+    sink.write(&rows::group(claim(1), 0..10), &Arc::default())
+        .await
+        .unwrap();
     place
         .client
         .batch_execute("DROP TABLE tyk_analytics, tyk_pump_ledger")
         .await
         .unwrap();
-    let error = sink.write(&rows::group(claim(1), 10..20)).await.map(drop).unwrap_err();
+    let error = sink
+        .write(&rows::group(claim(1), 10..20), &Arc::default())
+        .await
+        .map(drop)
+        .unwrap_err();
     assert!(matches!(error, WriteError::Retry { .. }), "{error}");
-    sink.write(&rows::group(claim(1), 10..20)).await.unwrap();
+    sink.write(&rows::group(claim(1), 10..20), &Arc::default())
+        .await
+        .unwrap();
     assert_eq!(count(&place, "tyk_analytics").await, "10");
 }
 
@@ -148,13 +160,15 @@ async fn a_finished_claim_keeps_zombies_out_for_seven_days() {
     let Some(place) = Place::start().await else { return };
     let sink = sink(&place, "sql", json!({})).await;
     let group = rows::group(claim(1), 0..10);
-    sink.write(&group).await.unwrap();
+    sink.write(&group, &Arc::default()).await.unwrap();
     sink.forget(&[claim(1)]).await;
-    sink.write(&group).await.unwrap();
+    sink.write(&group, &Arc::default()).await.unwrap();
     assert_eq!(count(&place, "tyk_analytics").await, "10");
     let older = "UPDATE tyk_pump_ledger SET at = at - interval '8 days'";
     place.client.batch_execute(older).await.unwrap();
-    sink.write(&rows::group(claim(2), 0..10)).await.unwrap();
+    sink.write(&rows::group(claim(2), 0..10), &Arc::default())
+        .await
+        .unwrap();
     sink.forget(&[]).await;
     assert_eq!(
         place.column("SELECT claim FROM tyk_pump_ledger").await,
@@ -166,7 +180,7 @@ async fn a_finished_claim_keeps_zombies_out_for_seven_days() {
 async fn a_renamed_pump_knows_what_it_wrote_under_its_old_name() {
     let Some(place) = Place::start().await else { return };
     let old = try_sink("sql", "OLD", meta(&place, json!({}))).await.unwrap();
-    old.write(&rows::group(claim(1), 5..10)).await.unwrap();
+    old.write(&rows::group(claim(1), 5..10), &Arc::default()).await.unwrap();
     let new = try_sink("sql", "NEW", meta(&place, json!({}))).await.unwrap();
     assert_eq!(new.applied(claim(1), None).await.unwrap().unwrap().to_string(), "");
     assert_eq!(

@@ -1,6 +1,6 @@
 //! Tables, shards, indexes, old databases.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use analytics::{Flag, Float, Int, Text, Time, When, Zone, record::Builder};
 use fakes::{postgres::Place, rows};
@@ -114,7 +114,9 @@ async fn an_old_table_gets_its_columns_and_a_second_start_changes_nothing() {
     }
     let mut record = at("2024-05-17");
     record.text(Text::ApiKey, "k").tags(["a"]).int(Int::RequestTime, 7);
-    sink.write(&[selection(claim(1), 0, vec![record])]).await.unwrap();
+    sink.write(&[selection(claim(1), 0, vec![record])], &Arc::default())
+        .await
+        .unwrap();
     let row = "SELECT concat_ws('|', apikey, tags, requesttime, our_own) FROM tyk_analytics";
     assert_eq!(place.column(row).await, [r#"k|["a"]|7|x"#]);
     let before = place
@@ -135,7 +137,7 @@ async fn records_go_to_the_shard_of_their_date_and_every_used_shard_has_six_inde
     let Some(place) = Place::start().await else { return };
     let sink = sink(&place, "sql", json!({"table_sharding": true})).await;
     let dates = ["2024-05-16", "2024-05-16", "2024-05-17", "2024-05-16"];
-    sink.write(&[selection(claim(1), 0, dates.map(at).into())])
+    sink.write(&[selection(claim(1), 0, dates.map(at).into())], &Arc::default())
         .await
         .unwrap();
     for (table, rows) in [("tyk_analytics_20240516", "3"), ("tyk_analytics_20240517", "1")] {
@@ -164,7 +166,9 @@ async fn a_shard_made_at_the_start_gets_its_indexes_with_its_first_rows() {
         assert_eq!(indexes(&place, &table).await.len(), usize::from(count == 2), "{table}");
         let mut record = at(&today.to_string());
         record.text(Text::OrgId, "o").text(Text::ApiId, "a");
-        sink.write(&[selection(claim(1), 0, vec![record])]).await.unwrap();
+        sink.write(&[selection(claim(1), 0, vec![record])], &Arc::default())
+            .await
+            .unwrap();
         until_indexed(&place, &table, count).await;
     }
 }
@@ -202,7 +206,7 @@ async fn migrating_shards_touches_valid_names_only_and_a_used_one_gets_its_index
     assert_eq!(columns(&place, "tyk_analytics_20240230").await.len(), 1);
     assert_eq!(columns(&place, "tyk_analytics_graph_20240516").await.len(), 1);
     assert!(indexes(&place, "tyk_analytics_20240516").await.is_empty());
-    sink.write(&[selection(claim(1), 0, vec![at("2024-05-16")])])
+    sink.write(&[selection(claim(1), 0, vec![at("2024-05-16")])], &Arc::default())
         .await
         .unwrap();
     until_indexed(&place, "tyk_analytics_20240516", 6).await;
@@ -214,7 +218,10 @@ async fn old_shards_are_dropped_only_when_retention_is_set() {
     let today = jiff::Zoned::now().strftime("%Y%m%d").to_string();
     let keeping = sink(&place, "sql", json!({"table_sharding": true})).await;
     let old = selection(claim(1), 0, vec![at("2024-05-16")]);
-    keeping.write(std::slice::from_ref(&old)).await.unwrap();
+    keeping
+        .write(std::slice::from_ref(&old), &Arc::default())
+        .await
+        .unwrap();
     assert!(tables(&place).await.contains(&"tyk_analytics_20240516".to_owned()));
     place
         .client
@@ -222,7 +229,10 @@ async fn old_shards_are_dropped_only_when_retention_is_set() {
         .await
         .unwrap();
     let dropping = sink(&place, "sql", json!({"table_sharding": true, "retention_days": 30})).await;
-    dropping.write(&rows::group(claim(2), 0..1)).await.unwrap();
+    dropping
+        .write(&rows::group(claim(2), 0..1), &Arc::default())
+        .await
+        .unwrap();
     let left = tables(&place).await;
     assert_eq!(
         left,
@@ -257,7 +267,7 @@ async fn values_read_back_as_they_were() {
             zone: tokyo,
         },
     );
-    sink.write(&[selection(claim(1), 0, vec![record, other])])
+    sink.write(&[selection(claim(1), 0, vec![record, other])], &Arc::default())
         .await
         .unwrap();
     let read = place
@@ -291,9 +301,12 @@ async fn table_names_may_need_quotes_and_name_a_schema() {
     .enumerate()
     {
         let sink = sink(&place, "sql-graph", json!({"table_name": name})).await;
-        sink.write(&[selection(claim(number as u128), 0, vec![record.clone()])])
-            .await
-            .unwrap();
+        sink.write(
+            &[selection(claim(number as u128), 0, vec![record.clone()])],
+            &Arc::default(),
+        )
+        .await
+        .unwrap();
         assert_eq!(place.column(&format!("SELECT count(*) FROM {quoted}")).await, ["1"]);
     }
 }

@@ -20,7 +20,7 @@ use super::{
     prefixes, stored, update,
 };
 use crate::{
-    BuildContext, BuildError, Fleet, Guarantee, Sink, SinkSpec, WriteError, Written,
+    Applied, BuildContext, BuildError, Fleet, Guarantee, Sink, SinkSpec, WriteError, Written,
     mongo::{client::Connection, index::Family},
 };
 
@@ -204,7 +204,7 @@ impl Sink for Aggregates {
         self.compat.is_some().then_some(Guarantee::AtLeastOnce)
     }
 
-    async fn write(&self, group: &[Selection]) -> Result<Written, WriteError> {
+    async fn write(&self, group: &[Selection], _applied: &Arc<Applied>) -> Result<Written, WriteError> {
         if let Some((window, filling)) = &self.compat {
             self.write_filling(group, window, filling).await?;
             return Ok(Written::default());

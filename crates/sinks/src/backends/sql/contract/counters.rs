@@ -1,6 +1,6 @@
 //! The same records through aggregate pumps of every dialect.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use analytics::{ClaimId, Flag, Int, Text, record::Builder};
 use serde_json::json;
@@ -43,7 +43,9 @@ async fn every_database_holds_the_same_counters() {
             let pump = pump(&place, name, json!({"track_all_paths": true, "batch_size": 7})).await;
             // The second claim adds to the rows of the first; the third has been there. The pumps share a ledger and a name.
             for claim in [1, 2, 1].map(|claim| claim + 10 * number) {
-                pump.write(&group(ClaimId(ulid::Ulid(claim)), &records)).await.unwrap();
+                pump.write(&group(ClaimId(ulid::Ulid(claim)), &records), &Arc::default())
+                    .await
+                    .unwrap();
             }
             pump.close().await.unwrap();
             let table = Table {
@@ -83,7 +85,9 @@ fn request(code: i64, latency: i64) -> Builder {
 async fn minima(place: &Place, compat: bool, groups: &[&[Builder]]) -> [Vec<String>; 2] {
     let pump = build(place, "sql_aggregate", json!({}), compat).await;
     for (number, records) in (1..).zip(groups) {
-        pump.write(&group(ClaimId(ulid::Ulid(number)), records)).await.unwrap();
+        pump.write(&group(ClaimId(ulid::Ulid(number)), records), &Arc::default())
+            .await
+            .unwrap();
     }
     let table = Table {
         name: "tyk_aggregated".to_owned(),

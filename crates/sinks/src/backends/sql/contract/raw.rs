@@ -1,5 +1,7 @@
 //! The same records through pumps of every dialect.
 
+use std::sync::Arc;
+
 use analytics::{
     Batch, ClaimId, Flag, Float, Int, Key, RecordKind, Selection, Span, Text, Transform, When, Wire, Zone,
     record::{Builder, GraphError, PathItem},
@@ -128,7 +130,9 @@ async fn every_database_holds_the_same_values() {
     let deck = deck();
     for place in Place::all().await {
         let pump = pump(&place, "sql", json!({"batch_size": 7})).await;
-        pump.write(&group(ClaimId(ulid::Ulid(1)), &deck)).await.unwrap();
+        pump.write(&group(ClaimId(ulid::Ulid(1)), &deck), &Arc::default())
+            .await
+            .unwrap();
         let rows = place.rows(&table(), ORDER).await;
         assert_eq!(rows.len(), deck.len(), "{}", place.name);
         match &first {
@@ -154,7 +158,7 @@ async fn rows_that_come_again_are_written_once() {
         for rows in [10, 10, 25, deck.len(), deck.len()] {
             // A new process each time.
             let pump = pump(&place, "sql", json!({})).await;
-            pump.write(&group(claim, &deck[..rows])).await.unwrap();
+            pump.write(&group(claim, &deck[..rows]), &Arc::default()).await.unwrap();
             assert_eq!(pump.applied(claim, None).await.unwrap().unwrap().len(), rows as u64);
             pump.close().await.unwrap();
         }
@@ -181,7 +185,7 @@ async fn fields_that_are_ignored_do_not_choose_the_pump() {
     let group = [Selection::new(batch, 0..1, transform)];
     for (kind, table_name, rows) in [("sql", "tyk_analytics", 1), ("sql-mcp", "tyk_analytics_mcp", 0)] {
         let pump = pump(&place, kind, json!({})).await;
-        pump.write(&group).await.unwrap();
+        pump.write(&group, &Arc::default()).await.unwrap();
         let count = place.query(&format!("SELECT count(*) FROM {table_name}")).await;
         assert_eq!(count[0][0].as_deref(), Some(rows.to_string().as_str()), "{kind}");
         pump.close().await.unwrap();
@@ -195,7 +199,9 @@ async fn days_have_tables_with_indexes() {
         let pump = pump(&place, "sql", json!({"table_sharding": true})).await;
         let mut deck = deck();
         deck.pop();
-        pump.write(&group(ClaimId(ulid::Ulid(1)), &deck)).await.unwrap();
+        pump.write(&group(ClaimId(ulid::Ulid(1)), &deck), &Arc::default())
+            .await
+            .unwrap();
         let mut names = place.database().tables("tyk_analytics_2024").await.unwrap();
         names.retain(|name| !name.contains("idx"));
         assert_eq!(

@@ -1,5 +1,7 @@
 //! Several writers at once.
 
+use std::sync::Arc;
+
 use analytics::{ClaimId, Flag, Int, Text, record::Builder};
 use serde_json::json;
 
@@ -111,7 +113,7 @@ async fn writers_with_keys_in_opposite_orders_lose_nothing() {
                 for round in 0..ROUNDS {
                     let claim = ClaimId(ulid::Ulid(1 + writer * ROUNDS + round));
                     let group = group(claim, &records(writer, round));
-                    while let Err(error) = pump.write(&group).await {
+                    while let Err(error) = pump.write(&group, &Arc::default()).await {
                         assert!(matches!(error, WriteError::Retry { .. }), "{error}");
                         again += 1;
                         assert!(again < 1000, "{error}");
