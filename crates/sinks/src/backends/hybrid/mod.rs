@@ -142,8 +142,6 @@ impl Options {
 /// The type `hybrid`.
 pub const SPEC: SinkSpec = SinkSpec {
     options: schema,
-    #[cfg(feature = "testkit")]
-    harness: Some(crate::testkit::hybrid::start),
     ..SinkSpec::new(
         "hybrid",
         "Hybrid pump",
