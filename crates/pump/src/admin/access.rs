@@ -56,12 +56,16 @@ fn has_token(token: &Secret, headers: &HeaderMap) -> Result<(), Refusal> {
 }
 
 fn may_act_without_token(access: &AdminAccess, peer: SocketAddr, request: &Parts) -> Result<(), Refusal> {
-    let only = "only programs on the pump's own machine may do this without an admin_token; run tyk-pump there, or set one";
+    let only =
+        "only programs on the pump's own machine may do this without an admin_token; run tyk-pump there, or set one";
     if !peer.ip().to_canonical().is_loopback() {
         return refuse(StatusCode::FORBIDDEN, only);
     }
     if let Some(name) = relayed_by(&request.headers) {
-        return refuse(StatusCode::FORBIDDEN, format!("{only} (the header {name} says that it comes from elsewhere)"));
+        return refuse(
+            StatusCode::FORBIDDEN,
+            format!("{only} (the header {name} says that it comes from elsewhere)"),
+        );
     }
     match host(&request.uri, &request.headers) {
         Some(host) if is_own_name(access, &host) => Ok(()),
@@ -101,7 +105,8 @@ fn host(uri: &Uri, headers: &HeaderMap) -> Option<String> {
 }
 
 fn is_own_name(access: &AdminAccess, host: &str) -> bool {
-    matches!(host, "localhost" | "127.0.0.1" | "[::1]") || access.hosts.iter().any(|name| name.eq_ignore_ascii_case(host))
+    matches!(host, "localhost" | "127.0.0.1" | "[::1]")
+        || access.hosts.iter().any(|name| name.eq_ignore_ascii_case(host))
 }
 
 fn refuse(status: StatusCode, reason: impl Into<String>) -> Result<(), Refusal> {
@@ -141,17 +146,35 @@ mod tests {
             hosts: vec!["pump.Internal".to_owned()],
             ..AdminAccess::default()
         };
-        for host in ["localhost", "LOCALHOST:8083", "localhost.:80", "127.0.0.1:1", "[::1]:8083", "pump.internal:9"] {
+        for host in [
+            "localhost",
+            "LOCALHOST:8083",
+            "localhost.:80",
+            "127.0.0.1:1",
+            "[::1]:8083",
+            "pump.internal:9",
+        ] {
             for peer in [HERE, "[::1]:1", "[::ffff:127.0.0.1]:1"] {
                 assert_eq!(status(&access, peer, &[("host", host)]), 200, "{host} {peer}");
             }
             assert_eq!(status(&access, "10.0.0.1:1", &[("host", host)]), 403, "{host}");
         }
-        for host in ["evil.example", "localhost.evil.example", "127.0.0.1.nip.io", "", "a@localhost", "[::2]", "127.0.0.2"] {
+        for host in [
+            "evil.example",
+            "localhost.evil.example",
+            "127.0.0.1.nip.io",
+            "",
+            "a@localhost",
+            "[::2]",
+            "127.0.0.2",
+        ] {
             assert_eq!(status(&access, HERE, &[("host", host)]), 403, "{host:?}");
         }
         assert_eq!(status(&access, HERE, &[]), 403, "no host");
-        assert_eq!(status(&access, HERE, &[("host", "localhost"), ("host", "localhost")]), 403);
+        assert_eq!(
+            status(&access, HERE, &[("host", "localhost"), ("host", "localhost")]),
+            403
+        );
         for (name, value) in [
             ("via", "1.1 proxy"),
             ("forwarded", "for=10.0.0.1"),
@@ -163,10 +186,17 @@ mod tests {
             ("sec-fetch-site", "cross-site"),
             ("sec-fetch-site", "same-site"),
         ] {
-            assert_eq!(status(&access, HERE, &[("host", "localhost"), (name, value)]), 403, "{name}");
+            assert_eq!(
+                status(&access, HERE, &[("host", "localhost"), (name, value)]),
+                403,
+                "{name}"
+            );
         }
         for value in ["same-origin", "none"] {
-            assert_eq!(status(&access, HERE, &[("host", "localhost"), ("sec-fetch-site", value)]), 200);
+            assert_eq!(
+                status(&access, HERE, &[("host", "localhost"), ("sec-fetch-site", value)]),
+                200
+            );
         }
     }
 
@@ -178,11 +208,24 @@ mod tests {
         };
         let host = ("host", "evil.example");
         assert_eq!(status(&access, HERE, &[("host", "localhost")]), 401);
-        for wrong in ["Bearer s3cre", "Bearer s3cret2", "Bearer ", "Bearer", "Basic s3cret", "s3cret"] {
-            assert!(matches!(status(&access, HERE, &[host, ("authorization", wrong)]), 401 | 403), "{wrong}");
+        for wrong in [
+            "Bearer s3cre",
+            "Bearer s3cret2",
+            "Bearer ",
+            "Bearer",
+            "Basic s3cret",
+            "s3cret",
+        ] {
+            assert!(
+                matches!(status(&access, HERE, &[host, ("authorization", wrong)]), 401 | 403),
+                "{wrong}"
+            );
         }
         for peer in [HERE, "10.0.0.1:1"] {
-            assert_eq!(status(&access, peer, &[host, ("authorization", "bearer s3cret"), ("via", "x")]), 200);
+            assert_eq!(
+                status(&access, peer, &[host, ("authorization", "bearer s3cret"), ("via", "x")]),
+                200
+            );
         }
         assert!(may_look(&access, &parts(&[])).is_err() && may_look(&AdminAccess::default(), &parts(&[])).is_ok());
     }

@@ -17,7 +17,11 @@ use axum::{
     http::{Request, header, request::Parts},
     response::Response,
 };
-use hyper::{body::{Body, Incoming}, server::conn::http1, service::service_fn};
+use hyper::{
+    body::{Body, Incoming},
+    server::conn::http1,
+    service::service_fn,
+};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use rustix::process::{Resource, getrlimit};
 use tokio::{
@@ -212,8 +216,14 @@ mod tests {
         let seats = Seats::new(3);
         let [busy, old, young] = [(); 3].map(|()| seats.free_seat().unwrap());
         busy.place.answers.store(true, Relaxed);
-        assert!(seats.free_seat().is_none() && old.place.leave.is_cancelled(), "the oldest idler is asked to leave");
-        assert!(seats.free_seat().is_none() && !young.place.leave.is_cancelled(), "one is enough");
+        assert!(
+            seats.free_seat().is_none() && old.place.leave.is_cancelled(),
+            "the oldest idler is asked to leave"
+        );
+        assert!(
+            seats.free_seat().is_none() && !young.place.leave.is_cancelled(),
+            "one is enough"
+        );
         assert!(!busy.place.leave.is_cancelled());
         drop(old);
         let new = seats.take().await;
@@ -225,7 +235,10 @@ mod tests {
             async move { seats.take().await }
         });
         tokio::task::yield_now().await;
-        assert!(!waiting.is_finished() && !young.place.leave.is_cancelled(), "all of them are answered first");
+        assert!(
+            !waiting.is_finished() && !young.place.leave.is_cancelled(),
+            "all of them are answered first"
+        );
         drop(young);
         waiting.await.unwrap();
     }

@@ -209,7 +209,10 @@ fn render_lanes(page: &mut Page, source: &SourceStatus, lanes: &[LaneStatus]) {
             page.sample("dropped_rows_total", &[("pump", &lane.pump), ("reason", reason)], rows);
         }
     }
-    for reason in DROP_REASONS.into_iter().filter(|reason| reason.starts_with("dead_letter")) {
+    for reason in DROP_REASONS
+        .into_iter()
+        .filter(|reason| reason.starts_with("dead_letter"))
+    {
         let rows = source.undecodable_dropped.get(reason).copied().unwrap_or_default();
         page.sample("dropped_rows_total", &[("pump", UNDECODABLE), ("reason", reason)], rows);
     }
@@ -245,8 +248,16 @@ fn render_latency(page: &mut Page, lanes: &[LaneStatus]) {
             let bound = (*bound as f64 / 1e3).to_string();
             page.sample("write_seconds_bucket", &[("pump", &lane.pump), ("le", &bound)], writes);
         }
-        page.sample("write_seconds_bucket", &[("pump", &lane.pump), ("le", "+Inf")], latency.writes);
-        page.sample("write_seconds_sum", &[("pump", &lane.pump)], latency.micros as f64 / 1e6);
+        page.sample(
+            "write_seconds_bucket",
+            &[("pump", &lane.pump), ("le", "+Inf")],
+            latency.writes,
+        );
+        page.sample(
+            "write_seconds_sum",
+            &[("pump", &lane.pump)],
+            latency.micros as f64 / 1e6,
+        );
         page.sample("write_seconds_count", &[("pump", &lane.pump)], latency.writes);
     }
 }
@@ -315,16 +326,27 @@ mod tests {
                 declared.push(name);
             } else if !line.starts_with('#') {
                 let name = line.split(['{', ' ']).next().unwrap_or_default();
-                let family = ["_bucket", "_sum", "_count"]
-                    .iter()
-                    .find_map(|part| name.strip_suffix(part).filter(|family| family.ends_with("write_seconds")));
-                assert_eq!(declared.last().map(String::as_str), Some(family.unwrap_or(name)), "{line}");
+                let family = ["_bucket", "_sum", "_count"].iter().find_map(|part| {
+                    name.strip_suffix(part)
+                        .filter(|family| family.ends_with("write_seconds"))
+                });
+                assert_eq!(
+                    declared.last().map(String::as_str),
+                    Some(family.unwrap_or(name)),
+                    "{line}"
+                );
             }
         }
         assert!(declared.len() > 20);
         #[cfg(target_os = "linux")]
-        for name in ["process_cpu_seconds_total", "process_resident_memory_bytes", "process_open_fds"] {
-            let value = page.lines().find_map(|line| line.strip_prefix(name)?.trim().parse::<f64>().ok());
+        for name in [
+            "process_cpu_seconds_total",
+            "process_resident_memory_bytes",
+            "process_open_fds",
+        ] {
+            let value = page
+                .lines()
+                .find_map(|line| line.strip_prefix(name)?.trim().parse::<f64>().ok());
             assert!(value.is_some_and(|value| value > 0.0), "{name}: {value:?}");
         }
     }

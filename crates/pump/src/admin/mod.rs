@@ -75,7 +75,9 @@ pub enum BindError {
         source: io::Error,
     },
     /// The address of everything else.
-    #[error("Error serving admin pages: listen tcp {address}: {source}; set admin_listen to an address of this machine with a free port")]
+    #[error(
+        "Error serving admin pages: listen tcp {address}: {source}; set admin_listen to an address of this machine with a free port"
+    )]
     Admin {
         /// Which address.
         address: SocketAddr,
@@ -140,7 +142,9 @@ pub fn bind(settings: &AdminSettings) -> Result<Bound, BindError> {
     if shared.is_none() {
         let surface = if apart.is_some() { Surface::Probes } else { Surface::All };
         let listener = listen(port).map_err(|source| BindError::Health { port, source })?;
-        let local = listener.local_addr().map_err(|source| BindError::Health { port, source })?;
+        let local = listener
+            .local_addr()
+            .map_err(|source| BindError::Health { port, source })?;
         listeners.push((listener, local, surface));
     }
     if let Some(address) = apart.or(shared) {
@@ -295,7 +299,10 @@ fn probe(server: &Server, path: &str, method: &Method) -> Response {
     let (status, body) = match path {
         "/livez" => (StatusCode::OK, "ok\n"),
         "/readyz" if server.board.snapshot().ready => (StatusCode::OK, "ready\n"),
-        "/readyz" => (StatusCode::SERVICE_UNAVAILABLE, "not ready; /readyz at admin_listen says why\n"),
+        "/readyz" => (
+            StatusCode::SERVICE_UNAVAILABLE,
+            "not ready; /readyz at admin_listen says why\n",
+        ),
         _ => return not_found(),
     };
     match *method {

@@ -28,9 +28,7 @@ impl RemoteStore {
     }
 
     async fn ask<T: DeserializeOwned>(&self, wanted: Wanted, field: &str) -> Result<T, SourceError> {
-        let answer = self.daemon.store(&wanted)
-            .await
-            .map_err(SourceError::Unavailable)?;
+        let answer = self.daemon.store(&wanted).await.map_err(SourceError::Unavailable)?;
         let value = answer.get(field).cloned().unwrap_or_default();
         serde_json::from_value(value).map_err(|error| SourceError::Unavailable(error.into()))
     }

@@ -47,7 +47,9 @@ impl CauseClass {
             CauseClass::Timeout => {
                 "find out why the back-end is slow, or raise the pump's timeout; the pump tries again by itself"
             }
-            CauseClass::Stalled => "look at the back-end; with a timeout of the pump its writes end and are tried again",
+            CauseClass::Stalled => {
+                "look at the back-end; with a timeout of the pump its writes end and are tried again"
+            }
             CauseClass::Occupied => "nothing, if another instance is meant to deliver; else stop it",
             CauseClass::Configuration => "correct the cause; the pump tries again every 30 s",
             CauseClass::Refused => "correct the configuration, or accept the refusals",

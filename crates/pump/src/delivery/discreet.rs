@@ -49,10 +49,7 @@ impl Discreet {
 
 /// The same for what keeps a sink from being made.
 pub(super) fn build_error(error: BuildError) -> BuildError {
-    let group = Group {
-        records: &[],
-        own: "",
-    };
+    let group = Group { records: &[], own: "" };
     match error {
         BuildError::Options(mut text) => {
             clean(&mut text, group);

@@ -23,6 +23,8 @@ impl Latency {
             *writes += u64::from(took <= Duration::from_millis(bound));
         }
         self.writes += 1;
-        self.micros = self.micros.saturating_add(took.as_micros().try_into().unwrap_or(u64::MAX));
+        self.micros = self
+            .micros
+            .saturating_add(took.as_micros().try_into().unwrap_or(u64::MAX));
     }
 }

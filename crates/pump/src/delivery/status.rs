@@ -239,7 +239,11 @@ impl StatusBoard {
                     .as_deref()
                     .or(pump.last_error.as_deref())
                     .unwrap_or("no cause known");
-                let remedy = pump.remedy.as_deref().map(|remedy| format!(" – {remedy}")).unwrap_or_default();
+                let remedy = pump
+                    .remedy
+                    .as_deref()
+                    .map(|remedy| format!(" – {remedy}"))
+                    .unwrap_or_default();
                 not_ready.push(format!("pump {} is {}: {why}{remedy}", pump.pump, pump.state));
             }
         }

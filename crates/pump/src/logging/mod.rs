@@ -122,7 +122,12 @@ fn write(line: Vec<u8>) {
 
 fn left_out_line(lines: u64) -> Vec<u8> {
     let text = format!("{lines} log lines were left out: the error output was not read fast enough");
-    line(FORM.format(), LogLevel::Warning, text.as_bytes(), &[("prefix", Value::Text(b"main"))])
+    line(
+        FORM.format(),
+        LogLevel::Warning,
+        text.as_bytes(),
+        &[("prefix", Value::Text(b"main"))],
+    )
 }
 
 fn line(format: LogFormat, level: LogLevel, message: &[u8], fields: &[(&str, Value<'_>)]) -> Vec<u8> {

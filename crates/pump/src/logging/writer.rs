@@ -73,7 +73,11 @@ impl LogWriter {
         let mut message = Message::Flush(done);
         loop {
             match self.queue.try_send(message) {
-                Ok(()) => return written.recv_timeout(end.saturating_duration_since(Instant::now())).is_ok(),
+                Ok(()) => {
+                    return written
+                        .recv_timeout(end.saturating_duration_since(Instant::now()))
+                        .is_ok();
+                }
                 Err(TrySendError::Full(back)) if Instant::now() < end => message = back,
                 Err(_) => return false,
             }

@@ -34,7 +34,8 @@ pub(super) fn rows(database: &Path) -> anyhow::Result<i64> {
 }
 
 fn open(database: &Path) -> anyhow::Result<Connection> {
-    Connection::open_with_flags(database, OpenFlags::SQLITE_OPEN_READ_ONLY).with_context(|| database.display().to_string())
+    Connection::open_with_flags(database, OpenFlags::SQLITE_OPEN_READ_ONLY)
+        .with_context(|| database.display().to_string())
 }
 
 /// Shows the query and its answer.

@@ -59,7 +59,10 @@ pub async fn run(options: QuickstartOptions, out: &mut dyn Write) -> anyhow::Res
     }
     let settings = settings(&conf)?;
     let Some(store) = settings.embedded.as_ref().map(|store| store.listen) else {
-        bail!("{} is no configuration of a quickstart: name another folder", conf.display())
+        bail!(
+            "{} is no configuration of a quickstart: name another folder",
+            conf.display()
+        )
     };
     if again {
         writeln!(out, "{} is there already and counts as it is.", conf.display())?;
@@ -71,7 +74,10 @@ pub async fn run(options: QuickstartOptions, out: &mut dyn Write) -> anyhow::Res
     let stop = signals::listen(settings.delivery.stop_deadline)?;
     let mut pump = tokio::spawn(app::run(settings, None, stop.clone()));
     wait_until_ready(&daemon, &mut pump).await?;
-    writeln!(out, "A pump with a store of its own listens on {store}, as a Redis would.\n")?;
+    writeln!(
+        out,
+        "A pump with a store of its own listens on {store}, as a Redis would.\n"
+    )?;
     let database = dir.join("analytics.db");
     let (before, earlier) = (delivered(&daemon.status().await?), answers::rows(&database)?);
     let options_of_load = LoadOptions {

@@ -58,7 +58,11 @@ pub fn words<'a>(text: &'a str, group: Group<'_>) -> Cow<'a, str> {
     match cut {
         Some(at) => {
             let kept = head(looked_at.get(..at).unwrap_or_default(), LONGEST).trim_end();
-            Cow::Owned(format!("{kept} … (what repeats records is left out)").trim_start().to_owned())
+            Cow::Owned(
+                format!("{kept} … (what repeats records is left out)")
+                    .trim_start()
+                    .to_owned(),
+            )
         }
         None if masked.len() > LONGEST => Cow::Owned(format!("{} … (cut off)", head(&masked, LONGEST))),
         None => masked,
@@ -176,7 +180,10 @@ mod tests {
         };
         let say = |text: &str| words(text, group).into_owned();
         for (said, kept) in [
-            ("400: cannot parse {\"api_key\":\"eyJvcmciOiI1ZTlk\",\"x\":1}", "400: cannot parse {\"api_key\":\""),
+            (
+                "400: cannot parse {\"api_key\":\"eyJvcmciOiI1ZTlk\",\"x\":1}",
+                "400: cannot parse {\"api_key\":\"",
+            ),
             ("value {\"alias\":\"jane \\\"j\\\" doe\"} is bad", "value {\"alias\":\""),
             ("row of 203.0.113.7 is bad", "row of"),
             ("no field R0VUIC9hY2NvdW50cy80NzEx and no", "no field"),

@@ -7,7 +7,16 @@ use crate::config::{RedisTopology, Settings};
 
 /// Words in the names of options that hold secrets.
 const WORDS: [&str; 10] = [
-    "password", "passwd", "passphrase", "secret", "token", "api_key", "apikey", "access_key", "write_key", "credential",
+    "password",
+    "passwd",
+    "passphrase",
+    "secret",
+    "token",
+    "api_key",
+    "apikey",
+    "access_key",
+    "write_key",
+    "credential",
 ];
 /// Names of options that hold secrets without saying so.
 const NAMES: [&str; 5] = ["application_id", "authorization", "auth", "license", "account_key"];
@@ -15,7 +24,15 @@ const NAMES: [&str; 5] = ["application_id", "authorization", "auth", "license", 
 const OBJECTS: [&str; 3] = ["headers", "http_headers", "request_headers"];
 /// Settings inside connection strings.
 const PARTS: [&str; 9] = [
-    "sslpassword=", "password=", "passwd=", "pwd=", "secret=", "token=", "apikey=", "api_key=", "accesskey=",
+    "sslpassword=",
+    "password=",
+    "passwd=",
+    "pwd=",
+    "secret=",
+    "token=",
+    "apikey=",
+    "api_key=",
+    "accesskey=",
 ];
 /// Variables from which libraries of back-ends take secrets.
 const VARIABLES: [&str; 5] = [
@@ -61,7 +78,9 @@ fn in_value(key: &str, value: &Value, secret: bool, found: &mut Vec<String>) {
 
 fn is_secret(key: &str) -> bool {
     let key = key.to_ascii_lowercase();
-    let is_file = ["_file", "_path", "_field", "_header"].iter().any(|end| key.ends_with(end));
+    let is_file = ["_file", "_path", "_field", "_header"]
+        .iter()
+        .any(|end| key.ends_with(end));
     !is_file && (NAMES.contains(&key.as_str()) || WORDS.iter().any(|word| key.contains(word)))
 }
 

@@ -72,7 +72,9 @@ impl Known {
         if needles.is_empty() {
             return None;
         }
-        let finder = AhoCorasick::builder().match_kind(MatchKind::LeftmostLongest).build(&needles);
+        let finder = AhoCorasick::builder()
+            .match_kind(MatchKind::LeftmostLongest)
+            .build(&needles);
         // It fails for more needles than any configuration has.
         finder.ok().map(|finder| Known { finder })
     }
@@ -103,13 +105,20 @@ fn encodings(secret: &str) -> Vec<String> {
     let inner = json.strip_prefix('"').and_then(|json| json.strip_suffix('"'));
     let json = inner.unwrap_or(secret).to_owned();
     // As Go's encoder writes it, and as text in a text.
-    forms.push(json.replace('&', "\\u0026").replace('<', "\\u003c").replace('>', "\\u003e"));
+    forms.push(
+        json.replace('&', "\\u0026")
+            .replace('<', "\\u003c")
+            .replace('>', "\\u003e"),
+    );
     forms.push(json.replace('\\', "\\\\").replace('"', "\\\""));
     forms.push(json);
     let debug = format!("{secret:?}");
     forms.push(debug.trim_matches('"').to_owned());
     for before in 0..3 {
-        for encode in [|bytes: &[u8]| STANDARD_NO_PAD.encode(bytes), |bytes: &[u8]| URL_SAFE_NO_PAD.encode(bytes)] {
+        for encode in [
+            |bytes: &[u8]| STANDARD_NO_PAD.encode(bytes),
+            |bytes: &[u8]| URL_SAFE_NO_PAD.encode(bytes),
+        ] {
             forms.extend(inside_base64(secret.as_bytes(), before, encode));
         }
     }
@@ -161,8 +170,14 @@ mod tests {
         ];
         for said in said {
             let masked = known.mask(&said).into_owned();
-            assert!(masked.contains("***") && !masked.contains("ss") || masked.contains("pass") , "{said} became {masked}");
-            assert!(!masked.contains("rd<1") && !masked.contains("rd%3") && !masked.contains("w\\\"rd"), "{said} became {masked}");
+            assert!(
+                masked.contains("***") && !masked.contains("ss") || masked.contains("pass"),
+                "{said} became {masked}"
+            );
+            assert!(
+                !masked.contains("rd<1") && !masked.contains("rd%3") && !masked.contains("w\\\"rd"),
+                "{said} became {masked}"
+            );
         }
         assert_eq!(known.mask("abc is too short to be one"), "abc is too short to be one");
     }

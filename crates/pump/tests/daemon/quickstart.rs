@@ -18,15 +18,23 @@ fn quickstart_shows_the_whole_way() {
         text
     };
     // What the standard ports are used for on this machine is none of the test's business: both are taken.
-    let taken: Vec<_> = [6380, 8083].map(|port| std::net::TcpListener::bind(("0.0.0.0", port))).into();
+    let taken: Vec<_> = [6380, 8083]
+        .map(|port| std::net::TcpListener::bind(("0.0.0.0", port)))
+        .into();
     let text = run();
     for port in [6380, 8083] {
-        assert!(text.contains(&format!("Port {port} is taken: this folder uses ")), "{text}");
+        assert!(
+            text.contains(&format!("Port {port} is taken: this folder uses ")),
+            "{text}"
+        );
     }
     let conf = || std::fs::read_to_string(folder.path().join("here/pump.conf")).unwrap();
     let first = conf();
     assert!(first.contains("\"admin_listen\": \"127.0.0.1:"), "{first}");
-    assert!(!text.contains("/status") && !text.contains("/s:"), "a page that is gone, or a second rate: {text}");
+    assert!(
+        !text.contains("/status") && !text.contains("/s:"),
+        "a page that is gone, or a second rate: {text}"
+    );
     assert!(!text.contains("earlier runs"), "{text}");
     for expected in [
         "2000 made-up records",

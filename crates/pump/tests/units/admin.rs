@@ -202,7 +202,10 @@ async fn readiness_names_every_pump_that_does_not_deliver() {
     let (code, body) = server.answer("GET", "/readyz", "").await;
     assert_eq!(
         (code, body.as_slice()),
-        (503, "pump CSV is paused: No such directory /var/Log/CSV – Make it\n".as_bytes())
+        (
+            503,
+            "pump CSV is paused: No such directory /var/Log/CSV – Make it\n".as_bytes()
+        )
     );
 
     csv.enter(LaneState::Running, None);
@@ -352,10 +355,7 @@ async fn with_an_address_of_their_own_the_admin_pages_leave_the_health_port() {
     .unwrap();
     let (port, admin) = (bound.port(), bound.admin().unwrap());
     assert_ne!(port, admin.port());
-    let (board, stop) = (
-        Arc::new(StatusBoard::new("box-1".to_owned())),
-        CancellationToken::new(),
-    );
+    let (board, stop) = (Arc::new(StatusBoard::new("box-1".to_owned())), CancellationToken::new());
     let server = tokio::spawn(admin::serve(bound, board.clone(), Arc::new(OnePaused), stop.clone()));
     let pages = |port| Running {
         port,
@@ -371,7 +371,13 @@ async fn with_an_address_of_their_own_the_admin_pages_leave_the_health_port() {
         (code, body.as_slice()),
         (503, b"not ready; /readyz at admin_listen says why\n".as_slice())
     );
-    for path in ["/status", "/metrics", "/debug/pprof/", "/lanes/CSV/accept-refusals", "/store"] {
+    for path in [
+        "/status",
+        "/metrics",
+        "/debug/pprof/",
+        "/lanes/CSV/accept-refusals",
+        "/store",
+    ] {
         for method in ["GET", "POST"] {
             assert_eq!(health.ask(method, path).await, NOT_FOUND, "{method} {path}");
         }
@@ -385,8 +391,16 @@ async fn with_an_address_of_their_own_the_admin_pages_leave_the_health_port() {
     );
     for (method, path) in [("POST", "/lanes/CSV/accept-refusals"), ("GET", "/debug/pprof/")] {
         assert_eq!(admin.answer(method, path, "").await.0, 401, "{path}");
-        assert_eq!(admin.answer(method, path, "authorization: Bearer wrong\r\n").await.0, 403, "{path}");
-        assert_eq!(admin.answer(method, path, "authorization: Bearer s3cret\r\n").await.0, 200, "{path}");
+        assert_eq!(
+            admin.answer(method, path, "authorization: Bearer wrong\r\n").await.0,
+            403,
+            "{path}"
+        );
+        assert_eq!(
+            admin.answer(method, path, "authorization: Bearer s3cret\r\n").await.0,
+            200,
+            "{path}"
+        );
     }
     stop.cancel();
     server.await.unwrap();
@@ -518,10 +532,7 @@ async fn a_head_that_does_not_end_is_cut_off() {
     let mut connection = TcpStream::connect(("127.0.0.1", server.port)).await.unwrap();
     connection.write_all(b"GET /livez HTTP/1.1\r\n").await.unwrap();
     let mut answer = Vec::new();
-    let ended = tokio::time::timeout(
-        std::time::Duration::from_secs(20),
-        connection.read_to_end(&mut answer),
-    );
+    let ended = tokio::time::timeout(std::time::Duration::from_secs(20), connection.read_to_end(&mut answer));
     ended.await.expect("cut off within 20 s").unwrap();
 }
 

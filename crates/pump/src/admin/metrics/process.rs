@@ -25,7 +25,12 @@ pub(super) fn render(page: &mut Page) {
             "Memory that the process has in RAM.",
             resident_bytes(),
         ),
-        ("process_open_fds", "gauge", "Open file descriptors.", open_descriptors()),
+        (
+            "process_open_fds",
+            "gauge",
+            "Open file descriptors.",
+            open_descriptors(),
+        ),
         (
             "process_max_fds",
             "gauge",

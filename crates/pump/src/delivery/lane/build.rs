@@ -94,7 +94,11 @@ pub(super) async fn build(
             Err(BuildError::Unavailable(error) | BuildError::Occupied(error)) => {
                 let text = error.to_string();
                 desk.error(&format!("pump cannot start yet, trying again: {text}"));
-                let class = if occupied { CauseClass::Occupied } else { class_of(&*error) };
+                let class = if occupied {
+                    CauseClass::Occupied
+                } else {
+                    class_of(&*error)
+                };
                 let state = match class {
                     CauseClass::Configuration => LaneState::Paused,
                     _ => LaneState::Retrying,

@@ -169,7 +169,14 @@ pub(super) async fn deliver(
                 }
             }
             Verdict::Again(pause, text) => {
-                fail(desk, &mut round, &offer, (&pause, CauseClass::Unavailable), moved, text.clone());
+                fail(
+                    desk,
+                    &mut round,
+                    &offer,
+                    (&pause, CauseClass::Unavailable),
+                    moved,
+                    text.clone(),
+                );
                 if give_up(backlog, &round, &offer, &pause, &text) {
                     continue;
                 }
@@ -184,7 +191,14 @@ pub(super) async fn deliver(
                 if moved == 0 {
                     round.stretch = (round.stretch * 2).min(LONGEST_STRETCH);
                 }
-                fail(desk, &mut round, &offer, (&pause, CauseClass::Timeout), moved, text.clone());
+                fail(
+                    desk,
+                    &mut round,
+                    &offer,
+                    (&pause, CauseClass::Timeout),
+                    moved,
+                    text.clone(),
+                );
                 if give_up(backlog, &round, &offer, &pause, &text) {
                     continue;
                 }

@@ -13,7 +13,11 @@ use crate::{
     clock::now_ms,
     delivery::{
         cause::{Cause, CauseClass},
-        facts::LaneState, refusals::Refusals, report::Context, retry::Backoff},
+        facts::LaneState,
+        refusals::Refusals,
+        report::Context,
+        retry::Backoff,
+    },
     source::{DeadLetter, ElementForm},
 };
 

@@ -52,7 +52,9 @@ fn start_purges_and_stop_are_told_in_the_originals_words_and_order() {
         return;
     };
     let log = without_port(&log_of_a_run(&redis, "text"));
-    let all = log.lines().map(|line| line.split_once("Z\" ").expect("a time in UTC").1);
+    let all = log
+        .lines()
+        .map(|line| line.split_once("Z\" ").expect("a time in UTC").1);
     // One line more than the original has: how records are taken.
     let (mode, lines): (Vec<&str>, Vec<&str>) = all.partition(|line| line.contains(" mode="));
     assert!(mode.len() == 1 && mode[0].contains(" mode=claims-script "), "{mode:?}");

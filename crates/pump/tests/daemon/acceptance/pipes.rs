@@ -66,7 +66,9 @@ fn a_second_signal_ends_the_process_at_once() {
     let (site, mut daemon) = stuck_in_stdout(&lists, "600s");
     daemon.signal(Signal::TERM);
     // A signal that was not heard yet would be the first one.
-    site.wait("the first signal to be heard", 10, || site.log().contains("Shutting down").then_some(()));
+    site.wait("the first signal to be heard", 10, || {
+        site.log().contains("Shutting down").then_some(())
+    });
     assert!(daemon.ended().is_none(), "the first signal waits for the write");
     daemon.signal(Signal::INT);
     assert_eq!(ended(&site, &mut daemon, 5).code(), Some(128 + 2));
@@ -96,7 +98,10 @@ fn a_log_that_nobody_reads_stops_nothing_and_its_lines_are_counted() {
     site.wait_until_empty(20);
     assert_eq!(csv_rows(&site.path("csv")).len(), 1_000);
     let (status, _) = site.status("CSV").unwrap();
-    assert!(status["log_lines_left_out"].as_u64() >= left_out().filter(|lines| *lines > 100), "{status}");
+    assert!(
+        status["log_lines_left_out"].as_u64() >= left_out().filter(|lines| *lines > 100),
+        "{status}"
+    );
     daemon.signal(Signal::TERM);
     assert!(ended(&site, &mut daemon, 15).success());
 }
@@ -107,7 +112,9 @@ fn a_hang_up_is_ignored_and_said() {
     let site = lists.site(json!({"csv": {"type": "csv", "meta": {"csv_dir": "@/csv"}}}));
     let mut daemon = site.start_ready();
     daemon.signal(Signal::HUP);
-    site.wait("the line that says so", 10, || site.log().contains("SIGHUP is ignored").then_some(()));
+    site.wait("the line that says so", 10, || {
+        site.log().contains("SIGHUP is ignored").then_some(())
+    });
     site.push_serials(records(100));
     site.wait_until_empty(20);
     assert!(daemon.ended().is_none());

@@ -55,7 +55,10 @@ fn a_pump_that_cannot_start_says_what_kind_of_cause_it_is_and_what_to_do() {
     for pump in ["GOOD", "FOLDER", "away", "!undecodable"] {
         let answer = site.operate(&format!("lane accept-refusals {pump}"));
         let said = String::from_utf8_lossy(&answer.stderr).into_owned();
-        assert!(!answer.status.success() && said.contains("nothing to accept"), "{pump}: {said}");
+        assert!(
+            !answer.status.success() && said.contains("nothing to accept"),
+            "{pump}: {said}"
+        );
     }
     fs::remove_file(site.path("file")).unwrap();
     site.wait("the folder to be used", 20, || {

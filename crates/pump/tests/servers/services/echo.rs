@@ -97,7 +97,12 @@ fn pumps() -> Value {
 fn shown(site: &Site) -> String {
     let pages = ["/status", "/readyz", "/metrics"].map(|page| site.get(page).unwrap_or_default().1);
     let letters = site.operate("dlq list");
-    format!("{}\n{}\n{}", site.log(), pages.join("\n"), String::from_utf8_lossy(&letters.stdout))
+    format!(
+        "{}\n{}\n{}",
+        site.log(),
+        pages.join("\n"),
+        String::from_utf8_lossy(&letters.stdout)
+    )
 }
 
 #[test]
@@ -118,15 +123,25 @@ fn a_service_that_repeats_requests_shows_neither_secrets_nor_records_to_anybody(
                 let _ = site.operate(&format!("lane accept-refusals {pump}"));
             }
         }
-        site.wait("dead letters", 40, || (!site.operate_json("dlq list --json").is_empty()).then_some(()));
+        site.wait("dead letters", 40, || {
+            (!site.operate_json("dlq list --json").is_empty()).then_some(())
+        });
         let shown = shown(&site);
         for private in PRIVATE {
-            assert!(!shown.contains(private), "{private} is shown: {}", beside(&shown, private));
+            assert!(
+                !shown.contains(private),
+                "{private} is shown: {}",
+                beside(&shown, private)
+            );
         }
         for kind in KINDS {
             // Its plain part is in every encoding but that of base64, which the unit tests look at.
             let secret = format!("t of {}", kind.label);
-            assert!(!shown.contains(&secret), "{secret} is shown: {}", beside(&shown, &secret));
+            assert!(
+                !shown.contains(&secret),
+                "{secret} is shown: {}",
+                beside(&shown, &secret)
+            );
         }
         assert!(!shown.contains("Basic "), "{}", beside(&shown, "Basic "));
         drop(daemon);
