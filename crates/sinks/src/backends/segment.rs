@@ -15,7 +15,7 @@ use crate::{
     encode::row_uuid::row_uuid,
     options,
     transport::http::{self, Endpoint, HttpClient, HttpSettings, Request, Url, header::HeaderValue},
-    transport::outbox::{Outbox, Packing, Parcel, Parcels},
+    transport::outbox::{Outbox, Pace, Packing, Parcel, Parcels, Reply},
 };
 
 /// Segment takes requests of up to 500 KB; some of it is for what surrounds the events.
@@ -104,11 +104,11 @@ impl Segment {
                 pump: context.pump.clone(),
                 time_of_writing: context.compat,
             },
-            outbox: Outbox::default(),
+            outbox: Outbox::new(SPEC.log_prefix, PACKING, Pace::SERVICE),
         })
     }
 
-    async fn send(&self, parcel: Parcel) -> Result<(), WriteError> {
+    async fn send(&self, parcel: Parcel) -> Result<Reply, WriteError> {
         let mut body = Vec::with_capacity(OPEN.len() + parcel.body.len() + 120);
         body.extend_from_slice(OPEN);
         body.extend_from_slice(&parcel.body);
@@ -124,8 +124,7 @@ impl Segment {
             .header("user-agent", "analytics-go (version: 2.1.0)")
             .authorization(Some(&self.authorization))
             .body(body);
-        self.client.send(request).await?.accepted()?;
-        Ok(())
+        Reply::to_all(self.client.send(request).await?)
     }
 }
 
@@ -138,22 +137,14 @@ struct Encoder {
 }
 
 impl Encoder {
-    fn pack(&self, group: &[Selection], wanted: &dyn Fn(RowId) -> bool) -> Parcels {
-        let mut parcels = Parcels::default();
-        let (mut plain, mut event) = (Vec::new(), Vec::new());
-        for (row, record) in group
-            .iter()
-            .flat_map(Selection::records)
-            .filter(|(row, _)| wanted(*row))
-        {
+    fn pack(&self, group: &[Selection], parcels: &mut Parcels) {
+        let mut plain = Vec::new();
+        for (row, record) in group.iter().flat_map(Selection::records) {
             plain.clear();
-            event.clear();
-            match self.write_event(&mut event, &mut plain, row, &record) {
-                Ok(()) => parcels.add(PACKING, row, &event),
-                Err(error) => parcels.reject(row, error),
-            }
+            parcels.write(row, |event| {
+                self.write_event(event, &mut plain, row, &record).map(|()| true)
+            });
         }
-        parcels
     }
 
     fn write_event(
@@ -211,14 +202,12 @@ fn write_time(out: &mut Vec<u8>, time: Time) {
 
 #[async_trait]
 impl Sink for Segment {
-    async fn write(&self, group: &[Selection], _applied: &Arc<Applied>) -> Result<Written, WriteError> {
+    async fn write(&self, group: &[Selection], applied: &Arc<Applied>) -> Result<Written, WriteError> {
         let encoder = self.encoder.clone();
-        let pack = move |group: &[Selection], wanted: &dyn Fn(RowId) -> bool| encoder.pack(group, wanted);
-        self.outbox.deliver(group, pack, |parcel| self.send(parcel)).await
-    }
-
-    async fn forget(&self, claims: &[analytics::ClaimId]) {
-        self.outbox.forget(claims).await;
+        let pack = move |group: &[Selection], parcels: &mut Parcels| encoder.pack(group, parcels);
+        self.outbox
+            .deliver(group, applied, pack, |parcel| self.send(parcel))
+            .await
     }
 }
 

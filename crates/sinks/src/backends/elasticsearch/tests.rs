@@ -122,11 +122,12 @@ async fn documents_that_must_wait_are_sent_again_alone_and_bad_ones_are_refused_
     .await
     .unwrap();
     let sink = sink(&server, json!({"version": "7"}));
-    let error = sink.write(&group(0..10), &Arc::default()).await.unwrap_err();
+    let applied = Arc::default();
+    let error = sink.write(&group(0..10), &applied).await.unwrap_err();
     assert!(matches!(error, WriteError::Retry { .. }), "{error}");
-    assert_eq!(error.to_string(), "1 documents are not accepted yet: 429: busy");
+    assert_eq!(error.to_string(), "1 rows are not accepted yet: 429: busy");
     busy.store(false, Relaxed);
-    let written = sink.write(&group(0..10), &Arc::default()).await.unwrap();
+    let written = sink.write(&group(0..10), &applied).await.unwrap();
     let refused: Vec<_> = written
         .rejected
         .iter()

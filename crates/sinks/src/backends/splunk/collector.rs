@@ -3,6 +3,7 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use analytics::RowId;
+use bytes::Bytes;
 use reqwest::header::{HeaderName, HeaderValue};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -96,7 +97,7 @@ impl Collector {
 
     /// Returns once the collector has taken all events of `body`: with the id by which it will say that they are indexed,
     /// if that is wanted.
-    pub(super) async fn post(&self, body: Vec<u8>) -> Result<Option<u64>, Refusal> {
+    pub(super) async fn post(&self, body: Bytes) -> Result<Option<u64>, Refusal> {
         let mut request = Request::post(self.url.clone()).authorization(Some(&self.authorization));
         if let Some(ack) = &self.ack {
             request = request.header_value(CHANNEL, ack.channel.clone());

@@ -222,11 +222,12 @@ async fn a_wrong_index_or_token_pauses_and_refuses_no_row() {
 async fn what_was_taken_before_a_failure_is_not_sent_again() {
     let server = HttpServer::start(|_: &Received| Reply::new(200, "{}")).await.unwrap();
     let sink = with(&server, json!({}));
-    sink.write(&group(0..2), &Arc::default()).await.unwrap();
+    let applied = Arc::default();
+    sink.write(&group(0..2), &applied).await.unwrap();
     server.set_fault(Some(Fault::HangsUp));
-    assert!(sink.write(&group(0..4), &Arc::default()).await.is_err());
+    assert!(sink.write(&group(0..4), &applied).await.is_err());
     server.set_fault(None);
-    sink.write(&group(0..4), &Arc::default()).await.unwrap();
+    sink.write(&group(0..4), &applied).await.unwrap();
     let sent: Vec<u64> = server
         .seen()
         .iter()
@@ -282,11 +283,12 @@ async fn acknowledgements_of_many_requests_are_awaited_together() {
     .await
     .unwrap();
     let sink = with(&server, json!({"use_ack": true, "ack_timeout": 5}));
-    sink.write(&group(0..50), &Arc::default()).await.unwrap();
+    let applied = Arc::default();
+    sink.write(&group(0..50), &applied).await.unwrap();
     let seen = server.seen();
     assert_eq!(seen.len(), 52);
     assert_eq!(seen[51].body, br#"{"acks":[49]}"#);
-    sink.write(&group(0..50), &Arc::default()).await.unwrap();
+    sink.write(&group(0..50), &applied).await.unwrap();
     assert_eq!(server.seen().len(), 52, "what is indexed is not sent again");
 }
 
