@@ -124,8 +124,19 @@ impl Segment {
             .header("user-agent", "analytics-go (version: 2.1.0)")
             .authorization(Some(&self.authorization))
             .body(body);
-        Reply::to_all(self.client.send(request).await?)
+        let answer = self.client.send(request).await?;
+        let said: Said = serde_json::from_slice(&answer.body).unwrap_or_default();
+        if answer.status.is_success() && said.success == Some(false) {
+            return Err(WriteError::retry(answer.describe()));
+        }
+        Reply::to_all(answer)
     }
+}
+
+/// What Segment says of a request.
+#[derive(Default, Deserialize)]
+struct Said {
+    success: Option<bool>,
 }
 
 /// Makes events of records.

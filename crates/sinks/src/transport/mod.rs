@@ -7,3 +7,4 @@ pub mod http;
 pub(crate) mod outbox;
 pub mod tls;
 pub mod wire;
+pub(crate) mod words;

@@ -8,6 +8,7 @@ use std::{collections::VecDeque, sync::Arc};
 
 use analytics::Selection;
 use futures::{StreamExt, stream::FuturesUnordered};
+use tokio::sync::mpsc;
 
 pub(crate) use self::{
     parcels::{Packing, Parcel, Parcels},
@@ -93,35 +94,42 @@ impl Outbox {
             ..self.packing
         };
         let (group, known) = (group.to_vec(), applied.clone());
-        let packed = tokio::task::spawn_blocking(move || {
-            let mut parcels = Parcels::new(packing);
+        // Packing waits for sending, so that a group takes the memory of a few parcels, whatever its rows become.
+        let (out, mut packed) = mpsc::channel(1);
+        let packing = tokio::task::spawn_blocking(move || {
+            let mut parcels = Parcels::new(packing, out);
             pack(&known.rest_of(&group), &mut parcels);
             parcels.close()
         });
-        let (parcels, rejected) = packed.await.map_err(WriteError::retry)?;
-        let mut tally = Tally::new(rejected);
-        let mut waiting = VecDeque::from(parcels);
+        let mut tally = Tally::default();
+        let mut waiting = VecDeque::new();
         let mut under_way = FuturesUnordered::new();
         let (mut at_once, later_at_once) = match self.pace {
             Pace::AtOnce(count) => (count, count),
             Pace::OneFirst(count) => (1, count),
         };
-        let mut failed = None;
+        let (mut all_packed, mut failed) = (false, None);
         loop {
-            while failed.is_none() && under_way.len() < at_once {
-                let Some(parcel) = waiting.pop_front() else { break };
-                if parcel.body.len() > self.limit.bytes()
-                    && let Some((left, right)) = parcel.halves()
-                {
+            let has_room = failed.is_none() && under_way.len() < at_once;
+            if has_room && let Some(parcel) = waiting.pop_front() {
+                if let Some((left, right)) = self.split(&parcel) {
                     waiting.push_front(right);
                     waiting.push_front(left);
+                } else {
+                    let sending = send(parcel.clone());
+                    under_way.push(async move { (parcel, sending.await) });
+                }
+                continue;
+            }
+            let (parcel, reply): (Parcel, _) = tokio::select! {
+                biased;
+                Some(answered) = under_way.next() => answered,
+                parcel = packed.recv(), if has_room && !all_packed => {
+                    all_packed = parcel.is_none();
+                    waiting.extend(parcel);
                     continue;
                 }
-                let sending = send(parcel.clone());
-                under_way.push(async move { (parcel, sending.await) });
-            }
-            let Some((parcel, reply)) = under_way.next().await else {
-                break;
+                else => break,
             };
             match reply {
                 Ok(Reply::Accepted) => {
@@ -157,10 +165,17 @@ impl Outbox {
         if let Some(error) = failed {
             return Err(error);
         }
+        tally.reject(packing.await.map_err(WriteError::retry)?);
         if tally.refuses_everything() {
             self.limit.restore();
         }
         tally.finish()
+    }
+
+    /// In two, if it is larger than requests may be by now.
+    fn split(&self, parcel: &Parcel) -> Option<(Parcel, Parcel)> {
+        let is_too_large = parcel.body.len() > self.limit.bytes();
+        is_too_large.then(|| parcel.halves()).flatten()
     }
 
     fn lower(&self, size: usize, why: &str) {

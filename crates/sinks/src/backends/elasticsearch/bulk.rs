@@ -13,8 +13,14 @@ use super::{
 };
 use crate::{
     encode::clock,
-    transport::outbox::{Fate, Parcels},
+    transport::{
+        outbox::{Fate, Parcels},
+        words::{identifier, plain},
+    },
 };
+
+/// Causes behind an error that are shown.
+const DEEPEST: usize = 4;
 
 /// How documents get their ids.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -218,9 +224,23 @@ pub(super) fn fate(status: u16, error: Option<&Value>, creates: bool) -> Fate {
         409 if creates => Fate::Accepted,
         408 | 409 | 425 | 429 | 500.. => Fate::Later(reason()),
         401 | 403 | 404 => Fate::Blocked(reason()),
-        _ if is_about_the_index(kind) => Fate::Blocked(reason()),
+        _ if is_about_the_index(kind) || is_about_a_limit(error) => Fate::Blocked(reason()),
         _ => Fate::Rejected(reason()),
     }
+}
+
+/// Limits of the cluster, which no document is to blame for: too many shards, a shard that is full.
+fn is_about_a_limit(error: Option<&Value>) -> bool {
+    const WORDS: [&str; 3] = [
+        "maximum normal shards open",
+        "maximum shards open",
+        "documents in the index cannot exceed",
+    ];
+    let reasons = std::iter::successors(error, |error| error.get("caused_by"));
+    let mut reasons = reasons
+        .filter_map(|error| error.get("reason").and_then(Value::as_str))
+        .take(DEEPEST);
+    reasons.any(|reason| WORDS.iter().any(|words| reason.contains(words)))
 }
 
 /// Errors with status 400 that every document would meet.
@@ -231,26 +251,42 @@ fn is_about_the_index(kind: &str) -> bool {
     )
 }
 
-/// The server's words: type and reason, and what is below them.
+/// What the server says, without what it quotes of the document: types, fields, and the words of its reasons.
 pub(super) fn reason(error: Option<&Value>) -> String {
     let mut text = String::new();
     let mut next = error;
-    while let Some(error) = next {
+    for _ in 0..DEEPEST {
+        let Some(error) = next else { break };
+        let mut add = |part: &str| {
+            if !part.is_empty() {
+                text.push_str(": ");
+                text.push_str(part);
+            }
+        };
         match error {
-            Value::String(error) => text.push_str(&format!(": {error}")),
+            Value::String(error) => add(&plain(error)),
             error => {
-                for key in ["type", "reason"] {
-                    if let Some(part) = error.get(key).and_then(Value::as_str) {
-                        text.push_str(&format!(": {part}"));
-                    }
+                let kind = error.get("type").and_then(Value::as_str).unwrap_or_default();
+                match identifier(kind) {
+                    Some(kind) => add(kind),
+                    None => add(&plain(kind)),
+                }
+                let reason = error.get("reason").and_then(Value::as_str).unwrap_or_default();
+                add(&plain(reason));
+                if let Some(field) = field(reason) {
+                    add(&format!("field {field}"));
                 }
             }
         }
         next = error.get("caused_by");
     }
-    if let Some((end, _)) = text.char_indices().nth(500) {
-        text.truncate(end);
-        text.push('…');
-    }
     text
+}
+
+/// The field that a reason is about: `failed to parse field [geo.city] of type [long]`.
+fn field(reason: &str) -> Option<&str> {
+    let (_, rest) = reason.split_once("field [")?;
+    let (name, _) = rest.split_once(']')?;
+    let is_name = |c: char| c.is_ascii_alphanumeric() || "_.@-".contains(c);
+    (name.len() <= 80 && name.chars().all(is_name)).then_some(name)
 }

@@ -30,6 +30,10 @@ use crate::{
     },
 };
 
+/// Bytes of an answer that is expected at most, and of one about many documents for each of them.
+const ANSWER: usize = 8 << 20;
+const ANSWER_PER_DOCUMENT: usize = 2 << 10;
+
 /// The type `elasticsearch`.
 pub const SPEC: SinkSpec = SinkSpec {
     guarantee: Guarantee::ExactlyOnce,
@@ -226,6 +230,7 @@ impl Elasticsearch {
             path,
             content_type,
             body: parcel.body,
+            answer_limit: ANSWER.max(parcel.rows.len().saturating_mul(ANSWER_PER_DOCUMENT)),
         };
         let answer = self.cluster.send(call).await?;
         match answer.status.as_u16() {

@@ -101,6 +101,16 @@ impl Elasticsearch {
             // What the whole server says, with its pause.
             300..=399 | 401 | 403 | 404 | 405 | 407 | 408 | 429 | 500.. => answer.accepted().map(|_| Fate::Accepted),
             413 => Ok(Fate::Rejected(answer.describe())),
+            200..=299 => {
+                let answer = answer.accepted()?;
+                match reply.is_object() {
+                    true => Ok(Fate::Accepted),
+                    false => Err(WriteError::retry(format!(
+                        "no answer about a document: {}",
+                        answer.describe()
+                    ))),
+                }
+            }
             _ => Ok(bulk::fate(status, reply.get("error"), self.encoder.creates)),
         }
     }

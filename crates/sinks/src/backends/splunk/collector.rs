@@ -112,6 +112,12 @@ impl Collector {
         if !answer.status.is_success() {
             return Err(refusal(answer, &reply));
         }
+        // A proxy may lose the status, but not the code.
+        let code = reply.get("code").and_then(Value::as_u64).unwrap_or(0);
+        if code != 0 {
+            return Err(refusal_of_code(code, &answer, &reply));
+        }
+        answer.accepted().map_err(Refusal::Whole)?;
         if self.ack.is_none() {
             return Ok(None);
         }
@@ -168,6 +174,28 @@ struct Acknowledged {
     acks: BTreeMap<String, bool>,
 }
 
+/// An answer whose status says success and whose code does not.
+fn refusal_of_code(code: u64, answer: &Answer, reply: &Value) -> Refusal {
+    let text = answer.describe();
+    match code {
+        // Token disabled, missing or wrong.
+        1..=4 => Refusal::Whole(WriteError::Config(text.into())),
+        code if CONFIG_CODES.contains(&code) => Refusal::Whole(WriteError::Config(text.into())),
+        // No data, bad format, no event, an empty one, bad fields.
+        5 | 6 | 12 | 13 | 15 | 16 => Refusal::Event {
+            number: number(reply),
+            reason: text,
+        },
+        _ => Refusal::Whole(WriteError::retry(text)),
+    }
+}
+
+/// Which event of the request is at fault, if the collector says so.
+fn number(reply: &Value) -> Option<usize> {
+    let number = reply.get("invalid-event-number").and_then(Value::as_u64)?;
+    usize::try_from(number).ok()
+}
+
 fn refusal(answer: Answer, reply: &Value) -> Refusal {
     let code = reply.get("code").and_then(Value::as_u64).unwrap_or_default();
     match answer.status.as_u16() {
@@ -175,11 +203,7 @@ fn refusal(answer: Answer, reply: &Value) -> Refusal {
         400 if CONFIG_CODES.contains(&code) => Refusal::Whole(WriteError::Config(answer.describe().into())),
         status => match answer.accepted() {
             Err(WriteError::Reject { source, .. }) => Refusal::Event {
-                number: reply
-                    .get("invalid-event-number")
-                    .and_then(Value::as_u64)
-                    .and_then(|number| usize::try_from(number).ok())
-                    .filter(|_| status == 400),
+                number: number(reply).filter(|_| status == 400),
                 reason: source.to_string(),
             },
             Err(error) => Refusal::Whole(error),

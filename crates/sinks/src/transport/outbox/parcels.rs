@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use analytics::RowId;
 use bytes::Bytes;
+use tokio::sync::mpsc;
 
 use crate::Rejected;
 
@@ -58,7 +59,9 @@ pub(crate) struct Packing {
 #[derive(Debug)]
 pub(crate) struct Parcels {
     packing: Packing,
-    closed: Vec<Parcel>,
+    out: mpsc::Sender<Parcel>,
+    /// Nobody sends them any more.
+    is_stopped: bool,
     body: Vec<u8>,
     rows: Vec<RowId>,
     ends: Vec<usize>,
@@ -66,10 +69,11 @@ pub(crate) struct Parcels {
 }
 
 impl Parcels {
-    pub(crate) fn new(packing: Packing) -> Parcels {
+    pub(crate) fn new(packing: Packing, out: mpsc::Sender<Parcel>) -> Parcels {
         Parcels {
             packing,
-            closed: Vec::new(),
+            out,
+            is_stopped: false,
             body: Vec::new(),
             rows: Vec::new(),
             ends: Vec::new(),
@@ -79,6 +83,9 @@ impl Parcels {
 
     /// Adds a row, whose encoding `encode` appends. `Ok(false)`: it is not sent. An error refuses it for good.
     pub(crate) fn write<E: ToString>(&mut self, row: RowId, encode: impl FnOnce(&mut Vec<u8>) -> Result<bool, E>) {
+        if self.is_stopped {
+            return;
+        }
         if self.rows.len() >= self.packing.rows {
             self.seal();
         }
@@ -110,17 +117,18 @@ impl Parcels {
         (self.body.len(), self.rows.len())
     }
 
-    /// The next row begins a parcel.
+    /// Hands the parcel over, as soon as somebody has room for it; the next row begins another one.
     pub(crate) fn seal(&mut self) {
         if self.rows.is_empty() {
             return;
         }
-        self.closed.push(Parcel {
+        let parcel = Parcel {
             body: std::mem::take(&mut self.body).into(),
             rows: std::mem::take(&mut self.rows).into(),
             ends: std::mem::take(&mut self.ends).into(),
             separator: self.packing.separator,
-        });
+        };
+        self.is_stopped |= self.out.blocking_send(parcel).is_err();
     }
 
     /// A row that cannot be sent.
@@ -129,9 +137,9 @@ impl Parcels {
         self.rejected.push(Rejected { row, reason });
     }
 
-    /// The parcels in order, and rows without an encoding.
-    pub(crate) fn close(mut self) -> (Vec<Parcel>, Vec<Rejected>) {
+    /// Hands over the last parcel; rows without an encoding.
+    pub(crate) fn close(mut self) -> Vec<Rejected> {
         self.seal();
-        (self.closed, self.rejected)
+        self.rejected
     }
 }

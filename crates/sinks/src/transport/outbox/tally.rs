@@ -29,11 +29,9 @@ pub(crate) struct Tally {
 }
 
 impl Tally {
-    pub(crate) fn new(rejected: Vec<Rejected>) -> Tally {
-        Tally {
-            rejected,
-            ..Tally::default()
-        }
+    /// Rows that were not sent, because they have no encoding.
+    pub(crate) fn reject(&mut self, rows: Vec<Rejected>) {
+        self.rejected.extend(rows);
     }
 
     pub(crate) fn add(&mut self, applied: &Applied, row: RowId, fate: Fate) {

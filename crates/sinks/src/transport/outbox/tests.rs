@@ -121,6 +121,33 @@ async fn a_row_that_is_too_large_alone_is_refused_and_the_limit_comes_back() {
 }
 
 #[tokio::test]
+async fn no_more_is_packed_than_is_about_to_be_sent() {
+    use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+    let packed = Arc::new(AtomicUsize::new(0));
+    let count = packed.clone();
+    let pack = move |group: &[Selection], parcels: &mut Parcels| {
+        for (row, _) in group.iter().flat_map(Selection::records) {
+            count.fetch_add(1, SeqCst);
+            parcels.write(row, |out| {
+                out.push(b'x');
+                Ok::<_, String>(true)
+            });
+        }
+    };
+    let sent = AtomicUsize::new(0);
+    let outbox = outbox(PACKING);
+    let written = outbox.deliver(&group(CLAIM, 0..1_000), &Arc::default(), pack, |parcel| {
+        let sent = sent.fetch_add(parcel.rows.len(), SeqCst) + parcel.rows.len();
+        // One waits in the channel, one for the channel, one row begins the next.
+        let ahead = packed.load(SeqCst) - sent;
+        assert!(ahead <= 2 * 4 + 1, "{ahead} rows are packed and not sent");
+        async { Ok(Reply::Accepted) }
+    });
+    written.await.unwrap();
+    assert_eq!(sent.into_inner(), 1_000);
+}
+
+#[tokio::test]
 async fn a_service_that_is_down_is_asked_once() {
     let (sent, written) = deliver(&outbox(PACKING), &Arc::default(), |_| Err(WriteError::retry("down"))).await;
     assert!(written.is_err());

@@ -2,7 +2,7 @@
 
 use mysql_async::{Error, IoError, ServerError};
 
-use crate::backends::sql::database::DatabaseError;
+use crate::{backends::sql::database::DatabaseError, transport::words::plain};
 
 /// Sorts an error of a statement.
 pub(super) fn classify(error: Error) -> DatabaseError {
@@ -17,8 +17,42 @@ pub(super) fn classify(error: Error) -> DatabaseError {
     }
 }
 
+/// Messages about log-in, rights, names and servers, never about values.
+const WITHOUT_VALUES: &[u16] = &[
+    1040, 1044, 1045, 1046, 1049, 1050, 1054, 1060, 1061, 1114, 1142, 1143, 1146, 1205, 1213, 1226, 1227, 1290, 1698,
+    1792, 1836,
+];
+
+/// What the server says, without what may be values of a row.
+fn text(error: &ServerError) -> String {
+    let ServerError { code, message, .. } = error;
+    if WITHOUT_VALUES.contains(code) {
+        return format!("Error {code}: {message}");
+    }
+    let mut text = format!("Error {code}");
+    match plain(message).as_str() {
+        "" => {}
+        words => text = format!("{text}: {words}"),
+    }
+    for what in ["column", "key"] {
+        if let Some(name) = named(message, what) {
+            text = format!("{text}; {what} {name}");
+        }
+    }
+    text
+}
+
+/// The name behind the last `column '` or `key '`: values stand before it.
+fn named<'a>(message: &'a str, what: &str) -> Option<&'a str> {
+    let (_, rest) = message.rsplit_once(&format!("{what} "))?;
+    let quote = rest.chars().next().filter(|first| "'`".contains(*first))?;
+    let name = rest.get(1..)?.split(quote).next()?;
+    let is_name = |c: char| c.is_ascii_alphanumeric() || "_.$".contains(c);
+    (!name.is_empty() && name.len() <= 64 && name.chars().all(is_name)).then_some(name)
+}
+
 fn classify_server(error: &ServerError) -> DatabaseError {
-    let text = format!("Error {}: {}", error.code, error.message);
+    let text = text(error);
     match error.code {
         // Too many connections, out of memory, disk full, shutting down, lost packets, killed, lock timeout, lock table full,
         // deadlock, user's limits, read-only (a fail-over is going on), table full, table changed, row changed since it
