@@ -1,6 +1,4 @@
-use std::sync::Arc;
-
-use std::sync::{OnceLock, atomic::Ordering::Relaxed};
+use std::sync::{Arc, OnceLock, atomic::Ordering::Relaxed};
 
 use analytics::{
     ClaimId, Flag, When,
@@ -15,6 +13,7 @@ use crate::testkit::{
     http::{Fault, HttpServer, Received, Reply},
     rows::{self, Row},
 };
+use crate::transport::outbox::Fate;
 
 const CLAIM: ClaimId = ClaimId(ulid::Ulid(1));
 
@@ -431,4 +430,30 @@ fn compat_brings_back_the_ids_of_content_and_the_version() {
     };
     assert_eq!(ids(true), (Ids::ContentBytes, false));
     assert_eq!(ids(false), (Ids::Content, false));
+}
+
+#[test]
+fn a_limit_of_the_cluster_is_no_documents_fault_and_reasons_quote_no_document() {
+    let shards = json!({
+        "type": "validation_exception",
+        "reason": "Validation Failed: 1: this action would add [2] shards, but this cluster currently has [1000]/[1000] \
+                   maximum normal shards open;",
+    });
+    assert!(matches!(bulk::fate(400, Some(&shards), true), Fate::Blocked(_)));
+    let quoted = json!({
+        "type": "mapper_parsing_exception",
+        "reason": "failed to parse field [raw_request] of type [long] in document with id '7'. Preview of field's value: 's3cret'",
+        "caused_by": {"type": "illegal_argument_exception", "reason": "For input string: \"s3cret\""},
+    });
+    let Fate::Rejected(reason) = bulk::fate(400, Some(&quoted), true) else {
+        panic!()
+    };
+    assert!(!reason.contains("s3cret"), "{reason}");
+    for part in [
+        "mapper_parsing_exception",
+        "field raw_request",
+        "illegal_argument_exception",
+    ] {
+        assert!(reason.contains(part), "{reason}");
+    }
 }

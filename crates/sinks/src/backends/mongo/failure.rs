@@ -219,6 +219,18 @@ mod tests {
     use super::*;
 
     #[test]
+    fn contents_of_documents_are_not_shown() {
+        let message = "E11000 duplicate key error collection: tyk.records index: path_1 dup key: { path: \"/s3cret\" }";
+        let text = told(DUPLICATE, "DuplicateKey", message);
+        assert_eq!(
+            text,
+            "… duplicate key error … key … (code 11000), DuplicateKey; index path_1"
+        );
+        let message = "Document failed validation: {alias: 'alice'}";
+        assert_eq!(told(121, "", message), "Document failed validation … (code 121)");
+    }
+
+    #[test]
     fn throttling_says_how_long_to_wait() {
         let text = "Error=16500, RetryAfterMs=34, Details='Response status code does not indicate success";
         assert_eq!(asked_for(text), Some(Duration::from_millis(34)));

@@ -344,3 +344,36 @@ fn missing_settings_are_named() {
         assert!(error.to_string().starts_with("Empty settings"), "{error}");
     }
 }
+
+#[tokio::test]
+async fn a_success_without_success_in_it_is_none() {
+    let server = server().await;
+    let page = "<!DOCTYPE html><html><body>Please log in</body></html>";
+    for (body, want) in [
+        (page, "config"),
+        (r#"{"text":"Invalid token","code":4}"#, "config"),
+        (r#"{"text":"Incorrect index","code":7}"#, "config"),
+        (r#"{"text":"Server is busy","code":9}"#, "retry"),
+        (r#"{"text":"Invalid data format","code":6}"#, "refused"),
+        ("OK", "ok"),
+        ("", "ok"),
+        ("{}", "ok"),
+    ] {
+        server.set_fault(Some(Fault::Answers(Reply::new(200, body))));
+        let applied = Arc::<Applied>::default();
+        let written = with(&server, json!({})).write(&group(0..1), &applied).await;
+        let got = match &written {
+            Ok(written) if written.rejected.is_empty() => "ok",
+            Ok(_) => "refused",
+            Err(WriteError::Retry { .. }) => "retry",
+            Err(WriteError::Reject { .. }) => "refused",
+            Err(WriteError::Config(_)) => "config",
+        };
+        assert_eq!(got, want, "{body}: {written:?}");
+        assert_eq!(
+            applied.ranges(ClaimId(ulid::Ulid(1))).is_empty(),
+            want != "ok",
+            "{body}"
+        );
+    }
+}

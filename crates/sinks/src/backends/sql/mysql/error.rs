@@ -34,21 +34,27 @@ fn text(error: &ServerError) -> String {
         "" => {}
         words => text = format!("{text}: {words}"),
     }
-    for what in ["column", "key"] {
-        if let Some(name) = named(message, what) {
-            text = format!("{text}; {what} {name}");
-        }
+    let what = match code {
+        1062 | 1586 => "key",
+        _ => "column",
+    };
+    if let Some(name) = named(message, what) {
+        text = format!("{text}; {what} {name}");
     }
     text
 }
 
-/// The name behind the last `column '` or `key '`: values stand before it.
-fn named<'a>(message: &'a str, what: &str) -> Option<&'a str> {
+/// The name behind the last `column` or `key`: values stand before it.
+fn named(message: &str, what: &str) -> Option<String> {
     let (_, rest) = message.rsplit_once(&format!("{what} "))?;
-    let quote = rest.chars().next().filter(|first| "'`".contains(*first))?;
-    let name = rest.get(1..)?.split(quote).next()?;
+    let is_quote = |c: char| "'`".contains(c);
+    let name = rest
+        .split_whitespace()
+        .next()
+        .filter(|name| name.starts_with(is_quote))?;
+    let name = name.replace(is_quote, "");
     let is_name = |c: char| c.is_ascii_alphanumeric() || "_.$".contains(c);
-    (!name.is_empty() && name.len() <= 64 && name.chars().all(is_name)).then_some(name)
+    (!name.is_empty() && name.len() <= 200 && name.chars().all(is_name)).then_some(name)
 }
 
 fn classify_server(error: &ServerError) -> DatabaseError {
@@ -139,6 +145,34 @@ mod tests {
             of(1049).to_string(),
             "Error 1049: m – create the database, tables are made by the pump"
         );
+    }
+
+    #[test]
+    fn values_of_rows_are_not_shown() {
+        for (code, message, want) in [
+            (
+                1062,
+                "Duplicate entry 's3cret' for key 'tyk.ix_path'",
+                "Error 1062: Duplicate entry … for key …; key tyk.ix_path",
+            ),
+            (
+                1366,
+                "Incorrect string value: '\\xF0s3cret' for column `db`.`t`.`path` at row 1",
+                "Error 1366: Incorrect string value … for column … at row …; column db.t.path",
+            ),
+            (
+                1406,
+                "Data too long for column 'path' at row 1",
+                "Error 1406: Data too long for column … at row …; column path",
+            ),
+        ] {
+            let error = ServerError {
+                code,
+                message: message.to_owned(),
+                state: "HY000".to_owned(),
+            };
+            assert_eq!(text(&error), want);
+        }
     }
 
     #[test]
