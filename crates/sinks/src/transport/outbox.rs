@@ -61,7 +61,7 @@ impl Pace {
 #[derive(Debug)]
 pub(crate) struct Outbox {
     log_prefix: &'static str,
-    packing: Packing,
+    pub(crate) packing: Packing,
     pace: Pace,
     /// What the back-end has said about the size of requests.
     limit: BodyLimit,

@@ -1,7 +1,7 @@
 use std::sync::{Arc, OnceLock, atomic::Ordering::Relaxed};
 
 use analytics::{
-    Int, Text, When,
+    ClaimId, Int, Text, When,
     logrus::{LogForm, LogFormat, LogLevel},
     record::Builder,
 };

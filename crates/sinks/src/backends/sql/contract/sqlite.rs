@@ -147,7 +147,7 @@ async fn a_file_that_is_moved_or_removed_is_made_anew() {
         .await
         .unwrap();
     let write = async |rows: std::ops::Range<u64>| {
-        let group = rows::group(ClaimId(ulid::Ulid(1)), rows);
+        let group = rows::group(analytics::ClaimId(ulid::Ulid(1)), rows);
         for _ in 0..5 {
             match sink.write(&group, &Arc::default()).await {
                 Ok(_) => return,
