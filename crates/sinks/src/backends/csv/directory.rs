@@ -89,9 +89,9 @@ pub(super) struct Directory {
     /// The announced append has not been seen to succeed.
     unsettled: bool,
     /// The last write has not succeeded: the folder may be gone, the lock with it.
-    shaken: bool,
+    last_failed: bool,
     /// Rows that may be in a file although the ledger does not know them.
-    doubtful: BTreeMap<String, Ledger>,
+    uncertain: BTreeMap<String, Ledger>,
     /// The file of this hour.
     open: Option<OpenFile>,
     buffer: Vec<u8>,
@@ -131,9 +131,9 @@ impl Directory {
             remote: network.is_some(),
             lock,
             unsettled: state.intent.is_some(),
-            shaken: false,
+            last_failed: false,
             state,
-            doubtful: BTreeMap::new(),
+            uncertain: BTreeMap::new(),
             open: None,
             buffer: Vec::new(),
             steps: Steps::default(),
@@ -151,13 +151,13 @@ impl Directory {
         group: &[Selection],
         write_row: WriteRow,
     ) -> Result<Written, OpenError> {
-        if self.shaken {
+        if self.last_failed {
             self.recover(pump)?;
         }
-        self.shaken = true;
+        self.last_failed = true;
         let result = self.append_group(pump, name, group, write_row);
         if result.is_ok() {
-            self.shaken = false;
+            self.last_failed = false;
         } else {
             self.open = None;
             // What cannot be settled now is settled before the next write.
@@ -182,7 +182,7 @@ impl Directory {
 
     /// Drops the entries of finished claims. They leave the disk with the next write.
     pub(super) fn forget(&mut self, pump: &str, claims: &[ClaimId]) {
-        for ledger in [self.state.applied.get_mut(pump), self.doubtful.get_mut(pump)]
+        for ledger in [self.state.applied.get_mut(pump), self.uncertain.get_mut(pump)]
             .into_iter()
             .flatten()
         {
@@ -219,7 +219,7 @@ impl Directory {
         }
         let start = buffer.len();
         let (mut written, mut left_out) = (Written::default(), false);
-        let (applied, doubtful) = (self.state.applied.get(pump), self.doubtful.get(pump));
+        let (applied, uncertain) = (self.state.applied.get(pump), self.uncertain.get(pump));
         let mut rows = Ledger::default();
         for selection in group {
             for (row, record) in selection.records() {
@@ -227,7 +227,7 @@ impl Directory {
                     left_out = true;
                     continue;
                 }
-                written.possibly_doubled += u64::from(doubtful.is_some_and(|ledger| ledger.contains(row)));
+                written.possibly_doubled += u64::from(uncertain.is_some_and(|ledger| ledger.contains(row)));
                 write_row(&mut buffer, &record);
             }
             rows.insert_selection(selection);
@@ -387,7 +387,7 @@ impl Directory {
         }
         let file = match not_following().read(true).write(true).open(&path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                self.doubt(&intent, "is gone");
+                self.note_uncertain(&intent, "is gone");
                 self.count_in(false);
                 return Ok(());
             }
@@ -395,7 +395,7 @@ impl Directory {
         };
         let meta = file.metadata().doing("look at", &path)?;
         if meta.ino() != intent.inode {
-            self.doubt(&intent, "was replaced by another file");
+            self.note_uncertain(&intent, "was replaced by another file");
             self.count_in(false);
             return Ok(());
         }
@@ -420,7 +420,7 @@ impl Directory {
             () => None,
         };
         if let Some(why) = changed {
-            self.doubt(&intent, why);
+            self.note_uncertain(&intent, why);
             self.count_in(false);
             return Ok(());
         }
@@ -448,12 +448,12 @@ impl Directory {
         }
     }
 
-    fn doubt(&mut self, intent: &Intent, why: &str) {
+    fn note_uncertain(&mut self, intent: &Intent, why: &str) {
         tracing::warn!(
             prefix = PREFIX, pump = intent.pump, file = %self.path.join(&intent.file).display(),
             "the file {why} since its last append: nothing is cut off, the records of that append may be written twice"
         );
-        self.doubtful
+        self.uncertain
             .entry(intent.pump.clone())
             .or_default()
             .merge(&intent.rows);
