@@ -104,7 +104,7 @@ impl Logzio {
             url => url.to_owned(),
         };
         let endpoint = Endpoint::parse("meta.url", &base)?;
-        // The token is not escaped, as the reference has it; a `#` would end the URL.
+        // The token is not escaped, as upstream has it; a `#` would end the URL.
         let token = options.token.replace('#', "%23");
         let url = Url::parse(&format!("{}/?token={token}", endpoint.base()))
             .map_err(|error| BuildError::Options(format!("meta.url and meta.token make no URL: {error}")))?;

@@ -24,7 +24,7 @@ const PACKING: Packing = Packing {
     rows: 250,
     bytes: 480_000,
 };
-/// What surrounds the events names the library that the reference uses.
+/// What surrounds the events names the library that upstream uses.
 const OPEN: &[u8] = br#"{"context":{"library":{"name":"analytics-go","version":"2.1.0"}},"batch":["#;
 
 /// Sends every record to Segment as an event `Hit` with all its fields as properties, in requests of up to 250 events and
@@ -143,7 +143,7 @@ struct Said {
 #[derive(Clone)]
 struct Encoder {
     pump: Arc<str>,
-    /// Whether an event has the time of writing, as with the reference; otherwise that of the record.
+    /// Whether an event has the time of writing, as with upstream; otherwise that of the record.
     time_of_writing: bool,
 }
 

@@ -117,7 +117,7 @@ impl Encoder {
             zone: Zone::UTC,
             ..record.time(When::TimeStamp)
         };
-        // The reference counts nanoseconds in 64 bits, which wrap: no call takes 292 years.
+        // Upstream counts nanoseconds in 64 bits, which wrap: no call takes 292 years.
         let took = record.int(Int::RequestTime).wrapping_mul(1_000_000);
         let ended = Time::normalised(
             began.seconds.wrapping_add(took.div_euclid(1_000_000_000)),

@@ -22,7 +22,7 @@ pub(super) struct HttpText<'a> {
 }
 
 impl<'a> HttpText<'a> {
-    /// `whole_values`: a value may hold a colon and a blank; the reference ends it there.
+    /// `whole_values`: a value may hold a colon and a blank; upstream ends it there.
     pub(super) fn parse(text: &'a [u8], whole_values: bool) -> HttpText<'a> {
         let (first, rest) = split_at(text, b"\r\n");
         let (block, body) = match rest.strip_prefix(b"\r\n") {

@@ -88,7 +88,7 @@ impl Aggregates {
             filling.resume(Time {
                 seconds: start.timestamp_millis().div_euclid(1000),
                 nanos: 0,
-                // As times read back are for the reference; `timeid` is made in it.
+                // As times read back are for upstream; `timeid` is made in it.
                 zone: Zone::LOCAL,
             });
         }
