@@ -6,12 +6,13 @@ use std::{
 };
 
 use async_trait::async_trait;
+use sinks::Guarantee;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     admin::{self, Actions, AdminSettings, Refused},
-    config::{EmbeddedSettings, Settings},
+    config::Settings,
     delivery::{
         Engine,
         replay::Replayed,
@@ -23,9 +24,8 @@ use crate::{
     plan::{Pump, PumpPlan},
     source::{
         Mode, Source, SourceError,
-        embedded::{EmbeddedSource, server::Server},
         memory::MemorySource,
-        redis::{ListSettings, RedisSource},
+        table::{self, Started},
     },
 };
 
@@ -62,7 +62,7 @@ pub async fn run(settings: Settings, demo: Option<DemoOptions>) -> Result<(), Fa
     serve_admin(&settings, &status, &running)?;
 
     let plan = PumpPlan::of(&settings);
-    let (source, store) = open_source(&settings, plan.uptime.is_some()).await?;
+    let Started { source, service } = start_source(&settings, plan.uptime.is_some()).await?;
     announce_version(&*source).await;
     report_absent(&plan, &status);
     let mut pumps = plan.traffic;
@@ -72,7 +72,7 @@ pub async fn run(settings: Settings, demo: Option<DemoOptions>) -> Result<(), Fa
     // Demo records are traffic.
     pumps.extend(plan.uptime.filter(|_| demo.is_none()));
     let served = CancellationToken::new();
-    let serving = store.map(|(store, server)| (store, tokio::spawn(server.serve(served.clone()))));
+    let serving = service.map(|service| tokio::spawn(service.serve(served.clone())));
     match demo {
         Some(options) => run_demo(settings, options, pumps, status, Arc::new(instrumentation), &stop).await,
         None => {
@@ -88,43 +88,24 @@ pub async fn run(settings: Settings, demo: Option<DemoOptions>) -> Result<(), Fa
                 &stop,
             )
             .await;
-            if let Some((store, serving)) = serving {
+            if let Some(serving) = serving {
                 served.cancel();
                 // It ends with its token.
                 let _ = serving.await;
-                store.close().await;
             }
             drained
         }
     }
 }
 
-/// Where records come from; with a store of the pump's own, that store and the server that gateways talk to.
-async fn open_source(
-    settings: &Settings,
-    uptime: bool,
-) -> Result<(Arc<dyn Source>, Option<(EmbeddedSource, Server)>), Fatal> {
-    let fatal = |error: anyhow::Error| Fatal {
-        prefix: "embedded",
+/// Where records come from, and what must run beside it.
+async fn start_source(settings: &Settings, uptime: bool) -> Result<Started, Fatal> {
+    let spec = table::of(settings);
+    let started = (spec.start)(settings, uptime).await;
+    started.map_err(|error| Fatal {
+        prefix: if spec.exclusive { spec.name } else { "main" },
         text: format!("{error:#}"),
-    };
-    let Some(embedded) = &settings.embedded else {
-        let redis = redis_source(settings, uptime).map_err(|error| Fatal::new(error.to_string()))?;
-        return Ok((Arc::new(redis), None));
-    };
-    let store = embedded_source(settings, embedded, uptime).map_err(fatal)?;
-    let server = Server::bind(embedded, &store).await.map_err(fatal)?;
-    Ok((Arc::new(store.clone()), Some((store, server))))
-}
-
-/// The pump's own store. `uptime`: a pump takes uptime data.
-pub(crate) fn embedded_source(
-    settings: &Settings,
-    embedded: &EmbeddedSettings,
-    uptime: bool,
-) -> anyhow::Result<EmbeddedSource> {
-    let source = EmbeddedSource::open(embedded, &settings.redis.key_prefix, uptime)?;
-    Ok(source.instance(&settings.delivery.instance_id, settings.delivery.lease))
+    })
 }
 
 /// The ordinary run: drains the source until the stop signal.
@@ -148,7 +129,7 @@ async fn drain(
     tracing::info!(prefix = "main", "Starting purge loop @{delay}, chunk size {chunk}");
     let work = async {
         let mode = open(&engine, &*source, &fleet).await;
-        report_mode(mode, &source.mode_reason());
+        report_mode(&mode);
         engine.run(mode, false).await;
     };
     tokio::select! {
@@ -180,7 +161,7 @@ async fn run_demo(
     for hour in demo::hours(&options) {
         source.push(0, hour.elements);
         tokio::select! {
-            () = engine.run(Mode::Memory, true) => {}
+            () = engine.run(Mode::memory(), true) => {}
             () = stop.cancelled() => break,
         }
         if let Some(done) = hour.last_of_day {
@@ -223,23 +204,15 @@ async fn refuse_if_nothing_runs(engine: &Engine) -> Result<(), Fatal> {
     Err(Fatal::new("No pumps configured: none of them can start"))
 }
 
-/// Anything but claims by script promises less, or costs more, than it could.
-fn report_mode(mode: Mode, reason: &str) {
-    match mode {
-        Mode::ClaimsScript | Mode::Memory | Mode::Embedded => {
-            tracing::debug!(prefix = "main", reason, "records are claimed")
-        }
-        Mode::ClaimsWatch => tracing::info!(prefix = "main", reason, "records are claimed without scripts"),
-        Mode::Peek => tracing::warn!(
-            prefix = "main",
-            reason,
-            "records are read before they are removed: at least once"
-        ),
-        Mode::Legacy => tracing::warn!(
-            prefix = "main",
-            reason,
-            "records are popped as upstream does: a crash loses them"
-        ),
+/// One line, as what the pump can promise hangs on it; with upstream's pop it is a warning.
+fn report_mode(mode: &Mode) {
+    let Mode {
+        label, action, reason, ..
+    } = mode;
+    if mode.promise == Guarantee::ExactlyOnce {
+        tracing::info!(prefix = "main", mode = label, %reason, "{action}");
+    } else {
+        tracing::warn!(prefix = "main", mode = label, %reason, "{action}");
     }
 }
 
@@ -265,16 +238,6 @@ async fn announce_version(source: &dyn Source) {
     if let Err(error) = source.announce_version(crate::VERSION).await {
         tracing::error!(prefix = "main", "Error storing version: {error}");
     }
-}
-
-/// The Redis that the settings name. `uptime`: a pump takes uptime data.
-pub(crate) fn redis_source(settings: &Settings, uptime: bool) -> anyhow::Result<RedisSource> {
-    let lists = ListSettings {
-        uptime,
-        purge_chunk: settings.purge_chunk,
-        expiration: settings.storage_expiration_time,
-    };
-    RedisSource::new(&settings.redis, &settings.delivery, lists)
 }
 
 fn serve_admin(settings: &Settings, status: &Arc<StatusBoard>, running: &Arc<Running>) -> Result<(), Fatal> {

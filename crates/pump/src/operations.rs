@@ -13,15 +13,16 @@ use async_trait::async_trait;
 use sinks::Sink;
 
 use crate::{
-    admin::client,
-    app,
+    admin::{client, remote::RemoteStore},
     cli::{ClaimsCommand, Command, DeadLetterCommand, LaneCommand},
     config::{self, Request, Settings, Severity},
     delivery::dead_letter::DeadLetters,
     load,
     plan::PumpPlan,
     quickstart,
-    source::{ClaimReport, DeadLetter, DeadLetterId, DeadLimits, Ledgers, Source, embedded::remote::RemoteStore},
+    source::{
+        ClaimReport, Claims, DeadLetter, DeadLetterId, DeadLimits, DeadStore, Ledgers, Operate, Terms, letter, table,
+    },
     upkeep,
 };
 
@@ -79,30 +80,46 @@ fn settings(conf: &Path) -> anyhow::Result<Settings> {
     }
 }
 
-/// Redis; or the pump's own store: directly when no pump runs on it, else through that pump's admin port.
-async fn open(settings: &Settings) -> anyhow::Result<Arc<dyn Source>> {
-    let uptime = PumpPlan::of(settings).uptime.is_some();
-    let Some(embedded) = &settings.embedded else {
-        let source = app::redis_source(settings, uptime)?;
-        source.open().await.context("Redis")?;
-        return Ok(Arc::new(source));
-    };
-    if client::status(settings.health_port).await.is_ok() {
-        return Ok(Arc::new(RemoteStore::new(settings.health_port)));
+/// What operators work on.
+struct Opened {
+    claims: Arc<dyn Operate>,
+    dead: Arc<dyn DeadStore>,
+    /// The source itself, where it is open here.
+    here: Option<Arc<dyn Claims>>,
+}
+
+/// The configured source; one that a running pump keeps to itself, through that pump's admin port.
+async fn open(settings: &Settings) -> anyhow::Result<Opened> {
+    let spec = table::of(settings);
+    if spec.exclusive && client::status(settings.health_port).await.is_ok() {
+        let store = Arc::new(RemoteStore::new(settings.health_port));
+        return Ok(Opened {
+            claims: store.clone(),
+            dead: store,
+            here: None,
+        });
     }
-    let source = app::embedded_source(settings, embedded, uptime).with_context(|| {
-        format!(
-            "no pump answers on port {} (health_check_endpoint_port) of this machine, and its store cannot be opened instead",
-            settings.health_port
-        )
-    })?;
-    Ok(Arc::new(source))
+    let opened = (spec.visit)(settings, PumpPlan::of(settings).uptime.is_some()).await;
+    let source = match spec.exclusive {
+        false => opened?,
+        true => opened.with_context(|| {
+            format!(
+                "no pump answers on port {} (health_check_endpoint_port) of this machine, and its store cannot be opened instead",
+                settings.health_port
+            )
+        })?,
+    };
+    Ok(Opened {
+        claims: source.clone(),
+        dead: source.clone(),
+        here: Some(source),
+    })
 }
 
 async fn claims(command: ClaimsCommand, out: &mut dyn Write) -> anyhow::Result<bool> {
     match command {
         ClaimsCommand::List { file, json } => {
-            let claims = open(&settings(&file.conf)?).await?.list().await?;
+            let claims = open(&settings(&file.conf)?).await?.claims.list().await?;
             for claim in &claims {
                 match json {
                     true => writeln!(out, "{}", serde_json::to_string(claim)?)?,
@@ -116,17 +133,25 @@ async fn claims(command: ClaimsCommand, out: &mut dyn Write) -> anyhow::Result<b
         ClaimsCommand::Restore {
             file,
             accept_duplicates,
+            force,
         } => {
             let settings = settings(&file.conf)?;
-            let source = open(&settings).await?;
-            return restore(&settings, &*source, accept_duplicates, out).await;
+            let terms = Terms {
+                accept_duplicates,
+                despite_owner: force,
+            };
+            return restore(&settings, terms, out).await;
         }
         ClaimsCommand::Drop { file, pump } => {
-            let rows = open(&settings(&file.conf)?).await?.drop_lane(&pump).await?;
+            let rows = open(&settings(&file.conf)?).await?.claims.drop_lane(&pump).await?;
             writeln!(out, "{rows} records are no longer kept for pump {pump}")?;
         }
         ClaimsCommand::Adopt { file, old, new } => {
-            let rows = open(&settings(&file.conf)?).await?.adopt_lane(&old, &new).await?;
+            let rows = open(&settings(&file.conf)?)
+                .await?
+                .claims
+                .adopt_lane(&old, &new)
+                .await?;
             writeln!(out, "{rows} records of pump {old} are kept for pump {new} now")?;
         }
     }
@@ -153,22 +178,21 @@ fn print_claim(claim: &ClaimReport, out: &mut dyn Write) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn restore(
-    settings: &Settings,
-    source: &dyn Source,
-    accept_duplicates: bool,
-    out: &mut dyn Write,
-) -> anyhow::Result<bool> {
+async fn restore(settings: &Settings, terms: Terms, out: &mut dyn Write) -> anyhow::Result<bool> {
+    let Opened { claims, here, .. } = open(settings).await?;
+    let Some(source) = here else {
+        bail!("the pump runs and works on its store: stop it first, then this command opens the store itself");
+    };
     let ledgers = OpenLedgers::open(settings, source.fleet().await?).await;
     let (mut moved, mut refused) = (0, 0);
-    for claim in source.list().await? {
+    for claim in claims.list().await? {
         let id = ClaimId(
             claim
                 .id
                 .parse()
                 .with_context(|| format!("claim {} has no proper id", claim.id))?,
         );
-        match source.restore(id, &ledgers, accept_duplicates).await {
+        match claims.restore(id, &ledgers, terms).await {
             Ok(restored) => moved += restored.moved,
             Err(error) => {
                 refused += 1;
@@ -176,13 +200,16 @@ async fn restore(
             }
         }
     }
-    let until = match settings.embedded {
-        Some(_) => "they wait there, whatever time to live gateways have set",
-        None => "the gateways' time to live (60 s by default) starts now",
-    };
-    writeln!(out, "{moved} records are back in the gateways' lists; {until}")?;
+    match moved {
+        0 => writeln!(out, "no records are to be put back")?,
+        _ => writeln!(
+            out,
+            "{moved} records are back in the gateways' lists; {}",
+            table::of(settings).after_restore
+        )?,
+    }
     if refused > 0 {
-        writeln!(out, "{refused} claims stay; --accept-duplicates puts them back as well")?;
+        writeln!(out, "{refused} claims stay")?;
     }
     Ok(refused == 0)
 }
@@ -213,13 +240,13 @@ impl Ledgers for OpenLedgers {
     }
 }
 
-fn dead_letters_of(settings: &Settings, source: Arc<dyn Source>) -> DeadLetters {
+fn dead_letters_of(settings: &Settings, store: Arc<dyn DeadStore>) -> DeadLetters {
     let delivery = &settings.delivery;
     let limits = DeadLimits {
         count: delivery.dead_letter_max_count,
         bytes: delivery.dead_letter_max_bytes,
     };
-    DeadLetters::new(source, delivery.spool_dir.as_deref(), limits)
+    DeadLetters::new(store, delivery.spool_dir.as_deref(), limits)
 }
 
 async fn dead_letters(command: DeadLetterCommand, out: &mut dyn Write) -> anyhow::Result<bool> {
@@ -231,7 +258,7 @@ async fn dead_letters(command: DeadLetterCommand, out: &mut dyn Write) -> anyhow
             json,
         } => {
             let settings = settings(&file.conf)?;
-            let dead = dead_letters_of(&settings, open(&settings).await?);
+            let dead = dead_letters_of(&settings, open(&settings).await?.dead);
             let letters = dead.list(pump.as_deref(), limit).await?;
             for letter in &letters {
                 print_letter(letter, json, out)?;
@@ -252,7 +279,7 @@ async fn dead_letters(command: DeadLetterCommand, out: &mut dyn Write) -> anyhow
         }
         DeadLetterCommand::Drop { file, pump } => {
             let settings = settings(&file.conf)?;
-            let dead = dead_letters_of(&settings, open(&settings).await?);
+            let dead = dead_letters_of(&settings, open(&settings).await?.dead);
             let mut dropped = 0;
             loop {
                 let letters = dead.list(Some(&pump), REMOVED_AT_ONCE).await?;
@@ -276,13 +303,8 @@ async fn dead_letters(command: DeadLetterCommand, out: &mut dyn Write) -> anyhow
 }
 
 fn print_letter(letter: &DeadLetter, json: bool, out: &mut dyn Write) -> anyhow::Result<()> {
-    use base64::{Engine as _, engine::general_purpose::STANDARD};
     if json {
-        let object = serde_json::json!({
-            "pump": &*letter.lane, "row": letter.row.to_string(), "key": &*letter.key, "cause": letter.cause,
-            "at_ms": letter.at_ms, "raw": STANDARD.encode(&letter.raw),
-        });
-        writeln!(out, "{object}")?;
+        writeln!(out, "{}", letter::encode(letter))?;
         return Ok(());
     }
     let at = jiff::Timestamp::from_millisecond(letter.at_ms as i64)?;

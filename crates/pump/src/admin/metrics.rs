@@ -134,9 +134,9 @@ pub fn render(status: &Status) -> String {
 fn render_source(page: &mut Page, source: &SourceStatus) {
     let up = u8::from(source.state == "up");
     page.single("source_up", "gauge", "1 when records can be taken.", up);
-    if let Some(mode) = source.mode.and_then(|mode| serde_json::to_value(mode).ok()) {
+    if let Some(mode) = &source.mode {
         page.head("source_mode_info", "gauge", "How records are taken.");
-        page.sample("source_mode_info", &[("mode", mode.as_str().unwrap_or_default())], 1);
+        page.sample("source_mode_info", &[("mode", mode.label)], 1);
     }
     page.head("unclaimed_rows", "gauge", "Records in lists that nobody has claimed.");
     for (list, rows) in &source.unclaimed {

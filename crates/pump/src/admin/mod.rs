@@ -7,6 +7,7 @@ pub mod actions;
 pub mod client;
 pub mod metrics;
 mod profile;
+pub mod remote;
 pub mod store;
 
 use std::{

@@ -8,33 +8,31 @@ use axum::{
     http::{StatusCode, Uri},
     response::Response,
 };
-use base64::{Engine, engine::general_purpose::STANDARD};
-use bytes::Bytes;
 use serde::{Deserialize, Deserializer, Serialize, de::Error};
 use serde_json::json;
 
 use super::json_answer;
-use crate::source::{DeadLetter, DeadLetterId, ElementForm, Source, SourceError};
+use crate::source::{DeadLetterId, Source, SourceError, letter::Written};
 
-/// What is wanted: a call of [`Source`].
+/// What is wanted: a call of [`Operate`](crate::source::Operate) or [`DeadStore`](crate::source::DeadStore).
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(tag = "do", rename_all = "snake_case")]
 pub enum Wanted {
-    /// [`Source::list`]
+    /// `list`
     List,
-    /// [`Source::drop_lane`]
+    /// `drop_lane`
     DropLane {
         /// Lane.
         lane: String,
     },
-    /// [`Source::adopt_lane`]
+    /// `adopt_lane`
     AdoptLane {
         /// The name it had.
         old: String,
         /// The name it has.
         new: String,
     },
-    /// [`Source::list_dead`]
+    /// `list_dead`
     ListDead {
         /// Of this lane alone.
         lane: Option<String>,
@@ -42,7 +40,7 @@ pub enum Wanted {
         #[serde(deserialize_with = "number")]
         limit: usize,
     },
-    /// [`Source::remove_dead`]
+    /// `remove_dead`
     RemoveDead {
         /// Lane of all of them.
         lane: String,
@@ -54,49 +52,6 @@ pub enum Wanted {
 /// A number in a query is text, which serde does not take for a number within an enum.
 fn number<'de, D: Deserializer<'de>>(text: D) -> Result<usize, D::Error> {
     String::deserialize(text)?.parse().map_err(D::Error::custom)
-}
-
-/// A dead letter on its way.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Letter {
-    lane: Arc<str>,
-    key: Arc<str>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    form: Option<ElementForm>,
-    row: String,
-    cause: String,
-    at_ms: u64,
-    /// Base64.
-    raw: String,
-}
-
-impl From<DeadLetter> for Letter {
-    fn from(letter: DeadLetter) -> Self {
-        Letter {
-            lane: letter.lane,
-            key: letter.key,
-            form: letter.form,
-            row: letter.row.to_string(),
-            cause: letter.cause,
-            at_ms: letter.at_ms,
-            raw: STANDARD.encode(&letter.raw),
-        }
-    }
-}
-
-impl Letter {
-    /// The letter; `None`: it is none of this version.
-    pub fn decode(self) -> Option<DeadLetter> {
-        Some(DeadLetter {
-            lane: self.lane,
-            key: self.key,
-            form: self.form,
-            row: row_id(&self.row)?,
-            cause: self.cause,
-            at_ms: self.at_ms,
-            raw: Bytes::from(STANDARD.decode(&self.raw).ok()?),
-        })
-    }
 }
 
 fn row_id(text: &str) -> Option<analytics::RowId> {
@@ -129,7 +84,7 @@ async fn carry_out(source: &dyn Source, wanted: Wanted) -> Result<serde_json::Va
         Wanted::AdoptLane { old, new } => json!({ "rows": source.adopt_lane(&old, &new).await? }),
         Wanted::ListDead { lane, limit } => {
             let letters = source.list_dead(lane.as_deref(), limit).await?;
-            let letters: Vec<Letter> = letters.into_iter().map(Letter::from).collect();
+            let letters: Vec<Written> = letters.iter().map(Written::from).collect();
             json!({ "letters": letters })
         }
         Wanted::RemoveDead { lane, rows } => {

@@ -126,6 +126,9 @@ pub enum ClaimsCommand {
         /// also where records may then be delivered twice
         #[arg(long)]
         accept_duplicates: bool,
+        /// also claims that a running pump works on, which takes them again
+        #[arg(long)]
+        force: bool,
     },
     /// gives up the records that wait for one pump; the other pumps still get them
     Drop {
@@ -246,7 +249,7 @@ mod tests {
         for line in [
             "load --records 10",
             "claims list --json",
-            "claims restore --accept-duplicates --conf=a",
+            "claims restore --accept-duplicates --force --conf=a",
             "claims drop --pump CSV",
             "claims adopt OLD NEW",
             "dlq list --pump CSV --limit 3",

@@ -6,7 +6,6 @@ use std::{
     fs, io,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
-    time::SystemTime,
 };
 
 use analytics::{ClaimId, RowId};
@@ -14,14 +13,7 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde::{Deserialize, Serialize};
 
 use super::durable;
-use crate::source::{DeadLetter, DeadLetterId, DeadLimits, DeadStored, ElementForm, Source, SourceError};
-
-/// Milliseconds since 1970.
-pub fn now_ms() -> u64 {
-    SystemTime::now()
-        .duration_since(SystemTime::UNIX_EPOCH)
-        .map_or(0, |age| age.as_millis() as u64)
-}
+use crate::source::{DeadLetter, DeadLetterId, DeadLimits, DeadStore, DeadStored, ElementForm, SourceError};
 
 /// Why dead letters cannot be stored or read.
 #[derive(Debug, thiserror::Error)]
@@ -41,14 +33,14 @@ pub enum DeadLetterError {
 
 /// The dead letters of all lanes.
 pub struct DeadLetters {
-    source: Arc<dyn Source>,
+    source: Arc<dyn DeadStore>,
     files: Option<DeadFiles>,
     limits: DeadLimits,
 }
 
 impl DeadLetters {
     /// Kept in files below `spool_dir`/dead if there is a spool directory, else in the source.
-    pub fn new(source: Arc<dyn Source>, spool_dir: Option<&Path>, limits: DeadLimits) -> Self {
+    pub fn new(source: Arc<dyn DeadStore>, spool_dir: Option<&Path>, limits: DeadLimits) -> Self {
         Self {
             source,
             files: spool_dir.map(DeadFiles::new),
@@ -126,8 +118,9 @@ impl DeadFiles {
                 .or_default()
                 .push(letter);
         }
-        let mut evicted = 0;
+        let mut stored = DeadStored::default();
         for (path, letters) in by_file {
+            let lane = letters.first().map(|letter| letter.lane.clone()).unwrap_or_default();
             let mut entries = read_entries(&path)?;
             for letter in letters {
                 let raw = STANDARD.encode(&letter.raw);
@@ -142,10 +135,10 @@ impl DeadFiles {
             }
             write_entries(&path, &entries)?;
             if let Some(folder) = path.parent() {
-                evicted += evict(folder, limits)?;
+                stored.evict(&lane, evict(folder, limits)?);
             }
         }
-        Ok(DeadStored { evicted })
+        Ok(stored)
     }
 
     fn list(&self, lane: Option<&str>) -> Result<Vec<DeadLetter>, DeadLetterError> {
@@ -308,7 +301,7 @@ mod tests {
         let files = DeadFiles::new(dir.path());
         let limits = DeadLimits { count: 2, bytes: 1000 };
         let evicted: u64 = (1..=4)
-            .map(|claim| files.store(&[letter(claim, 0, b"x")], limits).unwrap().evicted)
+            .map(|claim| files.store(&[letter(claim, 0, b"x")], limits).unwrap().all_evicted())
             .sum();
         assert_eq!(evicted, 2);
         let left: Vec<_> = files

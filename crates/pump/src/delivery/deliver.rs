@@ -10,7 +10,6 @@ use analytics::{RowId, Selection};
 use sinks::{Rejected, Sink, WriteError, Written};
 
 use super::{
-    dead_letter::now_ms,
     gather::Piece,
     lane::{Lane, Origin, PROBE, Waited},
     report::Context,
@@ -355,7 +354,7 @@ impl Lane {
         loop {
             match self.shared.dead.store(&letters).await {
                 Ok(stored) => {
-                    self.board.dropped("dead_letters_full", stored.evicted);
+                    self.board.dropped("dead_letters_full", stored.all_evicted());
                     break;
                 }
                 Err(error) => {
@@ -403,7 +402,7 @@ impl Lane {
             form: Some(ElementForm::of(&batch.key)),
             row: rejected.row,
             cause: rejected.reason,
-            at_ms: now_ms(),
+            at_ms: crate::clock::now_ms(),
             raw: bytes::Bytes::copy_from_slice(element),
         })
     }

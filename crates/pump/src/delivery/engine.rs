@@ -126,7 +126,7 @@ impl Engine {
             lanes,
             status,
             settings,
-            mode: RwLock::new(Mode::Memory),
+            mode: RwLock::new(Mode::memory()),
             eviction_warned: AtomicBool::new(false),
             undecodable: AbortOnDropHandle::new(tokio::spawn(undecodable.run())),
         }))
@@ -134,7 +134,7 @@ impl Engine {
 
     /// Claims and delivers until [`Engine::stop`] or, with `drain`, until there is nothing left.
     pub async fn run(self: &Arc<Self>, mode: Mode, drain: bool) {
-        *self.mode.write().unwrap_or_else(PoisonError::into_inner) = mode;
+        *self.mode.write().unwrap_or_else(PoisonError::into_inner) = mode.clone();
         let _keeper = AbortOnDropHandle::new(tokio::spawn(self.clone().keep()));
         let mut smallest_ttl = None;
         // The reference lets a whole `purge_delay` go by first, and whoever watches the lists sees what was waiting.
@@ -149,7 +149,7 @@ impl Engine {
         }
         while !self.shared.stop.is_cancelled() {
             let began = Instant::now();
-            let claimed = self.claim_all(mode, &mut smallest_ttl).await;
+            let claimed = self.claim_all(&mode, &mut smallest_ttl).await;
             self.shared.instrumentation.cycle(began.elapsed());
             if drain && claimed == Some(0) && self.is_idle() {
                 break;
@@ -253,10 +253,11 @@ impl Engine {
     }
 
     /// Claims every list that has elements. Returns the number of rows; `None` when the source is away, or nothing may be claimed now.
-    async fn claim_all(&self, mode: Mode, smallest_ttl: &mut Option<Duration>) -> Option<u64> {
-        // In legacy mode a popped list lives in this process alone: never more than one round of them.
-        let held_back =
-            self.held_back() || self.shared.stands_by() || (mode == Mode::Legacy && !self.shared.holdings.is_empty());
+    async fn claim_all(&self, mode: &Mode, smallest_ttl: &mut Option<Duration>) -> Option<u64> {
+        // A popped list lives in this process alone: never more than one round of them.
+        let held_back = self.held_back()
+            || self.shared.stands_by()
+            || (mode.one_round_at_a_time && !self.shared.holdings.is_empty());
         if held_back {
             return None;
         }
@@ -315,7 +316,7 @@ impl Engine {
         self.status.source(|source| {
             source.state = "down".to_owned();
             source.last_error = Some(error.to_string());
-            source.last_error_at = Some(super::dead_letter::now_ms() / 1000);
+            source.last_error_at = Some(crate::clock::now_ms() / 1000);
         });
     }
 

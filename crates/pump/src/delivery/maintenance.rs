@@ -67,7 +67,7 @@ impl Engine {
         match self.shared.source.renew(&claims, &self.all_lanes()).await {
             Ok(lost) => {
                 for held in held {
-                    if lost.contains(&held.id()) {
+                    if lost.iter().any(|lost| lost.claim() == held.id()) {
                         if !held.is_finished() {
                             tracing::warn!(prefix = "main", claim = %held.id(), "another instance has taken over a claim of ours");
                         }
@@ -208,11 +208,10 @@ impl Engine {
         if let Some(reason) = &held {
             self.shared.log.warning(reason, Context::default());
         }
-        let mode = *self.mode.read().unwrap_or_else(PoisonError::into_inner);
-        let reason = self.shared.source.mode_reason();
+        let mode = self.mode.read().unwrap_or_else(PoisonError::into_inner).clone();
         self.status.source(|source| {
+            source.mode_reason = usage.condition.unwrap_or_else(|| mode.reason.to_string());
             source.mode = Some(mode);
-            source.mode_reason = reason;
             source.unclaimed = usage
                 .unclaimed
                 .iter()

@@ -12,7 +12,7 @@ use std::{
 use analytics::{Batch, Decoded};
 
 use super::{held::Held, undecodable::Undecodable};
-use crate::source::{Source, SourceError};
+use crate::source::{Claims, SourceError};
 
 /// What a window is expected to need before it is read: 2 MiB of elements and their records.
 const EXPECTED_WINDOW: u64 = 4 << 20;
@@ -54,7 +54,7 @@ pub enum ReadError {
 
 /// Reads windows for all lanes.
 pub struct Reader {
-    source: Arc<dyn Source>,
+    source: Arc<dyn Claims>,
     undecodable: Arc<Undecodable>,
     max_rows: usize,
     budget: u64,
@@ -65,7 +65,7 @@ pub struct Reader {
 
 impl Reader {
     /// Windows of up to `max_rows` rows, up to `budget` bytes in memory at a time.
-    pub fn new(source: Arc<dyn Source>, undecodable: Arc<Undecodable>, max_rows: usize, budget: u64) -> Self {
+    pub fn new(source: Arc<dyn Claims>, undecodable: Arc<Undecodable>, max_rows: usize, budget: u64) -> Self {
         Self {
             source,
             undecodable,

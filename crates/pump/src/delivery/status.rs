@@ -284,7 +284,10 @@ impl StatusBoard {
         source.decoded = self.decoded.load(Ordering::Relaxed);
         source.undecodable = self.undecodable.load(Ordering::Relaxed);
         let lanes = self.lanes.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        let pumps: Vec<LaneStatus> = lanes.iter().map(|entry| lane_status(entry, source.mode)).collect();
+        let pumps: Vec<LaneStatus> = lanes
+            .iter()
+            .map(|entry| lane_status(entry, source.mode.as_ref()))
+            .collect();
         let mut not_ready = Vec::new();
         if source.state != "up" {
             let why = source.last_error.as_deref().unwrap_or("not connected yet");
@@ -318,16 +321,12 @@ fn epoch_seconds(at: SystemTime) -> u64 {
 }
 
 /// What a pump promises, as far as the way in which records are taken allows.
-fn promise(guarantee: Option<Guarantee>, mode: Option<Mode>) -> String {
-    let most = match mode {
-        Some(Mode::Peek) => Guarantee::AtLeastOnce,
-        Some(Mode::Legacy) => Guarantee::BestEffort,
-        None | Some(Mode::ClaimsScript | Mode::ClaimsWatch | Mode::Memory | Mode::Embedded) => Guarantee::ExactlyOnce,
-    };
+fn promise(guarantee: Option<Guarantee>, mode: Option<&Mode>) -> String {
+    let most = mode.map_or(Guarantee::ExactlyOnce, |mode| mode.promise);
     guarantee.map_or_else(|| "none".to_owned(), |guarantee| guarantee.min(most).to_string())
 }
 
-fn lane_status(entry: &LaneEntry, mode: Option<Mode>) -> LaneStatus {
+fn lane_status(entry: &LaneEntry, mode: Option<&Mode>) -> LaneStatus {
     let board = &entry.board;
     let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
     let text = board.text();

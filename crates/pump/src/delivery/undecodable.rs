@@ -10,7 +10,7 @@ use analytics::{Batch, Decoded};
 use tokio::sync::Notify;
 
 use super::{
-    dead_letter::{DeadLetters, now_ms},
+    dead_letter::DeadLetters,
     held::Held,
     reader::Loaded,
     refusals::Refusals,
@@ -19,8 +19,9 @@ use super::{
     status::StatusBoard,
 };
 use crate::{
+    clock::now_ms,
     instrumentation::Instrumentation,
-    source::{Acknowledged, DeadLetter, ElementForm, Source, SourceError},
+    source::{Acknowledged, Claims, DeadLetter, ElementForm, SourceError},
 };
 
 /// Name of the lane, in cursors and dead letters.
@@ -29,7 +30,7 @@ pub const LANE: &str = "!undecodable";
 /// Follows what the other lanes read. Windows without undecodable elements are finished in passing; their cursor
 /// travels with the acknowledgements of the other lanes.
 pub struct Undecodable {
-    source: Arc<dyn Source>,
+    source: Arc<dyn Claims>,
     dead: Arc<DeadLetters>,
     status: Arc<StatusBoard>,
     instrumentation: Arc<Instrumentation>,
@@ -43,7 +44,7 @@ pub struct Undecodable {
 impl Undecodable {
     /// The lane; [`Undecodable::run`] must be spawned.
     pub fn new(
-        source: Arc<dyn Source>,
+        source: Arc<dyn Claims>,
         dead: Arc<DeadLetters>,
         status: Arc<StatusBoard>,
         instrumentation: Arc<Instrumentation>,

@@ -110,13 +110,18 @@ impl Server {
 
     /// An independent client, to push and to look.
     pub fn client(&self, node: u16, password: &str) -> redis::Connection {
+        self.try_client(node, password).unwrap()
+    }
+
+    /// The same while a server may be away.
+    pub fn try_client(&self, node: u16, password: &str) -> redis::RedisResult<redis::Connection> {
         let login = if password.is_empty() {
             String::new()
         } else {
             format!(":{password}@")
         };
         let url = format!("redis://{login}{}", self.addr(node));
-        redis::Client::open(url).unwrap().get_connection().unwrap()
+        redis::Client::open(url)?.get_connection()
     }
 }
 

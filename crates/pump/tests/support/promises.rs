@@ -6,7 +6,8 @@ use analytics::{ClaimId, RowId};
 use async_trait::async_trait;
 use bytes::Bytes;
 use tyk_pump::source::{
-    Acknowledged, Claim, ClaimRef, DeadLetter, DeadLetterId, DeadLimits, Ledgers, Source, SourceError,
+    Acknowledged, Claim, ClaimRef, DeadLetter, DeadLetterId, DeadLimits, DeadStore, DeadStored, Ledgers, Lost, Source,
+    SourceError, Terms,
 };
 
 use super::until;
@@ -170,7 +171,7 @@ async fn a_claim_ends_when_every_lane_is_through(world: &dyn World) {
     assert!(is_lost(source.read(&at, 0, 1).await));
     assert_eq!(
         source.renew(std::slice::from_ref(&at), &lanes(&["A"])).await.unwrap(),
-        [at.id]
+        [Lost::Taken(at.id)]
     );
     assert!(source.list().await.unwrap().is_empty());
 }
@@ -186,7 +187,10 @@ async fn a_lease_that_is_renewed_is_left_alone(world: &dyn World) {
     }
     let taken = taken(&*b, &["A"], claim.id).await;
     assert_eq!(taken.fence, claim.fence + 1);
-    assert_eq!(a.renew(&[claim.reference()], &lanes(&["A"])).await.unwrap(), [claim.id]);
+    assert_eq!(
+        a.renew(&[claim.reference()], &lanes(&["A"])).await.unwrap(),
+        [Lost::Taken(claim.id)]
+    );
 }
 
 async fn a_released_claim_is_taken_over_at_its_cursors(world: &dyn World) {
@@ -308,7 +312,7 @@ fn letter(lane: &str, row: u64, at_ms: u64) -> DeadLetter {
     }
 }
 
-pub async fn dead_letters_are_kept_once_and_the_oldest_go(source: &dyn Source) {
+pub async fn dead_letters_are_kept_once_and_the_oldest_go(source: &dyn DeadStore) {
     let roomy = DeadLimits {
         count: 100,
         bytes: 1 << 20,
@@ -316,7 +320,7 @@ pub async fn dead_letters_are_kept_once_and_the_oldest_go(source: &dyn Source) {
     let mut letters: Vec<DeadLetter> = (0..5).map(|row| letter("A", row, 1000 + row)).collect();
     letters.push(letter("!undecodable", 0, 900));
     for _ in 0..2 {
-        assert_eq!(source.store_dead(&letters, roomy).await.unwrap().evicted, 0);
+        assert_eq!(source.store_dead(&letters, roomy).await.unwrap(), DeadStored::default());
     }
     let all = source.list_dead(None, 100).await.unwrap();
     assert_eq!(all.len(), 6);
@@ -335,7 +339,7 @@ pub async fn dead_letters_are_kept_once_and_the_oldest_go(source: &dyn Source) {
     let tight = DeadLimits { count: 3, ..roomy };
     assert_eq!(
         source.store_dead(&[letter("A", 9, 2000)], tight).await.unwrap().evicted,
-        2
+        BTreeMap::from([("A".into(), 2)])
     );
     let rows = |letters: Vec<DeadLetter>| letters.iter().map(|letter| letter.row.row).collect::<Vec<_>>();
     assert_eq!(rows(source.list_dead(Some("A"), 100).await.unwrap()), [3, 4, 9]);
@@ -351,7 +355,7 @@ pub async fn dead_letters_are_kept_once_and_the_oldest_go(source: &dyn Source) {
             .await
             .unwrap()
             .evicted,
-        4
+        BTreeMap::from([("A".into(), 4)])
     );
     assert_eq!(source.remove_dead(&[id(&letters[5])]).await.unwrap(), 1);
     assert!(source.list_dead(None, 100).await.unwrap().is_empty());
@@ -411,7 +415,19 @@ async fn a_restored_claim_is_back_in_order(world: &dyn World) {
     let later: Vec<Bytes> = vec![Bytes::from_static(b"later")];
     world.push(0, later.clone()).await;
     let ledgers = Applied(BTreeMap::from([("A", 650), ("B", 700)]));
-    let restored = operator.restore(claimed.id, &ledgers, false).await.unwrap();
+    let strict = Terms::default();
+    assert!(
+        matches!(
+            operator.restore(claimed.id, &ledgers, strict).await,
+            Err(SourceError::Refused(error)) if error.to_string().contains("works on it")
+        ),
+        "its owner would take it again"
+    );
+    let forced = Terms {
+        despite_owner: true,
+        ..strict
+    };
+    let restored = operator.restore(claimed.id, &ledgers, forced).await.unwrap();
     assert_eq!((restored.moved, restored.finished), (2800, 700));
     assert!(
         is_lost(a.acknowledge_one(&claimed.reference(), "A", 800).await),
@@ -428,14 +444,22 @@ async fn a_restored_claim_is_back_in_order(world: &dyn World) {
 async fn a_restore_that_would_double_is_refused(world: &dyn World) {
     let (a, operator) = (world.instance("a").await, world.instance("operator").await);
     let claimed = claim(world, &*a, elements(10), &["A", "B"]).await;
+    const FORCED: Terms = Terms {
+        accept_duplicates: false,
+        despite_owner: true,
+    };
+    let lenient = Terms {
+        accept_duplicates: true,
+        ..FORCED
+    };
     let uneven = Applied(BTreeMap::from([("A", 0), ("B", 5)]));
     assert!(matches!(
-        operator.restore(claimed.id, &uneven, false).await,
+        operator.restore(claimed.id, &uneven, FORCED).await,
         Err(SourceError::Refused(_))
     ));
     let unreadable = Applied(BTreeMap::from([("A", 0)]));
     assert!(matches!(
-        operator.restore(claimed.id, &unreadable, false).await,
+        operator.restore(claimed.id, &unreadable, FORCED).await,
         Err(SourceError::Refused(_))
     ));
     assert!(
@@ -445,7 +469,7 @@ async fn a_restore_that_would_double_is_refused(world: &dyn World) {
             .is_empty(),
         "nothing was touched"
     );
-    assert_eq!(operator.restore(claimed.id, &uneven, true).await.unwrap().moved, 10);
+    assert_eq!(operator.restore(claimed.id, &uneven, lenient).await.unwrap().moved, 10);
 }
 
 async fn a_lane_can_be_dropped_and_adopted(world: &dyn World) {

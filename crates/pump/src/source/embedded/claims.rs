@@ -133,8 +133,7 @@ impl EmbeddedSource {
         let (acknowledged, ticket) = self.owned(claim, |locked, state| {
             for (lane, _) in cursors {
                 if !state.cursors.contains_key(lane) {
-                    let unknown = anyhow::anyhow!("claim {} has no rows for the pump {lane}", claim.id);
-                    return Err(SourceError::Refused(unknown));
+                    return Err(SourceError::no_such_lane(claim.id, lane));
                 }
             }
             let change = Change::Cursors {

@@ -5,7 +5,6 @@
 
 mod claims;
 mod operate;
-pub mod remote;
 pub mod server;
 pub(crate) mod store;
 
@@ -22,13 +21,11 @@ use store::{Change, ClaimState, Locked, Refusal, Store, Ticket, letters::Letters
 use tokio::time::Instant;
 
 use super::{
-    Acknowledged, Claim, ClaimRef, ClaimReport, DeadLetter, DeadLetterId, DeadLimits, DeadStored, Ledgers, Mode,
-    Restored, Source, SourceError, Usage, Window, redis::keys::keys,
+    Acknowledged, Claim, ClaimRef, ClaimReport, Claims, DeadLetter, DeadLetterId, DeadLimits, DeadStore, DeadStored,
+    Ledgers, Lost, Mode, Operate, Pending, Restored, SourceError, SpoolNotes, Terms, Usage, Window,
+    lists::{VERSION_KEY, keys},
 };
 use crate::config::EmbeddedSettings;
-
-/// Where Tyk Dashboard looks for the version of the pump.
-const VERSION_KEY: &str = "version-check-pump";
 
 struct Lease {
     owner: Arc<str>,
@@ -225,13 +222,9 @@ fn refused(refusal: Refusal) -> SourceError {
 }
 
 #[async_trait]
-impl Source for EmbeddedSource {
+impl Claims for EmbeddedSource {
     async fn open(&self) -> Result<Mode, SourceError> {
-        Ok(Mode::Embedded)
-    }
-
-    fn mode_reason(&self) -> String {
-        self.condition()
+        Ok(Mode::embedded("gateways push to the pump itself"))
     }
 
     async fn fleet(&self) -> Result<Arc<str>, SourceError> {
@@ -243,7 +236,7 @@ impl Source for EmbeddedSource {
         &self.keys
     }
 
-    async fn pending(&self) -> Result<Vec<(usize, Result<u64, SourceError>)>, SourceError> {
+    async fn pending(&self) -> Result<Vec<Pending>, SourceError> {
         self.lengths().await
     }
 
@@ -251,12 +244,12 @@ impl Source for EmbeddedSource {
         self.claim_list(key, lanes).await
     }
 
-    async fn renew(&self, claims: &[ClaimRef], lanes: &[Arc<str>]) -> Result<Vec<ClaimId>, SourceError> {
+    async fn renew(&self, claims: &[ClaimRef], lanes: &[Arc<str>]) -> Result<Vec<Lost>, SourceError> {
         let mut lost = Vec::new();
         for claim in claims {
             match self.owned(claim, |_, _| Ok(())) {
                 Ok(_) => self.hold(&mut self.leases(), &claim.id.to_string()),
-                Err(_) => lost.push(claim.id),
+                Err(_) => lost.push(Lost::Taken(claim.id)),
             }
         }
         self.leases().lanes.extend(lanes.iter().cloned());
@@ -290,10 +283,20 @@ impl Source for EmbeddedSource {
         self.figures().await
     }
 
-    async fn list(&self) -> Result<Vec<ClaimReport>, SourceError> {
-        self.reports().await
+    async fn announce_version(&self, version: &str) -> Result<(), SourceError> {
+        use base64::{Engine, engine::general_purpose::STANDARD};
+        let change = Change::Set {
+            key: VERSION_KEY.to_owned(),
+            value: STANDARD.encode(version),
+            until_ms: None,
+        };
+        let ticket = self.shared.store.change(change).map_err(refused)?;
+        self.durable(ticket).await
     }
+}
 
+#[async_trait]
+impl DeadStore for EmbeddedSource {
     async fn store_dead(&self, letters: &[DeadLetter], limits: DeadLimits) -> Result<DeadStored, SourceError> {
         let letters = letters.to_vec();
         self.with_letters(move |known| known.store(&letters, limits)).await
@@ -308,7 +311,10 @@ impl Source for EmbeddedSource {
         let ids = ids.to_vec();
         self.with_letters(move |known| known.remove(&ids)).await
     }
+}
 
+#[async_trait]
+impl SpoolNotes for EmbeddedSource {
     async fn note_spooled(&self, claim: &ClaimRef, lane: &str, waiting: bool) -> Result<(), SourceError> {
         let change = Change::Spooled {
             id: claim.id.to_string(),
@@ -328,14 +334,16 @@ impl Source for EmbeddedSource {
         });
         Ok(spooled)
     }
+}
 
-    async fn restore(
-        &self,
-        claim: ClaimId,
-        ledgers: &dyn Ledgers,
-        accept_duplicates: bool,
-    ) -> Result<Restored, SourceError> {
-        self.put_back(claim, ledgers, accept_duplicates).await
+#[async_trait]
+impl Operate for EmbeddedSource {
+    async fn list(&self) -> Result<Vec<ClaimReport>, SourceError> {
+        self.reports().await
+    }
+
+    async fn restore(&self, claim: ClaimId, ledgers: &dyn Ledgers, terms: Terms) -> Result<Restored, SourceError> {
+        self.put_back(claim, ledgers, terms).await
     }
 
     async fn drop_lane(&self, lane: &str) -> Result<u64, SourceError> {
@@ -344,16 +352,5 @@ impl Source for EmbeddedSource {
 
     async fn adopt_lane(&self, old: &str, new: &str) -> Result<u64, SourceError> {
         self.rename_lane(old, new).await
-    }
-
-    async fn announce_version(&self, version: &str) -> Result<(), SourceError> {
-        use base64::{Engine, engine::general_purpose::STANDARD};
-        let change = Change::Set {
-            key: VERSION_KEY.to_owned(),
-            value: STANDARD.encode(version),
-            until_ms: None,
-        };
-        let ticket = self.shared.store.change(change).map_err(refused)?;
-        self.durable(ticket).await
     }
 }

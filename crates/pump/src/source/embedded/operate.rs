@@ -9,11 +9,14 @@ use super::{
     EmbeddedSource, refused,
     store::{Change, ClaimState, now_ms},
 };
-use crate::source::{ClaimReport, Ledgers, Restored, SourceError, Usage};
+use crate::source::{
+    ClaimReport, Ledgers, Pending, Restored, SourceError, Terms, Usage,
+    restore::{self, Candidate},
+};
 
 impl EmbeddedSource {
     /// How the store is, in words.
-    pub(super) fn condition(&self) -> String {
+    fn condition(&self) -> String {
         let store = &self.shared.store;
         let (reason, _) = store.with(|locked| {
             let state = locked.state();
@@ -32,7 +35,7 @@ impl EmbeddedSource {
     }
 
     /// Lists that have elements.
-    pub(super) async fn lengths(&self) -> Result<Vec<(usize, Result<u64, SourceError>)>, SourceError> {
+    pub(super) async fn lengths(&self) -> Result<Vec<Pending>, SourceError> {
         let (pending, _) = self.shared.store.with(|locked| {
             let state = locked.state();
             let mut pending = Vec::new();
@@ -54,7 +57,7 @@ impl EmbeddedSource {
     /// Figures for the budget and for operators.
     pub(super) async fn figures(&self) -> Result<Usage, SourceError> {
         let lanes = self.leases().lanes.clone();
-        let (usage, _) = self.shared.store.with(|locked| {
+        let (mut usage, _) = self.shared.store.with(|locked| {
             let state = locked.state();
             let mut usage = Usage::default();
             for key in self.keys.iter() {
@@ -77,6 +80,7 @@ impl EmbeddedSource {
             usage.orphans.sort();
             usage
         });
+        usage.condition = Some(self.condition());
         Ok(usage)
     }
 
@@ -116,30 +120,20 @@ impl EmbeddedSource {
         &self,
         claim: ClaimId,
         ledgers: &dyn Ledgers,
-        accept_duplicates: bool,
+        terms: Terms,
     ) -> Result<Restored, SourceError> {
         let id = claim.to_string();
         let (seen, _) = self.shared.store.with(|locked| locked.state().claims.get(&id).cloned());
         let seen = seen.ok_or(SourceError::LeaseLost(claim))?;
-        let mut cursors = seen.cursors.clone();
-        for (lane, cursor) in &mut cursors {
-            let known = seen.adopted.get(lane).unwrap_or(lane);
-            match ledgers.first_missing(known, claim).await {
-                Ok(applied) => *cursor = (*cursor).max(applied).min(seen.len),
-                Err(_) if accept_duplicates => {}
-                Err(error) => {
-                    return Err(SourceError::Refused(anyhow::anyhow!(
-                        "claim {claim}: the ledger of the pump {lane} cannot be read ({error}); --accept-duplicates goes on without it"
-                    )));
-                }
-            }
-        }
-        let low = cursors.values().copied().fold(seen.len, u64::min);
-        if !accept_duplicates && cursors.values().any(|&cursor| cursor != low) {
-            return Err(SourceError::Refused(anyhow::anyhow!(
-                "claim {claim}: its pumps have got differently far {cursors:?}; the ones ahead would get rows twice (--accept-duplicates)"
-            )));
-        }
+        let owner = self.working(&id);
+        let candidate = Candidate {
+            id: claim,
+            len: seen.len,
+            cursors: &seen.cursors,
+            owner: owner.as_deref(),
+        };
+        let applied = restore::ask(ledgers, claim, &seen.cursors, &seen.adopted).await;
+        let low = restore::first_row(candidate, &applied, terms)?;
         let (put_back, ticket) = self.shared.store.with(|locked| {
             let same = |state: &&ClaimState| state.fence == seen.fence;
             if locked.state().claims.get(&id).filter(same).is_none() {
@@ -154,6 +148,14 @@ impl EmbeddedSource {
             moved: seen.len - low,
             finished: low,
         })
+    }
+
+    /// Who works on a claim.
+    fn working(&self, id: &str) -> Option<Arc<str>> {
+        let leases = self.leases();
+        let lease = leases.by_claim.get(id)?;
+        lease.until.filter(|until| *until >= Instant::now())?;
+        Some(lease.owner.clone())
     }
 
     /// Gives up what waits for a lane.

@@ -6,7 +6,6 @@
 mod store;
 
 use std::{
-    collections::HashMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -17,8 +16,9 @@ use bytes::{Bytes, BytesMut};
 use store::{Change, Store};
 
 use super::{
-    Acknowledged, Claim, ClaimRef, ClaimReport, DeadLetter, DeadLetterId, DeadLimits, DeadStored, Ledgers, Mode,
-    Restored, Source, SourceError, Usage, Window,
+    Acknowledged, Claim, ClaimRef, ClaimReport, Claims, DeadLetter, DeadLetterId, DeadLimits, DeadStore, DeadStored,
+    Ledgers, Lost, Mode, Operate, Pending, Restored, SourceError, SpoolNotes, Terms, Usage, Window,
+    restore::{self, Candidate},
 };
 
 /// Bytes of one window, unless a single row has more.
@@ -76,7 +76,7 @@ impl MemorySource {
         MemorySource { lease, ..self }
     }
 
-    /// Appends elements to the list at this position of [`Source::keys`].
+    /// Appends elements to the list at this position of [`Claims::keys`].
     pub fn push(&self, key: usize, elements: impl IntoIterator<Item = Bytes>) {
         if let Some(key) = self.keys.get(key) {
             let mut store = self.store();
@@ -112,14 +112,10 @@ impl MemorySource {
 }
 
 #[async_trait]
-impl Source for MemorySource {
+impl Claims for MemorySource {
     async fn open(&self) -> Result<Mode, SourceError> {
         drop(self.reach()?);
-        Ok(Mode::Memory)
-    }
-
-    fn mode_reason(&self) -> String {
-        "records are made in this process".to_owned()
+        Ok(Mode::memory())
     }
 
     async fn fleet(&self) -> Result<Arc<str>, SourceError> {
@@ -130,7 +126,7 @@ impl Source for MemorySource {
         &self.keys
     }
 
-    async fn pending(&self) -> Result<Vec<(usize, Result<u64, SourceError>)>, SourceError> {
+    async fn pending(&self) -> Result<Vec<Pending>, SourceError> {
         let store = self.reach()?;
         let lengths = self
             .keys
@@ -147,13 +143,13 @@ impl Source for MemorySource {
         Ok(self.reach()?.claim(key, &self.owner, self.lease, lanes))
     }
 
-    async fn renew(&self, claims: &[ClaimRef], lanes: &[Arc<str>]) -> Result<Vec<ClaimId>, SourceError> {
+    async fn renew(&self, claims: &[ClaimRef], lanes: &[Arc<str>]) -> Result<Vec<Lost>, SourceError> {
         let mut store = self.reach()?;
         let mut lost = Vec::new();
         for claim in claims {
             match store.owned(claim, &self.owner) {
                 Ok(state) => state.extend(self.lease),
-                Err(_) => lost.push(claim.id),
+                Err(_) => lost.push(Lost::Taken(claim.id)),
             }
         }
         store.heard_of(lanes);
@@ -202,8 +198,7 @@ impl Source for MemorySource {
         let state = store.owned(claim, &self.owner)?;
         for (lane, cursor) in cursors {
             let Some(own) = state.claim.cursors.get_mut(lane) else {
-                let unknown = anyhow::anyhow!("claim {} has no rows for the pump {lane}", claim.id);
-                return Err(SourceError::Refused(unknown));
+                return Err(SourceError::no_such_lane(claim.id, lane));
             };
             *own = (*own).max((*cursor).min(state.claim.len));
         }
@@ -238,11 +233,10 @@ impl Source for MemorySource {
         usage.orphans = store.orphans();
         Ok(usage)
     }
+}
 
-    async fn list(&self) -> Result<Vec<ClaimReport>, SourceError> {
-        Ok(self.reach()?.reports())
-    }
-
+#[async_trait]
+impl DeadStore for MemorySource {
     async fn store_dead(&self, letters: &[DeadLetter], limits: DeadLimits) -> Result<DeadStored, SourceError> {
         Ok(self.reach()?.keep_dead(letters, limits))
     }
@@ -264,7 +258,10 @@ impl Source for MemorySource {
             .retain(|letter| !ids.iter().any(|id| id.lane == letter.lane && id.row == letter.row));
         Ok((before - store.dead.len()) as u64)
     }
+}
 
+#[async_trait]
+impl SpoolNotes for MemorySource {
     async fn note_spooled(&self, claim: &ClaimRef, lane: &str, waiting: bool) -> Result<(), SourceError> {
         let mut store = self.reach()?;
         let entry = (claim.id, Arc::from(lane));
@@ -279,33 +276,28 @@ impl Source for MemorySource {
     async fn spooled(&self) -> Result<Vec<(ClaimId, Arc<str>)>, SourceError> {
         Ok(self.reach()?.spooled.iter().cloned().collect())
     }
+}
 
-    async fn restore(
-        &self,
-        claim: ClaimId,
-        ledgers: &dyn Ledgers,
-        accept_duplicates: bool,
-    ) -> Result<Restored, SourceError> {
-        let state = self.reach()?.claims.get(&claim).map(|state| state.claim.clone());
-        let state = state.ok_or(SourceError::LeaseLost(claim))?;
-        let mut cursors = HashMap::new();
-        for (lane, cursor) in &state.cursors {
-            let known = state.adopted.get(lane).unwrap_or(lane);
-            let applied = match ledgers.first_missing(known, claim).await {
-                Ok(applied) => applied,
-                Err(_) if accept_duplicates => 0,
-                Err(error) => return Err(SourceError::Refused(error)),
-            };
-            cursors.insert(lane.clone(), applied.max(*cursor).min(state.len));
-        }
-        let low = cursors.values().copied().fold(state.len, u64::min);
-        if !accept_duplicates && cursors.values().any(|&cursor| cursor != low) {
-            let error = anyhow::anyhow!("claim {claim}: its pumps have got differently far {cursors:?}");
-            return Err(SourceError::Refused(error));
-        }
+#[async_trait]
+impl Operate for MemorySource {
+    async fn list(&self) -> Result<Vec<ClaimReport>, SourceError> {
+        Ok(self.reach()?.reports())
+    }
+
+    async fn restore(&self, claim: ClaimId, ledgers: &dyn Ledgers, terms: Terms) -> Result<Restored, SourceError> {
+        let known = self.reach()?.seen(claim);
+        let (seen, owner) = known.ok_or(SourceError::LeaseLost(claim))?;
+        let applied = restore::ask(ledgers, claim, &seen.cursors, &seen.adopted).await;
+        let candidate = Candidate {
+            id: claim,
+            len: seen.len,
+            cursors: &seen.cursors,
+            owner: owner.as_deref(),
+        };
+        let low = restore::first_row(candidate, &applied, terms)?;
         let moved = self
             .reach()?
-            .put_back(&state, low)
+            .put_back(&seen, low)
             .ok_or(SourceError::LeaseLost(claim))?;
         Ok(Restored { moved, finished: low })
     }

@@ -185,6 +185,13 @@ impl Store {
         self.claims.values().map(report).collect()
     }
 
+    /// A claim, and who works on it.
+    pub(super) fn seen(&self, id: ClaimId) -> Option<(Claim, Option<Arc<str>>)> {
+        let state = self.claims.get(&id)?;
+        let live = state.lease_end.is_some_and(|end| end >= Instant::now());
+        Some((state.claim.clone(), live.then(|| state.owner.clone())))
+    }
+
     /// Puts the rows from `low` on to the head of their list, unless the claim has a new owner.
     pub(super) fn put_back(&mut self, seen: &Claim, low: u64) -> Option<u64> {
         self.claims
@@ -250,7 +257,7 @@ impl Store {
                 }
                 self.dead
                     .retain(|letter| letter.lane != lane || (letter.at_ms, letter.row) != oldest);
-                stored.evicted += 1;
+                stored.evict(&lane, 1);
             }
         }
         stored

@@ -3,12 +3,11 @@
 use std::sync::Arc;
 
 use analytics::{ClaimId, Key};
-use redis::Value;
 
 use super::{
-    Held, RedisSource,
-    index::{Entry, State, decode},
-    keys::Names,
+    commands::{decode, outcome},
+    entry::{Abandoned, Entry, State},
+    instance::{Held, RedisSource},
     script::{self, argument},
     window::{self, Guarded},
 };
@@ -16,16 +15,6 @@ use crate::source::{Acknowledged, Claim, ClaimRef, SourceError, Window};
 
 /// Finished rows at the head of a claim that are worth an LTRIM.
 pub(super) const TRIM_ROWS: u64 = 20_000;
-
-/// An array reply of a script: its first word, and the rest.
-pub(super) fn outcome(value: &Value) -> Result<(String, &[Value]), SourceError> {
-    let unexpected = || SourceError::Unavailable(anyhow::anyhow!("unexpected reply of a script: {value:?}"));
-    let Value::Array(values) = value else {
-        return Err(unexpected());
-    };
-    let (first, rest) = values.split_first().ok_or_else(unexpected)?;
-    Ok((decode(first)?, rest))
-}
 
 impl RedisSource {
     /// A new claim, as it is handed out, and remembered as ours.
@@ -89,8 +78,8 @@ impl RedisSource {
         }
     }
 
-    /// Claims that may be taken over, as far as can be told from outside, with what was seen of them.
-    pub(super) async fn abandoned(&self, held: &[ClaimId]) -> Result<Vec<(Entry, State, bool)>, SourceError> {
+    /// Claims that may be taken over.
+    pub(super) async fn abandoned(&self, held: &[ClaimId]) -> Result<Vec<Abandoned>, SourceError> {
         let mut entries = self.entries().await?;
         entries.retain(|entry| !held.contains(&entry.id));
         let Some(first) = entries.first() else {
@@ -100,10 +89,10 @@ impl RedisSource {
         let states = self.states(&entries).await?;
         let mut abandoned = Vec::new();
         for (entry, state) in entries.into_iter().zip(states) {
-            let state = state.unwrap_or_default();
-            let gone = self.owner.has_outlived(&state.owner);
+            let seen = state.unwrap_or_default();
+            let gone = self.owner.has_outlived(&seen.owner);
             if gone || entry.lease_end < now {
-                abandoned.push((entry, state, gone));
+                abandoned.push(Abandoned { entry, seen, gone });
             }
         }
         Ok(abandoned)
@@ -117,7 +106,7 @@ impl RedisSource {
         gone: bool,
         lanes: &[Arc<str>],
     ) -> Result<Option<Claim>, SourceError> {
-        let keys = claim_keys(&entry.names, entry.id);
+        let keys = entry.names.of_claim(entry.id);
         let mut arguments = vec![
             argument(entry.id),
             argument(&self.owner_text),
@@ -164,7 +153,7 @@ impl RedisSource {
             arguments.extend([argument(format_args!("c:{lane}")), argument(cursor)]);
         }
         let value = script::ACK
-            .run(&self.link, &claim_keys(&names, claim.id), &arguments)
+            .run(&self.link, &names.of_claim(claim.id), &arguments)
             .await?;
         let (what, rest) = outcome(&value)?;
         match (what.as_str(), rest) {
@@ -179,7 +168,7 @@ impl RedisSource {
             }
             ("lane", [field]) => {
                 let field: String = decode(field)?;
-                Err(no_such_lane(claim, field.trim_start_matches("c:")))
+                Err(SourceError::no_such_lane(claim.id, field.trim_start_matches("c:")))
             }
             _ => Err(self.lost(claim)),
         }
@@ -237,13 +226,4 @@ impl RedisSource {
             claim.id
         )))
     }
-}
-
-/// Claim, state and index: what most scripts work on.
-pub(super) fn claim_keys(names: &Names, id: ClaimId) -> [String; 3] {
-    [names.claim(id), names.state(id), names.index()]
-}
-
-pub(super) fn no_such_lane(claim: &ClaimRef, lane: &str) -> SourceError {
-    SourceError::Refused(anyhow::anyhow!("claim {} has no rows for the pump {lane}", claim.id))
 }

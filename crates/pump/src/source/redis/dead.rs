@@ -2,20 +2,17 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use analytics::{ClaimId, RowId};
-use base64::{Engine, engine::general_purpose::STANDARD};
-use bytes::Bytes;
-use redis::{Cmd, Pipeline, Value};
-use serde::{Deserialize, Serialize};
+use analytics::RowId;
+use redis::Value;
 
 use super::{
-    RedisSource, Rights,
-    index::decode,
+    commands::{command, decode, pipeline},
+    instance::{RedisSource, Rights},
     keys::Names,
     script::{self, argument},
-    watch::Next,
+    transaction::Next,
 };
-use crate::source::{DeadLetter, DeadLetterId, DeadLimits, DeadStored, ElementForm, SourceError};
+use crate::source::{DeadLetter, DeadLetterId, DeadLimits, DeadStored, SourceError, letter};
 
 /// Letters and bytes of one call.
 const CHUNK: usize = 200;
@@ -23,54 +20,8 @@ const CHUNK_BYTES: usize = 1 << 20;
 /// Letters that one call without scripts can let go.
 const OLDEST: usize = 1000;
 
-/// A dead letter as it is stored.
-#[derive(Serialize, Deserialize)]
-struct Stored {
-    pump: Arc<str>,
-    claim: String,
-    row: u64,
-    key: Arc<str>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    form: Option<ElementForm>,
-    cause: String,
-    at: u64,
-    /// Base64.
-    raw: String,
-}
-
 fn field(lane: &str, row: RowId) -> String {
     format!("{lane}/{row}")
-}
-
-fn encode(letter: &DeadLetter) -> String {
-    let stored = Stored {
-        pump: letter.lane.clone(),
-        claim: letter.row.claim.to_string(),
-        row: letter.row.row,
-        key: letter.key.clone(),
-        form: letter.form,
-        cause: letter.cause.clone(),
-        at: letter.at_ms,
-        raw: STANDARD.encode(&letter.raw),
-    };
-    serde_json::to_string(&stored).unwrap_or_default()
-}
-
-/// `None`: not one of ours.
-fn decode_letter(text: &[u8]) -> Option<DeadLetter> {
-    let stored: Stored = serde_json::from_slice(text).ok()?;
-    Some(DeadLetter {
-        lane: stored.pump,
-        key: stored.key,
-        form: stored.form,
-        row: RowId {
-            claim: ClaimId(ulid::Ulid::from_string(&stored.claim).ok()?),
-            row: stored.row,
-        },
-        cause: stored.cause,
-        at_ms: stored.at,
-        raw: Bytes::from(STANDARD.decode(stored.raw).ok()?),
-    })
 }
 
 impl RedisSource {
@@ -86,24 +37,24 @@ impl RedisSource {
                 .or_default()
                 .push(letter);
         }
-        let mut evicted = 0;
+        let mut stored = DeadStored::default();
         for ((key, lane), letters) in groups {
             let names = self.names_by_name(&key);
             let mut part = Vec::new();
             let mut bytes = 0;
             for letter in letters {
-                let entry = (field(&lane, letter.row), letter.at_ms, encode(letter));
+                let entry = (field(&lane, letter.row), letter.at_ms, letter::encode(letter));
                 if part.len() >= CHUNK || bytes + entry.2.len() > CHUNK_BYTES {
-                    evicted += self.keep_part(&names, &lane, &part, limits).await?;
+                    stored.evict(&lane, self.keep_part(&names, &lane, &part, limits).await?);
                     part.clear();
                     bytes = 0;
                 }
                 bytes += entry.2.len();
                 part.push(entry);
             }
-            evicted += self.keep_part(&names, &lane, &part, limits).await?;
+            stored.evict(&lane, self.keep_part(&names, &lane, &part, limits).await?);
         }
-        Ok(DeadStored { evicted })
+        Ok(stored)
     }
 
     async fn keep_part(
@@ -225,7 +176,7 @@ impl RedisSource {
                 for part in fields.chunks(CHUNK) {
                     let texts = command("HMGET", &dead, part.iter().map(String::as_str));
                     let texts: Vec<Option<Vec<u8>>> = decode(&self.link.run(&dead, &texts).await?)?;
-                    letters.extend(texts.into_iter().flatten().filter_map(|text| decode_letter(&text)));
+                    letters.extend(texts.into_iter().flatten().filter_map(|text| letter::decode(&text)));
                 }
             }
         }
@@ -300,23 +251,4 @@ impl RedisSource {
 
 fn dead_keys(names: &Names, lane: &str) -> [String; 3] {
     [names.dead(), names.dead_at(lane), names.dead_bytes()]
-}
-
-/// A command on one key.
-pub(super) fn command<'a>(name: &str, key: &str, arguments: impl IntoIterator<Item = &'a str>) -> Cmd {
-    let mut command = redis::cmd(name);
-    command.arg(key);
-    for argument in arguments {
-        command.arg(argument);
-    }
-    command
-}
-
-/// Several commands as one pipeline.
-pub(super) fn pipeline(commands: impl IntoIterator<Item = Cmd>) -> Pipeline {
-    let mut pipeline = redis::pipe();
-    for command in commands {
-        pipeline.add_command(command);
-    }
-    pipeline
 }

@@ -44,10 +44,17 @@ impl Owner {
 
     /// Whether `other` is this very instance in an earlier process that provably does not run any more.
     pub(super) fn has_outlived(&self, other: &str) -> bool {
-        let Some(other) = Owner::parse(other) else { return false };
+        Owner::parse(other).is_some_and(|other| other.instance == self.instance && self.sees_end_of(&other))
+    }
+
+    /// Whether `other`, of whatever instance, is a process that provably does not run any more.
+    pub(super) fn is_gone(&self, other: &str) -> bool {
+        Owner::parse(other).is_some_and(|other| self.sees_end_of(&other))
+    }
+
+    fn sees_end_of(&self, other: &Owner) -> bool {
         let comparable = !self.boot.is_empty() && !self.namespace.is_empty() && !other.start.is_empty();
         comparable
-            && other.instance == self.instance
             && other.boot == self.boot
             && other.namespace == self.namespace
             && start_time(other.pid).as_ref() != Some(&other.start)

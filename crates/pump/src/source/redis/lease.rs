@@ -6,8 +6,8 @@ use analytics::ClaimId;
 use futures::future::join_all;
 
 use super::{
-    RedisSource,
-    index::decode,
+    commands::decode,
+    instance::RedisSource,
     keys::Names,
     script::{self, argument},
 };

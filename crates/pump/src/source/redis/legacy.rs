@@ -5,9 +5,8 @@ use std::{collections::BTreeMap, sync::Arc};
 use analytics::Key;
 
 use super::{
-    RedisSource,
-    dead::command,
-    index::decode,
+    commands::{command, decode},
+    instance::RedisSource,
     window::{self, WINDOW_BYTES},
     wire::{Connection, Reply, WireError},
 };

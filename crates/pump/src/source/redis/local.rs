@@ -8,8 +8,7 @@ use std::{
 use analytics::{ClaimId, Key};
 use tokio::sync::RwLock;
 
-use super::{RedisSource, claim::no_such_lane};
-use crate::source::{Acknowledged, Claim, ClaimRef, Mode, SourceError, Window};
+use crate::source::{Acknowledged, Claim, ClaimRef, SourceError, Window};
 
 /// Rows of one list, and how far the lanes are.
 pub(super) struct Part {
@@ -31,6 +30,13 @@ impl Local {
     /// Whether rows of this list are being worked on.
     pub(super) fn has(&self, key: &Key) -> bool {
         self.parts().values().any(|part| part.claim.key.name == key.name)
+    }
+
+    /// How many there are, and rows in them.
+    pub(super) fn figures(&self) -> (u64, u64) {
+        let parts = self.parts();
+        let rows = parts.values().map(|part| part.claim.len - part.claim.base).sum();
+        (parts.len() as u64, rows)
     }
 
     pub(super) fn add(&self, claim: &Claim, windows: BTreeMap<u64, Window>) {
@@ -65,7 +71,7 @@ impl Part {
                 .claim
                 .cursors
                 .get_mut(lane)
-                .ok_or_else(|| no_such_lane(claim, lane))?;
+                .ok_or_else(|| SourceError::no_such_lane(claim.id, lane))?;
             *own = (*own).max((*cursor).min(len));
         }
         Ok(self.claim.cursors.values().copied().fold(len, u64::min))
@@ -91,17 +97,5 @@ impl Part {
         } else {
             Acknowledged::Open { base: self.claim.base }
         }
-    }
-}
-
-impl RedisSource {
-    /// Claims and rows that exist here alone; `None` in the modes that keep claims in Redis.
-    pub(super) fn local_figures(&self) -> Option<(u64, u64)> {
-        if !matches!(self.mode(), Ok(Mode::Peek | Mode::Legacy)) {
-            return None;
-        }
-        let parts = self.local.parts();
-        let rows = parts.values().map(|part| part.claim.len - part.claim.base).sum();
-        Some((parts.len() as u64, rows))
     }
 }

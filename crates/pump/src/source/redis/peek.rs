@@ -9,11 +9,10 @@ use analytics::{ClaimId, Key};
 use redis::cmd;
 
 use super::{
-    RedisSource,
-    dead::{command, pipeline},
-    index::decode,
+    commands::{command, decode, pipeline},
+    instance::RedisSource,
     keys::Names,
-    watch::Next,
+    transaction::Next,
     window::{self, Guarded},
 };
 use crate::source::{Acknowledged, Claim, ClaimRef, SourceError, Window};

@@ -3,37 +3,29 @@
 use redis::{Value, cmd};
 
 use super::{
-    RedisSource, Rights,
-    claim::claim_keys,
-    dead::{command, pipeline},
+    commands::{command, pipeline},
     failure,
+    instance::{Chosen, RedisSource, Rights, Strategy},
     script::{self, argument},
+    strategy::{ByScript, ByWatch, InPlace, Popping},
 };
 use crate::{
     config::ModeChoice,
     source::{Mode, SourceError},
 };
 
-/// A mode with its reason, and what the user may do.
-#[derive(Clone, Debug)]
-pub(super) struct Chosen {
-    pub(super) mode: Mode,
-    pub(super) rights: Rights,
-    pub(super) reason: String,
-}
-
 impl RedisSource {
-    pub(super) async fn choose(&self) -> Result<Chosen, SourceError> {
+    pub(super) async fn probe(&self) -> Result<Chosen, SourceError> {
         let rights = self.probe_rights().await?;
         let wanted = self.delivery.mode;
-        let chosen = |mode, reason: &str| Chosen {
+        let chosen = |strategy: &'static dyn Strategy, mode| Chosen {
+            strategy,
             mode,
             rights: rights.0,
-            reason: reason.to_owned(),
         };
         match wanted {
-            ModeChoice::Peek => return Ok(chosen(Mode::Peek, "delivery.mode is peek")),
-            ModeChoice::Legacy => return Ok(chosen(Mode::Legacy, "delivery.mode is legacy")),
+            ModeChoice::Peek => return Ok(chosen(&InPlace, Mode::peek("delivery.mode is peek"))),
+            ModeChoice::Legacy => return Ok(chosen(&Popping, Mode::legacy("delivery.mode is legacy"))),
             ModeChoice::Auto | ModeChoice::Claims => {}
         }
         let split = self
@@ -46,10 +38,10 @@ impl RedisSource {
                 "the braces in {} are no hash tag, so that nothing can be kept beside it in a cluster (change key_prefix)",
                 key.name
             ),
-            (Rights::Script, _) => return Ok(chosen(Mode::ClaimsScript, "scripts are allowed")),
+            (Rights::Script, _) => return Ok(chosen(&ByScript, Mode::claims_script("scripts are allowed"))),
             (Rights::Watch, _) => {
                 let reason = format!("this Redis user may not run the scripts ({})", rights.1);
-                return Ok(chosen(Mode::ClaimsWatch, &reason));
+                return Ok(chosen(&ByWatch, Mode::claims_watch(reason)));
             }
             (Rights::Plain, _) => format!(
                 "this Redis user may run neither scripts nor WATCH with TIME ({})",
@@ -65,7 +57,7 @@ impl RedisSource {
         if rights.0 == Rights::Plain {
             reason.push_str("; do not run another pump beside this one: it cannot be told when that one takes rows");
         }
-        Ok(chosen(Mode::Peek, &reason))
+        Ok(chosen(&InPlace, Mode::peek(reason)))
     }
 
     /// What the user may do, and what Redis said to the more that was tried.
@@ -78,7 +70,7 @@ impl RedisSource {
             return ping.map(|_| (Rights::Plain, String::new()));
         }
         let id = self.new_id();
-        let keys = claim_keys(names, id);
+        let keys = names.of_claim(id);
         let refusal = match script::PROBE.run(&self.link, &keys, &[argument(id)]).await {
             Ok(_) => return Ok((Rights::Script, String::new())),
             Err(SourceError::Refused(error)) if is_permission(&error.to_string()) => error.to_string(),

@@ -3,12 +3,16 @@
 use analytics::ClaimId;
 
 use super::{
-    RedisSource, Rights,
-    claim::{claim_keys, outcome},
-    index::{Entry, State, decode},
+    claim::TRIM_ROWS,
+    commands::{decode, outcome},
+    entry::{Entry, State},
+    instance::{RedisSource, Rights},
     script::{self, argument},
 };
-use crate::source::{Ledgers, Restored, SourceError};
+use crate::source::{
+    Ledgers, Restored, SourceError, Terms,
+    restore::{self, Candidate},
+};
 
 /// Rows that one call moves.
 const WINDOW: u64 = 1000;
@@ -22,6 +26,12 @@ impl RedisSource {
         };
         let state = self.states(std::slice::from_ref(&entry)).await?.pop().flatten();
         state.map(|state| (entry, state)).ok_or(SourceError::LeaseLost(id))
+    }
+
+    /// Whether an instance works on a claim: its lease is live, and its process not known to be gone.
+    async fn works_on(&self, entry: &Entry, state: &State) -> Result<bool, SourceError> {
+        let now = self.now_ms(&entry.names.index()).await?;
+        Ok(!state.owner.is_empty() && entry.lease_end >= now as f64 && !self.owner.is_gone(&state.owner))
     }
 
     /// Scripts are the only way to do these safely: a user without them is told so.
@@ -39,33 +49,19 @@ impl RedisSource {
         &self,
         id: ClaimId,
         ledgers: &dyn Ledgers,
-        accept_duplicates: bool,
+        terms: Terms,
     ) -> Result<Restored, SourceError> {
         self.need_scripts("restoring a claim")?;
         let (entry, seen) = self.find(id).await?;
-        let mut state = seen.clone();
-        state.len.get_or_insert_default();
-        for (lane, cursor) in &mut state.cursors {
-            let known = state.adopted.get(lane).unwrap_or(lane);
-            match ledgers.first_missing(known, id).await {
-                Ok(applied) => *cursor = (*cursor).max(applied),
-                Err(error) if accept_duplicates => {
-                    tracing::warn!(prefix = "main", pump = %lane, "claim {id}: its ledger cannot be read: {error}");
-                }
-                Err(error) => {
-                    return Err(SourceError::Refused(anyhow::anyhow!(
-                        "claim {id}: the ledger of the pump {lane} cannot be read ({error}); --accept-duplicates goes on without it"
-                    )));
-                }
-            }
-        }
-        let low = state.low();
-        if !accept_duplicates && state.cursors.values().any(|&cursor| cursor != low) {
-            return Err(SourceError::Refused(anyhow::anyhow!(
-                "claim {id}: its pumps have got differently far {:?}; the ones ahead would get rows twice (--accept-duplicates)",
-                state.cursors
-            )));
-        }
+        let owner = self.works_on(&entry, &seen).await?;
+        let applied = restore::ask(ledgers, id, &seen.cursors, &seen.adopted).await;
+        let candidate = Candidate {
+            id,
+            len: seen.len.unwrap_or_default(),
+            cursors: &seen.cursors,
+            owner: owner.then_some(seen.owner.as_str()),
+        };
+        let low = restore::first_row(candidate, &applied, terms)?;
         let Some(claim) = self.take_by_script(&entry, &seen, true, &[]).await? else {
             return Err(SourceError::LeaseLost(id));
         };
@@ -120,12 +116,12 @@ impl RedisSource {
                 argument(entry.id),
                 argument(""),
                 argument(0),
-                argument(super::claim::TRIM_ROWS),
+                argument(TRIM_ROWS),
                 argument(format_args!("c:{lane}")),
                 argument("len"),
             ];
             script::ACK
-                .run(&self.link, &claim_keys(&entry.names, entry.id), &arguments)
+                .run(&self.link, &entry.names.of_claim(entry.id), &arguments)
                 .await?;
             dropped += waiting;
         }
@@ -139,7 +135,7 @@ impl RedisSource {
         for entry in &entries {
             let arguments = [argument(entry.id), argument(old), argument(new)];
             let value = script::ADOPT
-                .run(&self.link, &claim_keys(&entry.names, entry.id), &arguments)
+                .run(&self.link, &entry.names.of_claim(entry.id), &arguments)
                 .await?;
             adopted += decode::<u64>(&value)?;
         }

@@ -4,14 +4,14 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use redis::Value;
 
-use super::{RedisSource, failure, index::decode};
-use crate::source::{ClaimReport, SourceError, Usage};
+use super::{commands::decode, failure, instance::RedisSource};
+use crate::source::{ClaimReport, Pending, SourceError, Usage};
 
 /// How long a lane must not have been configured anywhere before its rows are called orphans.
 const ORPHAN_AFTER: Duration = Duration::from_secs(60);
 
 impl RedisSource {
-    pub(super) async fn lengths(&self) -> Result<Vec<(usize, Result<u64, SourceError>)>, SourceError> {
+    pub(super) async fn lengths(&self) -> Result<Vec<Pending>, SourceError> {
         let names: Vec<&str> = self.keys.iter().map(|key| &*key.name).collect();
         let mut commands = Vec::with_capacity(names.len());
         for name in names {
@@ -47,8 +47,8 @@ impl RedisSource {
             }
         }
         self.measure_memory(&mut usage).await?;
-        if let Some((claims, rows)) = self.local_figures() {
-            (usage.claims, usage.claimed_rows) = (claims, rows);
+        if !self.strategy()?.keeps_claims() {
+            (usage.claims, usage.claimed_rows) = self.local.figures();
             return Ok(usage);
         }
         let entries = self.entries().await?;

@@ -6,97 +6,17 @@ use analytics::{ClaimId, Key};
 use redis::{Pipeline, Value, cmd};
 
 use super::{
-    RedisSource, Rights,
-    claim::{TRIM_ROWS, claim_keys, no_such_lane},
-    dead::{command, pipeline},
+    claim::TRIM_ROWS,
+    commands::{command, decode, first_error, pipeline},
+    entry::{Entry, State},
     failure,
-    index::{Entry, State, decode},
+    instance::RedisSource,
+    keys::Names,
+    transaction::Next,
 };
 use crate::source::{Acknowledged, Claim, ClaimRef, SourceError};
 
-/// How often a transaction is tried while others change what it watches.
-const ATTEMPTS: usize = 32;
-
-/// What to do after a look at the watched keys.
-pub(super) enum Next<T> {
-    /// Nothing is to be written.
-    Done(T),
-    /// Write this, if nothing has changed; then the result is this.
-    Write(Pipeline, T),
-}
-
 impl RedisSource {
-    /// Looks at keys, decides, and writes only if none of the watched keys has changed since; else once more.
-    /// For a user who may not even WATCH, the writes follow the look without protection.
-    pub(super) async fn transact<T>(
-        &self,
-        home: &str,
-        watched: &[&str],
-        look: &Pipeline,
-        decide: impl Fn(&[Value]) -> Result<Next<T>, SourceError>,
-    ) -> Result<T, SourceError> {
-        if self.rights() == Rights::Plain {
-            return match decide(&self.link.run_all(home, look).await?)? {
-                Next::Done(result) => Ok(result),
-                Next::Write(writes, result) => {
-                    first_error(&self.link.run_all(home, &writes).await?)?;
-                    Ok(result)
-                }
-            };
-        }
-        for _ in 0..ATTEMPTS {
-            let mut taken = self.link.transaction(home).await?;
-            let mut first = pipeline([cmd("WATCH").arg(watched).clone()]);
-            for command in look.cmd_iter() {
-                first.add_command(command.clone());
-            }
-            let values = self.link.run_on(&mut taken, &first).await?;
-            let (watching, seen) = values.split_at_checked(1).unwrap_or_default();
-            first_error(watching)?;
-            let (writes, result) = match decide(seen)? {
-                Next::Write(writes, result) => (writes, result),
-                Next::Done(result) => {
-                    self.link.run_on(&mut taken, &pipeline([cmd("UNWATCH")])).await?;
-                    self.link.give_back_transaction(taken);
-                    return Ok(result);
-                }
-            };
-            let answers = self.execute(&mut taken, &writes).await?;
-            self.link.give_back_transaction(taken);
-            if let Some(answers) = answers {
-                first_error(&answers)?;
-                return Ok(result);
-            }
-        }
-        Err(SourceError::Unavailable(anyhow::anyhow!(
-            "{home}: others change it all the time"
-        )))
-    }
-
-    /// MULTI, commands, EXEC. `None`: something that is watched has changed.
-    async fn execute(
-        &self,
-        taken: &mut super::connect::Taken<redis::aio::MultiplexedConnection>,
-        writes: &Pipeline,
-    ) -> Result<Option<Vec<Value>>, SourceError> {
-        let mut multi = pipeline([cmd("MULTI")]);
-        for command in writes.cmd_iter() {
-            multi.add_command(command.clone());
-        }
-        multi.add_command(cmd("EXEC"));
-        let mut values = self.link.run_on(taken, &multi).await?;
-        let last = values.pop();
-        first_error(&values)?;
-        match last {
-            Some(Value::Array(answers)) => Ok(Some(answers)),
-            Some(Value::Nil) => Ok(None),
-            other => {
-                let error = other.as_ref().and_then(failure::text).unwrap_or_default();
-                Err(failure::of_reply(&error).error)
-            }
-        }
-    }
-
     pub(super) async fn claim_by_watch(
         &self,
         key: &Arc<Key>,
@@ -113,7 +33,7 @@ impl RedisSource {
             }
         }
         let id = self.new_id();
-        let [list, state, index] = claim_keys(&names, id);
+        let [list, state, index] = names.of_claim(id);
         let now = self.now_ms(&index).await?;
         let mut fields = cmd("HMSET");
         fields
@@ -166,7 +86,7 @@ impl RedisSource {
         gone: bool,
         lanes: &[Arc<str>],
     ) -> Result<Option<Claim>, SourceError> {
-        let [list, state, index] = claim_keys(&entry.names, entry.id);
+        let [list, state, index] = entry.names.of_claim(entry.id);
         let id = entry.id.to_string();
         let look = pipeline([
             command("HGETALL", &state, []),
@@ -232,14 +152,14 @@ impl RedisSource {
         cursors: &[(Arc<str>, u64)],
     ) -> Result<Acknowledged, SourceError> {
         let names = self.names_of(&claim.key);
-        let [list, state, index] = claim_keys(&names, claim.id);
+        let [list, state, index] = names.of_claim(claim.id);
         let all = self.remember(claim.id, cursors);
         let look = pipeline([command("HGETALL", &state, [])]);
         let watched = [state.as_str()];
         let done = self.transact(&state, &watched, &look, |values| {
             let mut found = self.still_ours(claim, values)?;
             if let Some((lane, _)) = cursors.iter().find(|(lane, _)| !found.cursors.contains_key(lane)) {
-                return Err(no_such_lane(claim, lane));
+                return Err(SourceError::no_such_lane(claim.id, lane));
             }
             let mut writes = redis::pipe();
             for (lane, cursor) in found.advance(&all) {
@@ -290,7 +210,7 @@ impl RedisSource {
         cursors: &BTreeMap<Arc<str>, u64>,
         error: SourceError,
     ) -> Result<Acknowledged, SourceError> {
-        let [list, state, index] = claim_keys(&self.names_of(&claim.key), claim.id);
+        let [list, state, index] = self.names_of(&claim.key).of_claim(claim.id);
         let values = self.link.run_all(&state, look).await?;
         let mut found = self.still_ours(claim, &values)?;
         found.advance(cursors);
@@ -313,7 +233,7 @@ impl RedisSource {
     /// Extends leases that are ours to `end`, which may be 0. Returns the ids of the others.
     async fn set_lease(
         &self,
-        names: &super::keys::Names,
+        names: &Names,
         part: &[&ClaimRef],
         lease_ms: Option<u64>,
         lanes: &[Arc<str>],
@@ -378,7 +298,7 @@ impl RedisSource {
     }
 
     /// The ids of those claims that belong to somebody else.
-    async fn not_ours(&self, names: &super::keys::Names, part: &[&ClaimRef]) -> Result<Vec<String>, SourceError> {
+    async fn not_ours(&self, names: &Names, part: &[&ClaimRef]) -> Result<Vec<String>, SourceError> {
         let mut lost = Vec::new();
         for claim in part {
             let state = names.state(claim.id);
@@ -414,12 +334,4 @@ fn removal(claim: &ClaimRef, list: &str, state: &str, index: &str) -> Pipeline {
         command("DEL", state, []),
         command("ZREM", index, [claim.id.to_string().as_str()]),
     ])
-}
-
-/// The first error among the answers to single commands.
-pub(super) fn first_error(values: &[Value]) -> Result<(), SourceError> {
-    match values.iter().find_map(failure::text) {
-        Some(text) => Err(failure::of_reply(&text).error),
-        None => Ok(()),
-    }
 }

@@ -9,7 +9,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use tyk_pump::source::{ClaimRef, DeadLetter, DeadLimits, Source, SourceError};
+use tyk_pump::source::{ClaimRef, Claims, DeadLetter, DeadLimits, DeadStore, SourceError, SpoolNotes};
 
 use super::{KEY, open, settings};
 use crate::support::promises::{AcknowledgeOne, elements, lanes, read_all};
@@ -118,9 +118,9 @@ async fn a_torn_tail_is_cut_off_and_counted() {
     let (torn, damaged) = source.recovered();
     assert!(torn > 20 && damaged == 0, "{torn} {damaged}");
     assert!(
-        source.mode_reason().contains("1 torn tails"),
+        condition(&source).await.contains("1 torn tails"),
         "{}",
-        source.mode_reason()
+        condition(&source).await
     );
     source.push(KEY, &elements(1)).await.unwrap();
     let copy = copy_of(copy.path());
@@ -206,7 +206,7 @@ async fn a_damaged_frame_costs_only_itself_and_is_put_aside() {
 }
 
 /// Reads to the end, as lanes do. Returns the rows that came, and how many are lost.
-async fn read_around(source: &dyn Source, claim: &ClaimRef, len: u64) -> (Vec<Vec<u8>>, u64) {
+async fn read_around(source: &dyn Claims, claim: &ClaimRef, len: u64) -> (Vec<Vec<u8>>, u64) {
     let (mut rows, mut lost, mut next) = (Vec::new(), 0, 0);
     while next < len {
         match source.read(claim, next, 5000).await {
@@ -247,7 +247,11 @@ async fn damage_in_an_old_segment_is_found_when_it_is_read_and_never_fatal() {
     assert!(lost > 0 && lost <= 300, "{lost}");
     assert_eq!(read.len() as u64, 16_000 - lost);
     assert_eq!(source.usage().await.unwrap().claims, 1);
-    assert!(source.mode_reason().contains("1 damaged"), "{}", source.mode_reason());
+    assert!(
+        condition(&source).await.contains("1 damaged"),
+        "{}",
+        condition(&source).await
+    );
     // The file is gone altogether: the next start counts it and goes on.
     let copy = copy_of(folder.path());
     std::fs::remove_file(copy.path().join(logs[1].file_name().unwrap())).unwrap();
@@ -294,4 +298,9 @@ async fn a_folder_belongs_to_one_process() {
     let second = tyk_pump::source::embedded::EmbeddedSource::open(&settings(folder.path()), "analytics-", true);
     let error = second.err().unwrap().to_string();
     assert!(error.contains("open in another process"), "{error}");
+}
+
+/// How the store says it is.
+async fn condition(source: &impl Claims) -> String {
+    source.usage().await.unwrap().condition.unwrap_or_default()
 }

@@ -3,7 +3,7 @@
 use std::{fs, path::Path, process::Command};
 
 use tempfile::TempDir;
-use tyk_pump::source::{Acknowledged, Source};
+use tyk_pump::source::{Acknowledged, Claims};
 
 use super::{KEY, Served, open, settings};
 use crate::support::{
@@ -74,7 +74,8 @@ async fn a_full_disk_refuses_keeps_what_it_has_and_is_emptied_by_delivery() {
     assert!((9_000..10_500).contains(&taken), "{taken}");
     let length: u64 = redis::cmd("LLEN").arg(KEY).query_async(&mut client).await.unwrap();
     assert_eq!(length, taken);
-    assert!(served.source.mode_reason().contains("No space left"), "said in /status");
+    let condition = served.source.usage().await.unwrap().condition.unwrap_or_default();
+    assert!(condition.contains("No space left"), "said in /status: {condition}");
     served.stop().await;
 
     // The disk is still full: the store opens all the same, and everything is there.

@@ -21,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 use tyk_pump::{
     config::EmbeddedSettings,
     source::{
-        Source,
+        Claims, Source,
         embedded::{EmbeddedSource, server::Server},
     },
 };

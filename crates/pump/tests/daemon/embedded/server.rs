@@ -7,7 +7,7 @@ use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
 };
-use tyk_pump::{config::Secret, source::Source};
+use tyk_pump::{config::Secret, source::Claims};
 
 use super::{KEY, Served};
 use crate::support::promises::{elements, lanes, read_all};

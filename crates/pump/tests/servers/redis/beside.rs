@@ -7,7 +7,7 @@ use std::{
 
 use tyk_pump::{
     config::ModeChoice,
-    source::{Source, SourceError, redis::RedisSource},
+    source::{Claims, SourceError, redis::RedisSource},
 };
 
 use super::{KEY, open, push, without_scripts};
@@ -102,12 +102,6 @@ async fn beside_an_old_pump_every_record_goes_to_exactly_one() {
         }
         let mut pushed: Vec<Vec<u8>> = elements(ROWS).iter().map(|row| row.to_vec()).collect();
         pushed.sort();
-        assert!(
-            rows == pushed,
-            "{}: {} of {}",
-            source.mode_reason(),
-            rows.len(),
-            pushed.len()
-        );
+        assert!(rows == pushed, "{choice:?}: {} of {}", rows.len(), pushed.len());
     }
 }

@@ -10,7 +10,7 @@ use crate::support::{self, Server, promises::LEASE};
 use bytes::Bytes;
 use tyk_pump::{
     config::{ModeChoice, RedisSettings, Secret},
-    source::{Source, redis::RedisSource},
+    source::{Claims, redis::RedisSource},
 };
 
 fn push(server: &Server, key: &str, elements: &[Bytes]) {

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use rand::{Rng, SeedableRng, rngs::StdRng};
 use tyk_pump::{
     config::{ModeChoice, RedisSettings, Secret},
-    source::{Claim, Source, SourceError, redis::RedisSource},
+    source::{Claim, Claims, SourceError, redis::RedisSource},
 };
 
 /// Rows of one step. As many as make the source trim the head of the list.

@@ -3,7 +3,7 @@
 use tyk_pump::{
     config::{ModeChoice, RedisSettings, Secret},
     source::{
-        Acknowledged, Mode, Source, SourceError,
+        Acknowledged, Claims, Lost, Operate, SourceError,
         redis::{ListSettings, RedisSource},
     },
 };
@@ -110,12 +110,9 @@ async fn a_limited_user_reads_in_place() {
         },
     )
     .unwrap();
-    assert_eq!(source.open().await.unwrap(), Mode::Peek);
-    assert!(
-        source.mode_reason().contains("neither scripts nor WATCH"),
-        "{}",
-        source.mode_reason()
-    );
+    let mode = source.open().await.unwrap();
+    assert_eq!(mode.label, "peek");
+    assert!(mode.reason.contains("neither scripts nor WATCH"), "{}", mode.reason);
     let url = format!("redis://app:app-secret@{}", server.addr(0));
     let mut client = redis::Client::open(url).unwrap().get_connection().unwrap();
     for element in elements(100) {
@@ -206,7 +203,7 @@ async fn reading_in_place_removes_only_what_was_delivered() {
         b.read(&claim.reference(), 10, 10).await,
         Err(SourceError::LeaseLost(_))
     ));
-    assert!(b.renew(&[claim.reference()], &[]).await.unwrap() == [claim.id]);
+    assert!(b.renew(&[claim.reference()], &[]).await.unwrap() == [Lost::Taken(claim.id)]);
     read_all(&a, &next, 0).await;
     assert_eq!(
         a.acknowledge_one(&next.reference(), "A", 90).await.unwrap(),
@@ -227,7 +224,7 @@ async fn legacy_pops_in_chunks_and_sets_the_expiry_on_the_rest() {
     };
     let delivery = support::delivery_settings("a", ModeChoice::Legacy, LEASE);
     let source = RedisSource::new(&support::redis_settings(server.addr(0)), &delivery, lists).unwrap();
-    assert_eq!(source.open().await.unwrap(), Mode::Legacy);
+    assert_eq!(source.open().await.unwrap().label, "legacy");
     push(&server, KEY, &elements(50));
     let claim = source.claim(&source.keys()[0], &lanes(&["A"])).await.unwrap().unwrap();
     assert_eq!(claim.len, 30);

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use tyk_pump::{
     config::OnFull,
     delivery::status::LaneState,
-    source::{Source, memory::MemorySource},
+    source::{Claims, Operate, SpoolNotes, memory::MemorySource},
 };
 
 use super::{

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use tyk_pump::{delivery::status::LaneState, source::Source};
+use tyk_pump::{delivery::status::LaneState, source::Operate};
 
 use super::{
     back_end::{Act, BackEnd, Kind, Phase},

@@ -18,8 +18,9 @@ use tyk_pump::{
     instrumentation::Instrumentation,
     plan::Pump,
     source::{
-        Acknowledged, Claim, ClaimRef, ClaimReport, DeadLetter, DeadLetterId, DeadLimits, DeadStored, Ledgers, Mode,
-        Restored, Source, SourceError, Usage, Window, memory::MemorySource,
+        Acknowledged, Claim, ClaimRef, ClaimReport, Claims, DeadLetter, DeadLetterId, DeadLimits, DeadStore,
+        DeadStored, Ledgers, Lost, Mode, Operate, Pending, Restored, SourceError, SpoolNotes, Terms, Usage, Window,
+        memory::MemorySource,
     },
 };
 
@@ -119,7 +120,7 @@ impl Process {
         .await
         .unwrap();
         let running = engine.clone();
-        let run = tokio::spawn(async move { running.run(Mode::Memory, false).await });
+        let run = tokio::spawn(async move { running.run(Mode::memory(), false).await });
         Self {
             engine,
             status,
@@ -235,13 +236,9 @@ impl Watched {
 }
 
 #[async_trait]
-impl Source for Watched {
+impl Claims for Watched {
     async fn open(&self) -> Result<Mode, SourceError> {
         self.inner.open().await
-    }
-
-    fn mode_reason(&self) -> String {
-        self.inner.mode_reason()
     }
 
     async fn fleet(&self) -> Result<Arc<str>, SourceError> {
@@ -252,7 +249,7 @@ impl Source for Watched {
         self.inner.keys()
     }
 
-    async fn pending(&self) -> Result<Vec<(usize, Result<u64, SourceError>)>, SourceError> {
+    async fn pending(&self) -> Result<Vec<Pending>, SourceError> {
         self.gate.pass().await;
         self.inner.pending().await
     }
@@ -262,7 +259,7 @@ impl Source for Watched {
         self.answer(self.inner.claim(key, lanes).await).await
     }
 
-    async fn renew(&self, claims: &[ClaimRef], lanes: &[Arc<str>]) -> Result<Vec<ClaimId>, SourceError> {
+    async fn renew(&self, claims: &[ClaimRef], lanes: &[Arc<str>]) -> Result<Vec<Lost>, SourceError> {
         self.gate.pass().await;
         self.answer(self.inner.renew(claims, lanes).await).await
     }
@@ -305,11 +302,10 @@ impl Source for Watched {
         self.gate.pass().await;
         self.inner.usage().await
     }
+}
 
-    async fn list(&self) -> Result<Vec<ClaimReport>, SourceError> {
-        self.inner.list().await
-    }
-
+#[async_trait]
+impl DeadStore for Watched {
     async fn store_dead(&self, letters: &[DeadLetter], limits: DeadLimits) -> Result<DeadStored, SourceError> {
         self.gate.pass().await;
         let result = self.inner.store_dead(letters, limits).await;
@@ -328,7 +324,10 @@ impl Source for Watched {
     async fn remove_dead(&self, ids: &[DeadLetterId]) -> Result<u64, SourceError> {
         self.inner.remove_dead(ids).await
     }
+}
 
+#[async_trait]
+impl SpoolNotes for Watched {
     async fn note_spooled(&self, claim: &ClaimRef, lane: &str, waiting: bool) -> Result<(), SourceError> {
         self.gate.pass().await;
         let result = self.inner.note_spooled(claim, lane, waiting).await;
@@ -338,14 +337,16 @@ impl Source for Watched {
     async fn spooled(&self) -> Result<Vec<(ClaimId, Arc<str>)>, SourceError> {
         self.inner.spooled().await
     }
+}
 
-    async fn restore(
-        &self,
-        claim: ClaimId,
-        ledgers: &dyn Ledgers,
-        accept_duplicates: bool,
-    ) -> Result<Restored, SourceError> {
-        self.inner.restore(claim, ledgers, accept_duplicates).await
+#[async_trait]
+impl Operate for Watched {
+    async fn list(&self) -> Result<Vec<ClaimReport>, SourceError> {
+        self.inner.list().await
+    }
+
+    async fn restore(&self, claim: ClaimId, ledgers: &dyn Ledgers, terms: Terms) -> Result<Restored, SourceError> {
+        self.inner.restore(claim, ledgers, terms).await
     }
 
     async fn drop_lane(&self, lane: &str) -> Result<u64, SourceError> {

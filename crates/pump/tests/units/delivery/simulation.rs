@@ -15,7 +15,7 @@ use rand::{Rng, SeedableRng, rngs::StdRng};
 use tyk_pump::{
     config::OnFull,
     delivery::status::LaneState,
-    source::{Source, memory::MemorySource},
+    source::{Claims, Operate, memory::MemorySource},
 };
 
 use super::{

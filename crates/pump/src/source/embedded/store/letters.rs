@@ -10,15 +10,12 @@ use std::{
 };
 
 use analytics::{ClaimId, RowId};
-use base64::{Engine, engine::general_purpose::STANDARD};
-use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use super::frame::{self, Found, Payload};
-use crate::{
-    delivery::durable::sync_folder,
-    source::{DeadLetter, DeadLetterId, DeadLimits, DeadStored, ElementForm},
-};
+use sinks::durable::sync_folder;
+
+use crate::source::{DeadLetter, DeadLetterId, DeadLimits, DeadStored, letter::Written};
 
 /// Bytes of entries that do not count any more before the file is written anew.
 const GARBAGE: u64 = 8 << 20;
@@ -27,22 +24,8 @@ const GARBAGE: u64 = 8 << 20;
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 enum Entry {
-    Letter(Stored),
+    Letter(Written),
     Gone { pump: Arc<str>, claim: String, row: u64 },
-}
-
-#[derive(Serialize, Deserialize)]
-struct Stored {
-    pump: Arc<str>,
-    claim: String,
-    row: u64,
-    key: Arc<str>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    form: Option<ElementForm>,
-    cause: String,
-    at: u64,
-    /// Base64.
-    raw: String,
 }
 
 #[derive(Clone, Copy)]
@@ -173,16 +156,7 @@ impl Letters {
             {
                 continue;
             }
-            let (start, len) = batch.add(&Entry::Letter(Stored {
-                pump: letter.lane.clone(),
-                claim: letter.row.claim.to_string(),
-                row: letter.row.row,
-                key: letter.key.clone(),
-                form: letter.form,
-                cause: letter.cause.clone(),
-                at: letter.at_ms,
-                raw: STANDARD.encode(&letter.raw),
-            }))?;
+            let (start, len) = batch.add(&Entry::Letter(Written::from(letter)))?;
             let at_ms = letter.at_ms;
             fresh.push((letter.lane.clone(), letter.row, Spot { at_ms, start, len }));
         }
@@ -192,6 +166,7 @@ impl Letters {
             self.note(lane, row, spot);
         }
         let mut oldest = Vec::new();
+        let mut stored = DeadStored::default();
         for lane in lanes {
             let Some(known) = self.lanes.get(&lane) else { continue };
             let (mut count, mut bytes) = (known.letters.len() as u64, known.bytes);
@@ -200,6 +175,7 @@ impl Letters {
                     break;
                 }
                 count -= 1;
+                stored.evict(&lane, 1);
                 bytes -= known.letters.get(row).map_or(0, |spot| u64::from(spot.len));
                 oldest.push(DeadLetterId {
                     lane: lane.clone(),
@@ -207,8 +183,8 @@ impl Letters {
                 });
             }
         }
-        let evicted = self.remove(&oldest)?;
-        Ok(DeadStored { evicted })
+        self.remove(&oldest)?;
+        Ok(stored)
     }
 
     /// Removes letters. Returns how many were there.
@@ -250,18 +226,8 @@ impl Letters {
             let bytes = self.bytes(spot)?;
             if let Some(Payload::Change(json)) = frame::read(&bytes)
                 && let Ok(Entry::Letter(letter)) = serde_json::from_slice(json)
-                && let (Ok(claim), Ok(raw)) = (letter.claim.parse(), STANDARD.decode(&letter.raw))
             {
-                let claim = ClaimId(claim);
-                letters.push(DeadLetter {
-                    lane: letter.pump,
-                    key: letter.key,
-                    form: letter.form,
-                    row: RowId { claim, row: letter.row },
-                    cause: letter.cause,
-                    at_ms: letter.at,
-                    raw: Bytes::from(raw),
-                });
+                letters.extend(letter.read());
             }
         }
         Ok(letters)

@@ -31,8 +31,8 @@ pub(crate) use segment::{ReadError, Slice};
 use segment::{SIZE, Segment};
 pub(crate) use state::{Change, ClaimState, State};
 
+pub(crate) use crate::clock::now_ms;
 use crate::config::Fsync;
-pub(crate) use crate::delivery::dead_letter::now_ms;
 
 /// Bytes that may wait for the disk; more, and clients wait before they are read.
 const MOST_WAITING: usize = 32 << 20;

@@ -14,7 +14,7 @@ use super::{
     segment::{SIZE, Segment},
     state::{Change, State},
 };
-use crate::delivery::durable::sync_folder;
+use sinks::durable::sync_folder;
 
 /// What the folder holds.
 pub(super) struct Opened {
