@@ -109,9 +109,9 @@ impl Cluster {
             node.authorization = node.authorization.take().or_else(|| first.clone());
         }
         let tls = match options.use_ssl {
-            true => options.ssl().settings(&warn),
+            true => options.ssl.settings("", &warn),
             false => {
-                if !options.ssl_ca_file.is_empty() || !options.ssl_cert_file.is_empty() {
+                if !options.ssl.ca_file.is_empty() || !options.ssl.cert_file.is_empty() {
                     warn("the ssl_* options have no effect without \"use_ssl\": true");
                 }
                 TlsSettings::default()

@@ -60,7 +60,7 @@ impl Collector {
             url.set_path(EVENT_PATH);
         }
         let client = HttpClient::new(HttpSettings {
-            tls: options.ssl().settings(warn),
+            tls: options.ssl.settings(&options.ssl_server_name, warn),
             named: Some(url.clone()),
             timeout: Duration::from_secs(options.timeout.max(1)),
             secrets: [Some(options.collector_token.clone()), endpoint.secret]

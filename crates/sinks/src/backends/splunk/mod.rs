@@ -49,14 +49,9 @@ pub struct Options {
     pub collector_url: String,
     /// Use the path of `collector_url` as it is, for collectors behind a proxy. It must take events, not raw text.
     pub keep_url_path: bool,
-    /// Do not check the collector's certificate.
-    pub ssl_insecure_skip_verify: bool,
-    /// PEM file with a client certificate; goes with `ssl_key_file`.
-    pub ssl_cert_file: String,
-    /// PEM file with the key of the client certificate.
-    pub ssl_key_file: String,
-    /// PEM file with the authorities to trust, instead of those of the system.
-    pub ssl_ca_file: String,
+    #[allow(missing_docs)]
+    #[serde(flatten)]
+    pub ssl: SslOptions,
     /// Name that the collector's certificate is made out to, if not the host of the URL.
     pub ssl_server_name: String,
     /// Hide API keys: `****` and the last characters.
@@ -102,10 +97,7 @@ impl Default for Options {
             collector_token: String::new(),
             collector_url: String::new(),
             keep_url_path: false,
-            ssl_insecure_skip_verify: false,
-            ssl_cert_file: String::new(),
-            ssl_key_file: String::new(),
-            ssl_ca_file: String::new(),
+            ssl: SslOptions::default(),
             ssl_server_name: String::new(),
             obfuscate_api_keys: false,
             obfuscate_api_keys_length: 0,
@@ -128,16 +120,6 @@ impl Default for Options {
 }
 
 impl Options {
-    fn ssl(&self) -> SslOptions<'_> {
-        SslOptions {
-            insecure_skip_verify: self.ssl_insecure_skip_verify,
-            cert_file: &self.ssl_cert_file,
-            key_file: &self.ssl_key_file,
-            ca_file: &self.ssl_ca_file,
-            server_name: &self.ssl_server_name,
-        }
-    }
-
     /// Most bytes of a request; 0: one event a request.
     fn limit(&self) -> usize {
         let given = [self.batch_max_content_length, self.max_content_length];
