@@ -136,7 +136,8 @@ async fn no_more_is_packed_than_is_about_to_be_sent() {
     };
     let sent = AtomicUsize::new(0);
     let outbox = outbox(PACKING);
-    let written = outbox.deliver(&group(CLAIM, 0..1_000), &Arc::default(), pack, |parcel| {
+    let (rows, applied) = (group(CLAIM, 0..1_000), Arc::default());
+    let written = outbox.deliver(&rows, &applied, pack, |parcel| {
         let sent = sent.fetch_add(parcel.rows.len(), SeqCst) + parcel.rows.len();
         // One waits in the channel, one for the channel, one row begins the next.
         let ahead = packed.load(SeqCst) - sent;
