@@ -63,6 +63,7 @@ pub(crate) fn plain(text: &str) -> String {
 }
 
 /// `text` if it is a name as programs have them, such as the type of an error: letters and `_ - .` alone.
+#[cfg(feature = "http")]
 pub(crate) fn identifier(text: &str) -> Option<&str> {
     let is_name = |c: char| c.is_ascii_alphabetic() || "_-.".contains(c);
     let is_typed = text.contains('_') || text.ends_with("Exception") || text.ends_with("Error");
@@ -89,6 +90,7 @@ mod tests {
         assert_eq!(plain(""), "");
     }
 
+    #[cfg(feature = "http")]
     #[test]
     fn names_of_error_types_are_shown() {
         assert_eq!(identifier("mapper_parsing_exception"), Some("mapper_parsing_exception"));
