@@ -178,6 +178,7 @@ pub fn delivery_settings(instance: &str, mode: ModeChoice, lease: Duration) -> D
         memory_budget: 64 << 20,
         spool_dir: None,
         stop_deadline: Duration::from_secs(10),
+        write_stall: Duration::from_secs(60),
         dead_letter_max_count: 1000,
         dead_letter_max_bytes: 1 << 20,
     }

@@ -1,0 +1,277 @@
+//! Opening a folder that another process has left in whatever way.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    io,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use super::{
+    Inner, Recovered,
+    frame::{self, Found, HEADER, Payload},
+    rows::Place,
+    segment::{SIZE, Segment},
+    state::{Change, State},
+};
+use crate::files::sync_folder;
+
+/// What the folder holds.
+pub(super) struct Opened {
+    pub(super) inner: Inner,
+    pub(super) recovered: Recovered,
+}
+
+struct Replay<'a> {
+    folder: &'a Path,
+    state: State,
+    recovered: Recovered,
+}
+
+/// Replays the log from the newest image on.
+pub(super) fn recover(folder: &Path) -> io::Result<Opened> {
+    let mut segments = Segment::all(folder)?;
+    drop_unwritten(&mut segments)?;
+    let mut replay = Replay {
+        folder,
+        state: State::new(ulid::Ulid::new().to_string()),
+        recovered: Recovered::default(),
+    };
+    let first = newest_image(&segments)?;
+    let last = segments.keys().next_back().copied();
+    let mut offset = 0;
+    for (number, segment) in segments.range(first..) {
+        let end = replay.segment(segment, Some(*number) == last)?;
+        segment.fill(end);
+        offset = end;
+    }
+    let Some((_, current)) = segments.last_key_value() else {
+        return begin(folder, replay);
+    };
+    let current = current.clone();
+    if first != current.number {
+        // Its image was torn. The next append begins a segment that has one: older segments may go only behind it.
+        offset = offset.max(SIZE);
+        current.fill(offset);
+    }
+    replay.forget_missing(&segments);
+    let used = segments.values().filter(|segment| segment.number != current.number);
+    let used = used.map(|segment| segment.filled()).sum();
+    Ok(opened(replay, segments, current, offset, used))
+}
+
+fn opened(
+    replay: Replay<'_>,
+    segments: BTreeMap<u32, Arc<Segment>>,
+    current: Arc<Segment>,
+    offset: u32,
+    used: u64,
+) -> Opened {
+    Opened {
+        inner: Inner {
+            state: replay.state,
+            segments,
+            current,
+            offset,
+            spare: None,
+            waiting: VecDeque::new(),
+            waiting_bytes: 0,
+            number: 0,
+            doomed: VecDeque::new(),
+            used,
+            no_spare: None,
+            trouble: None,
+            stopping: false,
+        },
+        recovered: replay.recovered,
+    }
+}
+
+/// An empty folder: the first segment, with an image.
+fn begin(folder: &Path, replay: Replay<'_>) -> io::Result<Opened> {
+    let created = Segment::create(folder, 1).inspect_err(|_| Segment::discard(folder, 1));
+    let current = Arc::new(created?);
+    let image = serde_json::to_vec(&super::ImageOf::Image(&replay.state)).map_err(io::Error::other)?;
+    let image = frame::change(&image);
+    current.write(&image, 0)?;
+    current.sync()?;
+    let segments = BTreeMap::from([(1, current.clone())]);
+    Ok(opened(replay, segments, current, image.len() as u32, 0))
+}
+
+/// A segment that was made and never written is no part of the log yet.
+fn drop_unwritten(segments: &mut BTreeMap<u32, Arc<Segment>>) -> io::Result<()> {
+    while segments.len() > 1
+        && let Some(entry) = segments.last_entry()
+    {
+        let segment = entry.get();
+        let beginning = segment.copy(0, (HEADER as u32).min(segment.filled() as u32))?;
+        if frame::look(&beginning) != Found::Nothing {
+            break;
+        }
+        std::fs::remove_file(&entry.remove().path)?;
+    }
+    Ok(())
+}
+
+/// Number of the newest segment that begins with a whole image; of the oldest one, if none does.
+fn newest_image(segments: &BTreeMap<u32, Arc<Segment>>) -> io::Result<u32> {
+    for segment in segments.values().rev() {
+        let header = segment.copy(0, (HEADER as u32).min(segment.filled() as u32))?;
+        let Some(len) = frame::length(&header) else { continue };
+        let end = (HEADER + len) as u32;
+        if u64::from(end) > segment.filled() {
+            continue;
+        }
+        if let Some(Payload::Change(json)) = frame::read(&segment.copy(0, end)?)
+            && matches!(serde_json::from_slice(json), Ok(Change::Image(_)))
+        {
+            return Ok(segment.number);
+        }
+    }
+    Ok(segments.keys().next().copied().unwrap_or_default())
+}
+
+impl Replay<'_> {
+    /// Applies the frames of a segment. Returns where the next one goes.
+    fn segment(&mut self, segment: &Segment, last: bool) -> io::Result<u32> {
+        let contents = segment.contents()?;
+        // The last frame may end with zeros of its own.
+        let written = written(&contents);
+        let mut at = 0;
+        while at < written {
+            let rest = contents.get(at..).unwrap_or_default();
+            match frame::look(rest) {
+                Found::Frame(len) => {
+                    let place = Place {
+                        segment: segment.number,
+                        start: at as u32,
+                        end: (at + len) as u32,
+                    };
+                    self.frame(rest, place);
+                    at += len;
+                }
+                Found::Nothing | Found::Damage => match next_frame(&contents, at + 1, written) {
+                    Some(next) => {
+                        self.put_aside(segment.number, at as u32, next as u32);
+                        at = next;
+                    }
+                    None => break,
+                },
+            }
+        }
+        let end = at as u32;
+        let torn = written.saturating_sub(at);
+        if torn > 0 && !last {
+            self.put_aside(segment.number, end, (at + torn) as u32);
+        } else if torn > 0 {
+            self.recovered.torn_bytes += torn as u64;
+            self.state.torn += 1;
+            tracing::warn!(
+                prefix = "embedded",
+                "{}: {torn} bytes at the end were not written completely, and nobody was told that they were; cut off",
+                segment.path.display()
+            );
+        }
+        if last {
+            // What is left behind the end would be found by the next recovery.
+            segment.cut(end)?;
+        }
+        Ok(end)
+    }
+
+    fn frame(&mut self, bytes: &[u8], place: Place) {
+        match frame::read(bytes) {
+            Some(Payload::Elements(elements)) => {
+                self.state.append(elements.list, place, elements.count);
+            }
+            Some(Payload::Change(json)) => match serde_json::from_slice::<Change>(json) {
+                Ok(change) => self.state.apply(change),
+                Err(error) => {
+                    tracing::error!(prefix = "embedded", "an entry of another version is left out: {error}");
+                    self.recovered.damaged += 1;
+                }
+            },
+            None => {}
+        }
+    }
+
+    fn put_aside(&mut self, segment: u32, start: u32, end: u32) {
+        self.recovered.damaged += 1;
+        self.state.damaged += 1;
+        self.state.break_series();
+        let aside = quarantine(self.folder, segment, start, end);
+        let what = aside.map_or_else(
+            |error| format!("it could not be copied: {error}"),
+            |path| path.display().to_string(),
+        );
+        tracing::error!(
+            prefix = "embedded",
+            "segment {segment} is damaged at {start}..{end}, the rest of it counts; put aside: {what}"
+        );
+    }
+
+    /// Rows of segments that are gone are lost; everything else counts.
+    fn forget_missing(&mut self, segments: &BTreeMap<u32, Arc<Segment>>) {
+        let live: Vec<u32> = self.state.live.keys().copied().collect();
+        for segment in live.into_iter().filter(|number| !segments.contains_key(number)) {
+            tracing::error!(
+                prefix = "embedded",
+                "segment {segment} is missing: its records are lost"
+            );
+            self.recovered.damaged += 1;
+            self.state.apply(Change::Lost {
+                segment,
+                start: 0,
+                end: u32::MAX,
+            });
+        }
+    }
+}
+
+/// Bytes in front of the zeros at the end. Compared in blocks: most of a segment may be zeros, and this is in the way of a
+/// start.
+fn written(contents: &[u8]) -> usize {
+    const ZEROS: [u8; 4096] = [0; 4096];
+    let mut end = contents.len();
+    for block in contents.rchunks(ZEROS.len()) {
+        if ZEROS.get(..block.len()) != Some(block) {
+            break;
+        }
+        end -= block.len();
+    }
+    let left = contents.get(..end).unwrap_or_default();
+    left.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1)
+}
+
+/// Where the next good frame begins, from `from` on and before `written`.
+fn next_frame(contents: &[u8], from: usize, written: usize) -> Option<usize> {
+    let mut at = from;
+    while let Some(found) = contents
+        .get(at..written)?
+        .windows(frame::MAGIC.len())
+        .position(|four| four == frame::MAGIC)
+    {
+        at += found;
+        if matches!(frame::look(contents.get(at..)?), Found::Frame(_)) {
+            return Some(at);
+        }
+        at += 1;
+    }
+    None
+}
+
+/// Copies a damaged stretch to a file of its own, for whoever wants to look at it.
+pub(super) fn quarantine(folder: &Path, segment: u32, start: u32, end: u32) -> io::Result<PathBuf> {
+    let aside = folder.join("quarantine");
+    std::fs::create_dir_all(&aside)?;
+    let path = aside.join(format!("{segment:010}-{start}.bytes"));
+    let known = Segment::all(folder)?;
+    let Some(segment) = known.get(&segment) else {
+        return Err(io::Error::from(io::ErrorKind::NotFound));
+    };
+    let end = u64::from(end).min(segment.filled()) as u32;
+    std::fs::write(&path, segment.copy(start, end)?)?;
+    sync_folder(&aside)?;
+    Ok(path)
+}
