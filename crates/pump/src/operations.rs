@@ -39,6 +39,11 @@ pub async fn run(command: Command, out: &mut dyn Write) -> anyhow::Result<bool> 
             quickstart::run(options, out).await?;
             Ok(true)
         }
+        #[cfg(feature = "hybrid")]
+        Command::MdcbSink(options) => {
+            crate::mdcb_sink::run(options, out).await?;
+            Ok(true)
+        }
         Command::Check(options) => Ok(config::check::check(
             &Request::of_process(options.file.conf, false),
             out,

@@ -10,6 +10,7 @@ pub mod elasticsearch;
 mod flagged;
 mod gate;
 pub mod http;
+pub mod hybrid;
 mod log;
 pub mod mariadb;
 pub mod mongo;

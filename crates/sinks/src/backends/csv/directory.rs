@@ -476,7 +476,7 @@ pub(super) fn private() -> OpenOptions {
 
 /// The folder of files, and in it the one with the state, which is ours alone.
 fn make_state_folder(path: &Path, folder: &Path) -> Result<(), Failure> {
-    fs::create_dir_all(path).doing("create", path)?;
+    fs::create_dir_all(path).doing("create", folder)?;
     match DirBuilder::new().mode(0o700).create(folder) {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists && folder.is_dir() => Ok(()),
         made => made.doing("create", folder),

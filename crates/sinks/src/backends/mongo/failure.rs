@@ -224,7 +224,7 @@ mod tests {
         let text = told(DUPLICATE, "DuplicateKey", message);
         assert_eq!(
             text,
-            "… duplicate key error … key … (code 11000), DuplicateKey; index path_1"
+            "… duplicate key error collection … index … key … (code 11000), DuplicateKey; index path_1"
         );
         let message = "Document failed validation: {alias: 'alice'}";
         assert_eq!(told(121, "", message), "Document failed validation … (code 121)");
