@@ -10,18 +10,14 @@ use std::{
 };
 
 use analytics::{ClaimId, Record, Selection, When};
+use fakes::{
+    certificates::Certificates,
+    rows::{self, Row},
+};
 use futures::FutureExt;
 use gorpc::{Answer, IncomingCall, Outcome, Server, ServerOptions, gob::Basic};
 use serde_json::{Value, json};
-
-use sinks::{
-    Applied, BuildError, Sink, SinkSpec, WriteError, Written, find,
-    testkit::{
-        self,
-        certificates::Certificates,
-        rows::{self, Row},
-    },
-};
+use sinks::{Applied, BuildContext, BuildError, Sink, SinkSpec, WriteError, Written, find};
 
 fn spec() -> &'static SinkSpec {
     find("hybrid").unwrap()
@@ -113,7 +109,7 @@ impl Pump {
 }
 
 async fn built(meta: Value, compat: bool) -> Pump {
-    let mut context = testkit::context(meta);
+    let mut context = BuildContext::new("TEST", "fleet", meta);
     context.compat = compat;
     Pump {
         sink: (spec().build)(context).await.unwrap(),
@@ -201,7 +197,10 @@ async fn an_answer_to_the_login_that_is_no_bool_is_an_error_with_a_question() {
         (call.name == ".Login").then(|| Answer::Outcome(Outcome::Returned(Some(Basic::from("yes")))))
     })
     .await;
-    let error = (spec().build)(testkit::context(mdcb.meta())).await.err().unwrap();
+    let error = (spec().build)(BuildContext::new("TEST", "fleet", mdcb.meta()))
+        .await
+        .err()
+        .unwrap();
     assert!(matches!(error, BuildError::Unavailable(_)));
     assert!(error.to_string().contains("string instead of a bool"), "{error}");
     assert_eq!(mdcb.names().iter().filter(|name| *name == "Login").count(), 4);
@@ -229,7 +228,10 @@ async fn wrong_options_are_named() {
             "ssl_ca_file /nowhere.pem",
         ),
     ] {
-        let error = (spec().build)(testkit::context(options)).await.err().unwrap();
+        let error = (spec().build)(BuildContext::new("TEST", "fleet", options))
+            .await
+            .err()
+            .unwrap();
         assert!(matches!(error, BuildError::Options(_)), "{error:?}");
         assert!(error.to_string().contains(part), "{error}");
     }
@@ -498,10 +500,13 @@ async fn tls_with_a_private_authority_and_a_client_certificate() {
         with(mdcb.meta(), identity),
         json!({"ssl_ca_file": files.text("rogue.crt")}),
     );
-    let error = (spec().build)(testkit::context(untrusted)).await.err().unwrap();
+    let error = (spec().build)(BuildContext::new("TEST", "fleet", untrusted))
+        .await
+        .err()
+        .unwrap();
     assert!(error.to_string().contains("certificate"), "{error}");
     let nobody = json!({"use_ssl": true, "ssl_ca_file": files.text("ca.crt"), "rpc_pool_size": 1});
-    let error = (spec().build)(testkit::context(with(mdcb.meta(), nobody)))
+    let error = (spec().build)(BuildContext::new("TEST", "fleet", with(mdcb.meta(), nobody)))
         .await
         .err()
         .unwrap();

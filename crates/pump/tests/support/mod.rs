@@ -59,7 +59,7 @@ impl Server {
             ("openssl", "openssl"),
         ] {
             if Command::new(program).arg("--version").output().is_err() {
-                sinks::testkit::server::skip(&format!("{program} is not installed (apt-get install {package})"));
+                fakes::server::skip(&format!("{program} is not installed (apt-get install {package})"));
                 return None;
             }
         }

@@ -38,8 +38,6 @@ const ANSWER_PER_DOCUMENT: usize = 2 << 10;
 pub const SPEC: SinkSpec = SinkSpec {
     guarantee: Guarantee::ExactlyOnce,
     options: crate::options::schema::<Options>,
-    #[cfg(feature = "testkit")]
-    harness: Some(crate::testkit::elasticsearch::start),
     ..SinkSpec::new(
         "elasticsearch",
         "Elasticsearch Pump",

@@ -1,32 +1,23 @@
-use std::sync::{Arc, OnceLock, atomic::Ordering::Relaxed};
+use std::sync::{Arc, atomic::Ordering::Relaxed};
 
-use analytics::{
-    ClaimId, Flag, When,
-    logrus::{LogForm, LogFormat, LogLevel},
-};
+use analytics::{ClaimId, Flag, When};
 use serde_json::{Value, json};
 
 use super::*;
-use crate::testkit::{
+use crate::transport::outbox::Fate;
+use fakes::{
     certificates::Certificates,
     elasticsearch::{Documents, answer},
     http::{Fault, HttpServer, Received, Reply},
     rows::{self, Row},
 };
-use crate::transport::outbox::Fate;
 
 const CLAIM: ClaimId = ClaimId(ulid::Ulid(1));
 
 fn context(meta: Value, compat: bool) -> BuildContext {
     BuildContext {
-        pump: "TEST".into(),
-        meta,
         compat,
-        log: LogForm {
-            format: LogFormat::Text,
-            level: LogLevel::Info,
-        },
-        fleet: Arc::new(OnceLock::from(Arc::from("fleet"))),
+        ..BuildContext::new("TEST", "fleet", meta)
     }
 }
 

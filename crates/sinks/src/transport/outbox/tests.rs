@@ -1,9 +1,9 @@
 use std::sync::{Arc, Mutex};
 
 use analytics::{ClaimId, RowId};
+use fakes::rows::group;
 
 use super::*;
-use crate::testkit::rows::group;
 
 const CLAIM: ClaimId = ClaimId(ulid::Ulid(1));
 const PACKING: Packing = Packing {

@@ -41,9 +41,12 @@ async fn a_plan_leaves_no_file_and_changes_none() {
     let plan = async || {
         let meta = serde_json::json!({"type": "sqlite", "connection_string": path});
         let migrate = crate::find("sql").unwrap().migrate.unwrap();
-        migrate(crate::testkit::context(meta), crate::MigrationMode::Plan)
-            .await
-            .unwrap()
+        migrate(
+            crate::BuildContext::new("TEST", "fleet", meta),
+            crate::MigrationMode::Plan,
+        )
+        .await
+        .unwrap()
     };
     let files = || std::fs::read_dir(&folder).unwrap().count();
     assert_eq!((plan().await.len(), files()), (2, 0));
@@ -139,11 +142,11 @@ async fn whoever_stops_waiting_for_a_transaction_does_not_leave_one_open() {
 
 #[tokio::test]
 async fn a_file_that_is_moved_or_removed_is_made_anew() {
-    use crate::testkit::rows;
+    use fakes::rows;
     let folder = tempfile::tempdir().unwrap();
     let (path, moved) = (folder.path().join("pump.db"), folder.path().join("moved.db"));
     let meta = serde_json::json!({"type": "sqlite", "connection_string": path});
-    let sink = (crate::find("sql").unwrap().build)(crate::testkit::context(meta))
+    let sink = (crate::find("sql").unwrap().build)(crate::BuildContext::new("TEST", "fleet", meta))
         .await
         .unwrap();
     let write = async |rows: std::ops::Range<u64>| {
