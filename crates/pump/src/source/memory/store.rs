@@ -29,6 +29,8 @@ pub(super) struct Store {
     pub(super) claims: BTreeMap<ClaimId, State>,
     pub(super) dead: Vec<DeadLetter>,
     pub(super) spooled: BTreeSet<(ClaimId, Arc<str>)>,
+    /// Claims that were lost with everything else.
+    vanished: BTreeSet<ClaimId>,
     /// Calls that are still to fail.
     pub(super) failures: usize,
     lanes: BTreeSet<Arc<str>>,
@@ -43,6 +45,7 @@ impl Default for Store {
             claims: BTreeMap::new(),
             dead: Vec::new(),
             spooled: BTreeSet::new(),
+            vanished: BTreeSet::new(),
             failures: 0,
             lanes: BTreeSet::new(),
             ids: ulid::Generator::new(),
@@ -101,7 +104,18 @@ impl Store {
         Some(claim)
     }
 
+    pub(super) fn lose(&mut self) -> Vec<ClaimId> {
+        self.lists.clear();
+        self.spooled.clear();
+        let lost: Vec<ClaimId> = std::mem::take(&mut self.claims).into_keys().collect();
+        self.vanished.extend(&lost);
+        lost
+    }
+
     pub(super) fn owned(&mut self, claim: &ClaimRef, owner: &str) -> Result<&mut State, SourceError> {
+        if self.vanished.contains(&claim.id) {
+            return Err(SourceError::Vanished(claim.id));
+        }
         let state = self.claims.get_mut(&claim.id);
         let state = state.filter(|state| *state.owner == *owner && state.claim.fence == claim.fence);
         state.ok_or(SourceError::LeaseLost(claim.id))
