@@ -177,6 +177,13 @@ fn render_source(page: &mut Page, source: &SourceStatus) {
     );
     let held = u8::from(source.claiming_held.is_some());
     page.single("claiming_held", "gauge", "1 while claiming is held back.", held);
+    let refused = source.refused;
+    page.single(
+        "refused_elements_total",
+        "counter",
+        "Elements that gateways were refused.",
+        refused,
+    );
     page.single(
         "expired_rows_total",
         "counter",

@@ -109,6 +109,11 @@ pub struct SourceStatus {
     pub max_memory: Option<u64>,
     /// Whether claiming is held back, and why.
     pub claiming_held: Option<String>,
+    /// Why gateways are refused at the moment; of a store of the pump's own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub refusing: Option<String>,
+    /// Elements that gateways were refused since the start; of a store of the pump's own.
+    pub refused: u64,
     /// Rows that have vanished from their lists while claiming was held back: an estimate.
     pub expired_rows: u64,
     /// Pumps that claims wait for although nobody has them configured, with their rows.
@@ -231,6 +236,7 @@ impl StatusBoard {
             not_ready.push(format!("source is {}: {why}", source.state));
         }
         not_ready.extend(source.claiming_held.iter().cloned());
+        not_ready.extend(source.refusing.iter().map(|why| format!("gateways are refused: {why}")));
         not_ready.extend(source.undecodable_waits.iter().cloned());
         for pump in &pumps {
             if !matches!(pump.state, LaneState::Running) {

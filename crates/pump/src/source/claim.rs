@@ -108,6 +108,10 @@ pub struct Usage {
     pub eviction_policy: Option<String>,
     /// Pumps that claims wait for although no instance has them configured, with their rows.
     pub orphans: Vec<(Arc<str>, u64)>,
+    /// Why gateways are refused at the moment, where the source hears of it.
+    pub refusing: Option<String>,
+    /// Elements that gateways were refused since the start, where the source hears of it.
+    pub refused: u64,
     /// How the store is, in words, where that changes while it is open.
     pub condition: Option<String>,
 }
