@@ -161,9 +161,7 @@ fn once_the_failing_pump_has_shed_its_rows_claiming_goes_on() {
             let mut later = *world;
             for _ in 0..20 {
                 let (allowances, held) = later.decide(on_full);
-                if held.is_none() {
-                    return None;
-                }
+                held.as_ref()?;
                 later.failing = later.failing.min(allowances[0]);
                 later.healthy = later.healthy.saturating_sub(10);
             }
