@@ -18,6 +18,7 @@ use crate::{
         replay::Replayed,
         retry::Backoff,
         status::{LaneState, StatusBoard},
+        undecodable,
     },
     demo::{self, DemoOptions},
     instrumentation::{self, Instrumentation},
@@ -104,7 +105,7 @@ async fn start_source(settings: &Settings, uptime: bool) -> Result<Started, Fata
     let started = (spec.start)(settings, uptime).await;
     started.map_err(|error| Fatal {
         prefix: if spec.exclusive { spec.name } else { "main" },
-        text: format!("{error:#}"),
+        text: crate::error_text(&error),
     })
 }
 
@@ -122,7 +123,7 @@ async fn drain(
     let (delay, chunk) = (settings.purge_delay.as_secs(), settings.purge_chunk);
     let engine = Engine::start(settings, pumps, source.clone(), status, instrumentation, fleet.clone())
         .await
-        .map_err(|error| Fatal::new(format!("{error:#}")))?;
+        .map_err(|error| Fatal::new(crate::error_text(&error)))?;
     refuse_if_nothing_runs(&engine).await?;
     // Set once: a second engine in one process does not exist.
     let _ = running.engine.set(engine.clone());
@@ -154,7 +155,7 @@ async fn run_demo(
     let fleet = Arc::new(OnceLock::new());
     let engine = Engine::start(settings, pumps, source.clone(), status, instrumentation, fleet.clone())
         .await
-        .map_err(|error| Fatal::new(format!("{error:#}")))?;
+        .map_err(|error| Fatal::new(crate::error_text(&error)))?;
     refuse_if_nothing_runs(&engine).await?;
     open(&engine, &*source, &fleet).await;
     demo::announce();
@@ -184,7 +185,7 @@ async fn open(engine: &Engine, source: &dyn Source, fleet: &OnceLock<Arc<str>>) 
         match opened.await {
             Ok((mode, id)) => {
                 fleet.get_or_init(|| id);
-                engine.source_is_up();
+                engine.source_is_open();
                 return mode;
             }
             Err(error) => {
@@ -289,8 +290,22 @@ impl Actions for Running {
 
     async fn accept_refusals(&self, pump: &str) -> Result<(), Refused> {
         match self.engine.get() {
-            Some(engine) if engine.accept_refusals(pump) => Ok(()),
-            _ => Err(Refused::UnknownPump(pump.to_owned())),
+            Some(engine) => {
+                // Undecodable elements pause every lane.
+                let concerns = |lane: &str| pump == undecodable::LANE || lane.to_lowercase() == pump.to_lowercase();
+                let mut concerned = engine.lanes().filter(|(lane, ..)| concerns(lane)).peekable();
+                if concerned.peek().is_none() {
+                    return Err(Refused::UnknownPump(pump.to_owned()));
+                }
+                if concerned.all(|(_, state, _)| state != LaneState::Paused) {
+                    return Err(Refused::NothingRefused(pump.to_owned()));
+                }
+                match engine.accept_refusals(pump) {
+                    true => Ok(()),
+                    false => Err(Refused::UnknownPump(pump.to_owned())),
+                }
+            }
+            None => Err(Refused::UnknownPump(pump.to_owned())),
         }
     }
 

@@ -101,7 +101,7 @@ fn operate(command: cli::Command) -> ExitCode {
         Ok(false) => ExitCode::FAILURE,
         Err(error) => {
             // There is nowhere left to complain.
-            let _ = writeln!(std::io::stderr(), "tyk-pump: error: {error:#}");
+            let _ = writeln!(std::io::stderr(), "tyk-pump: error: {}", tyk_pump::error_text(&error));
             ExitCode::FAILURE
         }
     }

@@ -162,6 +162,15 @@ fn render_source(page: &mut Page, source: &SourceStatus) {
     );
     let held = u8::from(source.claiming_held.is_some());
     page.single("claiming_held", "gauge", "1 while claiming is held back.", held);
+    page.single(
+        "source_not_lists",
+        "gauge",
+        "Lists whose name is taken by another type: gateways cannot push to them.",
+        source.not_lists.len(),
+    );
+    if let Some(commands) = source.commands {
+        page.single("redis_commands_total", "counter", "Commands sent to Redis.", commands);
+    }
     if let Some(bytes) = source.used_memory {
         page.single("redis_used_memory_bytes", "gauge", "used_memory of Redis.", bytes);
     }

@@ -13,8 +13,12 @@ use super::{
 impl Lane {
     /// Forgets claims that another instance owns now.
     pub(super) fn drop_lost(&mut self) {
-        self.work
-            .retain(|_, work| !matches!(&work.origin, Origin::Claim(held) if held.is_lost()));
+        let is_lost = |work: &Work| match &work.origin {
+            Origin::Claim(held) if held.is_lost() => Some(held.id()),
+            _ => None,
+        };
+        let lost: Vec<ClaimId> = self.work.values().filter_map(is_lost).collect();
+        lost.into_iter().for_each(|claim| self.lose(claim));
     }
 
     /// Rows have vanished from the source: they are counted, and the claim goes on without them.
@@ -62,11 +66,39 @@ impl Lane {
     pub(super) fn lose(&mut self, claim: ClaimId) {
         if let Some(Work {
             origin: Origin::Claim(held),
-            ..
+            progress,
         }) = self.work.remove(&WorkId::Claimed { claim })
         {
             held.lose();
+            if held.has_vanished() {
+                self.count_vanished(progress.left());
+            }
             self.shared.holdings.remove(&held);
         }
+    }
+
+    /// Lets go of a claim that the source has lost; what this lane has not delivered of it is gone.
+    pub(super) fn vanish(&mut self, claim: ClaimId) {
+        if let Some(Work {
+            origin: Origin::Claim(held),
+            ..
+        }) = self.work.get(&WorkId::Claimed { claim })
+        {
+            held.vanish();
+        }
+        self.lose(claim);
+    }
+
+    fn count_vanished(&self, rows: u64) {
+        if rows == 0 {
+            return;
+        }
+        self.board.dropped("vanished", rows);
+        let text = "records that were claimed and not delivered yet are gone: their source has lost its data";
+        let context = Context {
+            rows: Some(rows),
+            ..Context::pump(&self.settings.name)
+        };
+        self.shared.log.error(text, context);
     }
 }

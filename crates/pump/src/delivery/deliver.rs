@@ -355,6 +355,9 @@ impl Lane {
             match self.shared.dead.store(&letters).await {
                 Ok(stored) => {
                     self.board.dropped("dead_letters_full", stored.all_evicted());
+                    if stored.all_too_large() > 0 {
+                        self.board.dropped("dead_letter_too_large", stored.all_too_large());
+                    }
                     break;
                 }
                 Err(error) => {

@@ -305,9 +305,22 @@ impl Engine {
         self.shared.log.error(&text, Context::default());
     }
 
+    /// The source was reached for the first time.
+    pub fn source_is_open(&self) {
+        self.status.source(|source| source.state = "up".to_owned());
+    }
+
     /// The source has answered.
     pub fn source_is_up(&self) {
-        self.status.source(|source| source.state = "up".to_owned());
+        let mut was_down = false;
+        self.status.source(|source| {
+            was_down = source.state == "down";
+            source.state = "up".to_owned();
+        });
+        if was_down {
+            let mode = self.mode.read().unwrap_or_else(PoisonError::into_inner).clone();
+            tracing::info!(prefix = "main", mode = mode.label, reason = %mode.reason, "records can be taken again");
+        }
     }
 
     /// The source does not answer, or refuses.
@@ -350,6 +363,7 @@ impl Engine {
                 match shared.reader.window(&held, row, usize::MAX, 1).await {
                     Ok(window) => row = window.batch.end_row(),
                     Err(ReadError::Source(SourceError::LeaseLost(_))) => held.lose(),
+                    Err(ReadError::Source(SourceError::Vanished(_))) => held.vanish(),
                     Err(ReadError::Source(SourceError::Evicted { rows, .. })) => {
                         held.undecodable().finish(rows.clone());
                         row = rows.end;

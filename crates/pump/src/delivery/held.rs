@@ -37,6 +37,7 @@ pub struct Held {
     undecodable: Mutex<Progress>,
     confirmed_ms: AtomicU64,
     lost: AtomicBool,
+    vanished: AtomicBool,
     finished: AtomicBool,
     lanes_left: AtomicU64,
     catching_up: AtomicBool,
@@ -56,6 +57,7 @@ impl Held {
             undecodable: Mutex::new(Progress::new(undecodable, claim.len)),
             confirmed_ms: AtomicU64::new(confirmed_ms),
             lost: AtomicBool::new(false),
+            vanished: AtomicBool::new(false),
             finished: AtomicBool::new(false),
             lanes_left: AtomicU64::new(lanes as u64),
             catching_up: AtomicBool::new(false),
@@ -76,6 +78,17 @@ impl Held {
     pub fn lose(&self) {
         self.lost.store(true, Ordering::Release);
         self.cache().clear();
+    }
+
+    /// The source has lost the claim and its rows: what is not delivered of it is to be counted.
+    pub fn vanish(&self) {
+        self.vanished.store(true, Ordering::Release);
+        self.lose();
+    }
+
+    /// Whether the source has lost the claim and its rows.
+    pub fn has_vanished(&self) -> bool {
+        self.vanished.load(Ordering::Acquire)
     }
 
     /// Whether the claim was lost.

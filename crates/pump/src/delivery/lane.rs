@@ -307,6 +307,10 @@ impl Lane {
             self.lose(*claim);
             return;
         }
+        if let ReadError::Source(SourceError::Vanished(claim)) = error {
+            self.vanish(*claim);
+            return;
+        }
         let text = error.to_string();
         self.shared.log.error(
             &format!("cannot read records, trying again: {text}"),
@@ -418,6 +422,10 @@ impl Lane {
                 }
                 Err(SourceError::LeaseLost(claim)) => {
                     self.lose(claim);
+                    return false;
+                }
+                Err(SourceError::Vanished(claim)) => {
+                    self.vanish(claim);
                     return false;
                 }
                 Err(error) => {

@@ -8,7 +8,10 @@ use std::{
 use tokio::time::Instant;
 
 use super::{Engine, held::boot_clock_ms, report::Context, status::LaneState, undecodable};
-use crate::{config::OnFull, source::Usage};
+use crate::{
+    config::OnFull,
+    source::{Lost, Usage},
+};
 
 /// `max_unacked` when nothing is configured and Redis has no `maxmemory`, or a large one.
 const MAX_UNACKED: u64 = 256 << 20;
@@ -67,13 +70,15 @@ impl Engine {
         match self.shared.source.renew(&claims, &self.all_lanes()).await {
             Ok(lost) => {
                 for held in held {
-                    if lost.iter().any(|lost| lost.claim() == held.id()) {
-                        if !held.is_finished() {
-                            tracing::warn!(prefix = "main", claim = %held.id(), "another instance has taken over a claim of ours");
+                    match lost.iter().find(|lost| lost.claim() == held.id()) {
+                        None => held.confirm(sent_ms),
+                        Some(Lost::Vanished(_)) => held.vanish(),
+                        Some(Lost::Taken(_)) => {
+                            if !held.is_finished() {
+                                tracing::warn!(prefix = "main", claim = %held.id(), "another instance has taken over a claim of ours");
+                            }
+                            held.lose();
                         }
-                        held.lose();
-                    } else {
-                        held.confirm(sent_ms);
                     }
                 }
                 self.source_is_up();
@@ -221,6 +226,7 @@ impl Engine {
             source.claimed_rows = usage.claimed_rows;
             source.used_memory = usage.used_memory;
             source.max_memory = usage.max_memory;
+            source.commands = usage.commands;
             source.orphans = usage
                 .orphans
                 .iter()

@@ -192,6 +192,8 @@ pub struct SourceStatus {
     pub used_memory: Option<u64>,
     /// `maxmemory` of Redis.
     pub max_memory: Option<u64>,
+    /// Commands sent to Redis since the start.
+    pub commands: Option<u64>,
     /// Whether claiming is held back, and why.
     pub claiming_held: Option<String>,
     /// Pumps that claims wait for although nobody has them configured, with their rows.
@@ -294,6 +296,11 @@ impl StatusBoard {
             not_ready.push(format!("source is {}: {why}", source.state));
         }
         not_ready.extend(source.claiming_held.iter().cloned());
+        not_ready.extend(
+            source.not_lists.iter().map(|list| {
+                format!("the key {list} is no list, so that gateways cannot push to it: rename or delete it")
+            }),
+        );
         for pump in &pumps {
             if !matches!(pump.state, LaneState::Running) {
                 let why = pump

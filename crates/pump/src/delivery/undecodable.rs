@@ -190,6 +190,7 @@ impl Undecodable {
                     }
                 }
                 Err(SourceError::LeaseLost(_)) => held.lose(),
+                Err(SourceError::Vanished(_)) => held.vanish(),
                 Err(_) => tokio::time::sleep(backoff.next(None)).await,
             }
         }

@@ -108,6 +108,8 @@ pub struct Usage {
     pub eviction_policy: Option<String>,
     /// Pumps that claims wait for although no instance has them configured, with their rows.
     pub orphans: Vec<(Arc<str>, u64)>,
+    /// Commands that were sent to Redis since the start.
+    pub commands: Option<u64>,
     /// How the store is, in words, where that changes while it is open.
     pub condition: Option<String>,
 }

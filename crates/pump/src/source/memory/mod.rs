@@ -96,6 +96,11 @@ impl MemorySource {
         }
     }
 
+    /// Makes everything vanish: lists, claims, dead letters.
+    pub fn lose_data(&self) {
+        self.store().lose_data();
+    }
+
     fn store(&self) -> MutexGuard<'_, Store> {
         self.store.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -149,6 +154,7 @@ impl Claims for MemorySource {
         for claim in claims {
             match store.owned(claim, &self.owner) {
                 Ok(state) => state.extend(self.lease),
+                Err(SourceError::Vanished(claim)) => lost.push(Lost::Vanished(claim)),
                 Err(_) => lost.push(Lost::Taken(claim.id)),
             }
         }

@@ -31,6 +31,8 @@ pub(super) struct Store {
     pub(super) spooled: BTreeSet<(ClaimId, Arc<str>)>,
     /// Calls that are still to fail.
     pub(super) failures: usize,
+    /// Claims that were there when the data was lost.
+    vanished: BTreeSet<ClaimId>,
     lanes: BTreeSet<Arc<str>>,
     ids: ulid::Generator,
 }
@@ -44,6 +46,7 @@ impl Default for Store {
             dead: Vec::new(),
             spooled: BTreeSet::new(),
             failures: 0,
+            vanished: BTreeSet::new(),
             lanes: BTreeSet::new(),
             ids: ulid::Generator::new(),
         }
@@ -102,6 +105,9 @@ impl Store {
     }
 
     pub(super) fn owned(&mut self, claim: &ClaimRef, owner: &str) -> Result<&mut State, SourceError> {
+        if self.vanished.contains(&claim.id) {
+            return Err(SourceError::Vanished(claim.id));
+        }
         let state = self.claims.get_mut(&claim.id);
         let state = state.filter(|state| *state.owner == *owner && state.claim.fence == claim.fence);
         state.ok_or(SourceError::LeaseLost(claim.id))
@@ -144,6 +150,15 @@ impl Store {
         }
         state.claim.base = low;
         Acknowledged::Open { base: low }
+    }
+
+    /// Everything goes, as with a Redis that restarts without its data.
+    pub(super) fn lose_data(&mut self) {
+        self.vanished.extend(self.claims.keys());
+        self.claims.clear();
+        self.lists.clear();
+        self.dead.clear();
+        self.spooled.clear();
     }
 
     pub(super) fn heard_of(&mut self, lanes: &[Arc<str>]) {
@@ -238,13 +253,17 @@ impl Store {
     }
 
     pub(super) fn keep_dead(&mut self, letters: &[DeadLetter], limits: DeadLimits) -> DeadStored {
+        let mut stored = DeadStored::default();
         for letter in letters {
+            if letter.raw.len() as u64 > limits.bytes {
+                stored.refuse(&letter.lane, 1);
+                continue;
+            }
             let known = |other: &DeadLetter| other.lane == letter.lane && other.row == letter.row;
             if !self.dead.iter().any(known) {
                 self.dead.push(letter.clone());
             }
         }
-        let mut stored = DeadStored::default();
         let lanes: BTreeSet<Arc<str>> = letters.iter().map(|letter| letter.lane.clone()).collect();
         for lane in lanes {
             loop {

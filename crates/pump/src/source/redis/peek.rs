@@ -64,7 +64,7 @@ impl RedisSource {
         let _no_trim = trimming.read().await;
         let (base, len) = self.local.with(claim, |part| Ok((part.claim.base, part.claim.len)))?;
         let Some(mut held) = self.held(claim) else {
-            return Err(SourceError::LeaseLost(claim.id));
+            return Err(self.lost(claim).await);
         };
         if first_row < base || first_row >= len {
             return Err(SourceError::Refused(anyhow::anyhow!(
@@ -93,10 +93,10 @@ impl RedisSource {
     }
 
     async fn give_up<T>(&self, claim: &ClaimRef, lock: &str) -> Result<T, SourceError> {
+        let verdict = self.lost(claim).await;
         self.local.parts().remove(&claim.id);
-        self.let_go(claim.id);
         self.unlock(lock).await?;
-        Err(SourceError::LeaseLost(claim.id))
+        Err(verdict)
     }
 
     pub(super) async fn acknowledge_peek(

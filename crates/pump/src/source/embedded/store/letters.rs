@@ -144,6 +144,7 @@ impl Letters {
     pub(crate) fn store(&mut self, letters: &[DeadLetter], limits: DeadLimits) -> io::Result<DeadStored> {
         let mut batch = Batch::at(self.end);
         let mut fresh: Vec<(Arc<str>, RowId, Spot)> = Vec::new();
+        let mut stored = DeadStored::default();
         for letter in letters {
             let known = self
                 .lanes
@@ -156,7 +157,13 @@ impl Letters {
             {
                 continue;
             }
+            let before = batch.bytes.len();
             let (start, len) = batch.add(&Entry::Letter(Written::from(letter)))?;
+            if u64::from(len) > limits.bytes {
+                batch.bytes.truncate(before);
+                stored.refuse(&letter.lane, 1);
+                continue;
+            }
             let at_ms = letter.at_ms;
             fresh.push((letter.lane.clone(), letter.row, Spot { at_ms, start, len }));
         }
@@ -166,7 +173,6 @@ impl Letters {
             self.note(lane, row, spot);
         }
         let mut oldest = Vec::new();
-        let mut stored = DeadStored::default();
         for lane in lanes {
             let Some(known) = self.lanes.get(&lane) else { continue };
             let (mut count, mut bytes) = (known.letters.len() as u64, known.bytes);
