@@ -2,14 +2,14 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use tyk_pump::source::embedded::server::gate::{Gate, Step, arguments};
+use store::server::gate::{Gate, Step};
 
 const MOST: usize = 1 << 16;
 
 /// Commands and what ends them, when bytes come in parts of this size.
 fn read(input: &[u8], part: usize, stranger: bool) -> Vec<Vec<Vec<u8>>> {
     let (mut gate, mut from, mut end) = (Gate::default(), 0, 0);
-    let (mut commands, mut spans) = (Vec::new(), Vec::new());
+    let mut commands = Vec::new();
     loop {
         match gate.look(&input[from..end], MOST, stranger) {
             Step::More if end == input.len() => return commands,
@@ -22,9 +22,8 @@ fn read(input: &[u8], part: usize, stranger: bool) -> Vec<Vec<Vec<u8>>> {
             Step::Command(len) => {
                 let whole = &input[from..from + len];
                 assert!(len <= MOST || whole[0] != b'*');
-                if arguments(whole, &mut spans).is_ok() {
-                    commands.push(spans.iter().map(|(from, to)| whole[*from..*to].to_vec()).collect());
-                }
+                let part = |(from, to): &(u32, u32)| whole[*from as usize..*to as usize].to_vec();
+                commands.push(gate.arguments().iter().map(part).collect());
                 from += len;
             }
         }

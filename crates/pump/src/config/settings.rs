@@ -5,6 +5,8 @@ use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 use analytics::{Filter, Transform, logrus::LogForm};
 use serde_json::Value;
 
+pub use store::{Fsync, ServerTls};
+
 /// A text that cannot be printed by accident.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Secret(String);
@@ -110,28 +112,6 @@ pub struct EmbeddedSettings {
     pub max_command: usize,
     /// `idle_timeout`
     pub idle_timeout: Duration,
-}
-
-/// When a client of the embedded store gets its reply.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fsync {
-    /// After a flush that it may share with others.
-    Group,
-    /// After a flush of its own.
-    Always,
-    /// When the operating system has the data.
-    Never,
-}
-
-/// `embedded_storage.tls`
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ServerTls {
-    /// `cert_file`
-    pub cert: PathBuf,
-    /// `key_file`
-    pub key: PathBuf,
-    /// `client_ca_file`
-    pub client_ca: Option<PathBuf>,
 }
 
 /// `delivery.*`.

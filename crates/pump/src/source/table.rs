@@ -8,11 +8,12 @@ use std::{
 use anyhow::Context;
 use async_trait::async_trait;
 use futures::future::BoxFuture;
+use store::server::Server;
 use tokio_util::sync::CancellationToken;
 
 use super::{
     Claims, Source,
-    embedded::{EmbeddedSource, server::Server},
+    embedded::EmbeddedSource,
     redis::{ListSettings, RedisSource},
 };
 use crate::config::{RedisSettings, RedisTopology, Settings, TlsSettings, TlsVersion};
@@ -90,7 +91,7 @@ const EMBEDDED: SourceSpec = SourceSpec {
         Box::pin(async move {
             let embedded = settings.embedded.as_ref().context("embedded_storage is missing")?;
             let source = store(settings, uptime)?;
-            let server = Server::bind(embedded, &source).await?;
+            let server = source.listen(embedded).await?;
             Ok(Started {
                 source: Arc::new(source.clone()),
                 service: Some(Box::new(StoreService { server, source })),

@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 use tyk_pump::{
     config::{EmbeddedSettings, Fsync, Secret},
     load::LoadOptions,
-    source::embedded::{EmbeddedSource, server::Server as StoreServer},
+    source::embedded::EmbeddedSource,
 };
 
 use super::{
@@ -94,7 +94,7 @@ fn open_store(site: &Site, port: u16) -> Opened {
         .unwrap();
     let source = EmbeddedSource::open(&settings, "analytics-", true).unwrap();
     let stop = CancellationToken::new();
-    let server = runtime.block_on(StoreServer::bind(&settings, &source)).unwrap();
+    let server = runtime.block_on(source.listen(&settings)).unwrap();
     runtime.spawn(server.serve(stop.clone()));
     Opened { runtime, source, stop }
 }

@@ -1,63 +1,40 @@
-//! Records that gateways push to the pump itself: a store on disk that speaks the Redis protocol.
-//!
-//! [`EmbeddedSource`] is the source over that store, [`server`] what gateways talk to. The folder belongs to one
-//! process, so that owners and leases live in memory; claims, cursors, dead letters and notes are in the log.
+//! Records that gateways push to the pump itself: the [`store`] crate as a source.
 
-mod claims;
-mod operate;
-pub mod server;
-pub(crate) mod store;
-
-use std::{
-    collections::{BTreeSet, HashMap},
-    io,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
-};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use analytics::{ClaimId, Key};
 use async_trait::async_trait;
-use store::{Change, ClaimState, Locked, Refusal, Store, Ticket, letters::Letters};
-use tokio::time::Instant;
+use store::{Found, Held, Store, server::Server};
 
 use super::{
     Acknowledged, Claim, ClaimRef, ClaimReport, Claims, DeadLetter, DeadLetterId, DeadLimits, DeadStore, DeadStored,
-    Ledgers, Lost, Mode, Operate, Pending, Restored, SourceError, SpoolNotes, Terms, Usage, Window,
+    ElementForm, Ledgers, Lost, Mode, Operate, Pending, Restored, SourceError, SpoolNotes, Terms, Usage, Window,
     lists::{VERSION_KEY, keys},
+    restore::{self, Candidate},
 };
-use crate::config::EmbeddedSettings;
-
-struct Lease {
-    owner: Arc<str>,
-    /// `None`: released.
-    until: Option<Instant>,
-}
-
-struct Shared {
-    store: Arc<Store>,
-    letters: Mutex<Letters>,
-    leases: Mutex<Leases>,
-}
-
-impl Drop for Shared {
-    fn drop(&mut self) {
-        self.store.stop();
-    }
-}
-
-struct Leases {
-    by_claim: HashMap<String, Lease>,
-    ids: ulid::Generator,
-    lanes: BTreeSet<Arc<str>>,
-}
+use crate::{clock::now_ms, config::EmbeddedSettings};
 
 /// One instance's view of the store in a folder.
 #[derive(Clone)]
 pub struct EmbeddedSource {
-    shared: Arc<Shared>,
+    store: Store,
     keys: Arc<[Arc<Key>]>,
-    owner: Arc<str>,
-    lease: Duration,
+}
+
+/// The store's own settings.
+pub fn store_settings(settings: &EmbeddedSettings) -> store::Settings {
+    store::Settings {
+        listen: settings.listen,
+        dir: settings.dir.clone(),
+        username: settings.username.clone(),
+        password: settings.password.reveal().to_owned(),
+        tls: settings.tls.clone(),
+        max_bytes: settings.max_bytes,
+        fsync: settings.fsync,
+        max_clients: settings.max_clients,
+        max_command: settings.max_command,
+        idle_timeout: settings.idle_timeout,
+    }
 }
 
 impl EmbeddedSource {
@@ -66,39 +43,17 @@ impl EmbeddedSource {
     /// # Errors
     /// Another process has it open, or it cannot be read or written.
     pub fn open(settings: &EmbeddedSettings, prefix: &str, uptime: bool) -> anyhow::Result<Self> {
-        let store = Store::open(&settings.dir, settings.fsync, settings.max_bytes)?;
-        let letters = Letters::open(store.folder())?;
-        let found = store.recovered();
-        if found.damaged > 0 {
-            tracing::error!(
-                prefix = "embedded",
-                "{} damaged parts of {} were put aside in its folder quarantine; everything else is there",
-                found.damaged,
-                store.folder().display()
-            );
-        }
         Ok(Self {
-            shared: Arc::new(Shared {
-                store,
-                letters: Mutex::new(letters),
-                leases: Mutex::new(Leases {
-                    by_claim: HashMap::new(),
-                    ids: ulid::Generator::new(),
-                    lanes: BTreeSet::new(),
-                }),
-            }),
+            store: Store::open(&store_settings(settings))?,
             keys: keys(prefix, uptime).into(),
-            owner: "embedded".into(),
-            lease: Duration::from_secs(30),
         })
     }
 
     /// The same store under another name, as another instance of the pump would see it.
     pub fn instance(&self, owner: &str, lease: Duration) -> Self {
         Self {
-            owner: owner.into(),
-            lease,
-            ..self.clone()
+            store: self.store.instance(owner, lease),
+            keys: self.keys.clone(),
         }
     }
 
@@ -107,118 +62,118 @@ impl EmbeddedSource {
     /// # Errors
     /// The store is full, or the disk does not take them.
     pub async fn push(&self, list: &str, elements: &[impl AsRef<[u8]>]) -> Result<(), SourceError> {
-        let mut frame = store::ElementsFrame::new(list, 0);
-        for element in elements {
-            frame.push(element.as_ref());
-        }
-        let (pushed, ticket) = self.shared.store.with(|locked| locked.push(frame.into()));
-        pushed.map_err(refused)?;
-        self.durable(ticket).await
-    }
-
-    /// Torn bytes and damaged parts that opening the folder found.
-    pub fn recovered(&self) -> (u64, u64) {
-        let found = self.shared.store.recovered();
-        (found.torn_bytes, found.damaged)
+        Ok(self.store.push(list, elements).await?)
     }
 
     /// Writes what waits. Nothing can be changed afterwards.
     pub async fn close(&self) {
-        self.shared.store.close().await;
+        self.store.close().await;
     }
 
-    pub(crate) fn store(&self) -> &Arc<Store> {
-        &self.shared.store
+    /// Takes the port that gateways push to.
+    ///
+    /// # Errors
+    /// The port is taken or may not be used, or the files of TLS cannot.
+    pub async fn listen(&self, settings: &EmbeddedSettings) -> anyhow::Result<Server> {
+        Server::bind(&store_settings(settings), &self.store).await
     }
 
-    fn leases(&self) -> MutexGuard<'_, Leases> {
-        self.shared.leases.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    async fn durable(&self, ticket: Ticket) -> Result<(), SourceError> {
-        if self.shared.store.durable(ticket).await {
-            return Ok(());
-        }
-        Err(SourceError::Unavailable(anyhow::anyhow!(
-            "the embedded store is closed"
-        )))
-    }
-
-    /// Makes changes if the claim is ours, and says what `work` says.
-    fn owned<T>(
-        &self,
-        claim: &ClaimRef,
-        work: impl FnOnce(&mut Locked<'_>, &ClaimState) -> Result<T, SourceError>,
-    ) -> Result<(T, Ticket), SourceError> {
-        let id = claim.id.to_string();
-        let leases = self.leases();
-        let ours = leases
-            .by_claim
-            .get(&id)
-            .is_some_and(|lease| *lease.owner == *self.owner);
-        let (result, ticket) = self.shared.store.with(|locked| {
-            let state = locked
-                .state()
-                .claims
-                .get(&id)
-                .filter(|state| ours && state.fence == claim.fence);
-            let state = state.cloned().ok_or(SourceError::LeaseLost(claim.id))?;
-            work(locked, &state)
-        });
-        result.map(|value| (value, ticket))
-    }
-
-    fn hold(&self, leases: &mut Leases, id: &str) {
-        let lease = Lease {
-            owner: self.owner.clone(),
-            until: Some(Instant::now() + self.lease),
-        };
-        leases.by_claim.insert(id.to_owned(), lease);
-    }
-
-    /// Whoever owns these claims owns them no more.
-    fn let_go(&self, claims: &[String]) {
-        let mut leases = self.leases();
-        claims.iter().for_each(|id| drop(leases.by_claim.remove(id)));
-    }
-
-    fn key(&self, name: &str) -> Option<Arc<Key>> {
-        self.keys.iter().find(|key| *key.name == *name).cloned()
+    /// The store itself.
+    pub fn store(&self) -> &Store {
+        &self.store
     }
 
     /// As the engine knows it; `None`: its list is none that gateways push to.
-    fn known(&self, id: &str, state: &ClaimState) -> Option<Claim> {
+    fn known(&self, claim: store::Claim) -> Option<Claim> {
+        let key = self.keys.iter().find(|key| *key.name == *claim.list)?;
         Some(Claim {
-            id: ClaimId(id.parse().ok()?),
-            key: self.key(&state.list)?,
-            fence: state.fence,
-            len: state.len,
-            base: state.base,
-            cursors: state.cursors.clone(),
-            adopted: state.adopted.clone(),
-            ttl: state.ttl_ms.map(Duration::from_millis),
-            claimed_at_ms: state.at_ms,
+            id: claim.id,
+            key: key.clone(),
+            fence: claim.fence,
+            len: claim.len,
+            base: claim.base,
+            cursors: claim.cursors,
+            adopted: claim.adopted,
+            ttl: claim.ttl,
+            claimed_at_ms: claim.at_ms,
         })
     }
 
-    async fn with_letters<T: Send + 'static>(
-        &self,
-        work: impl FnOnce(&mut Letters) -> io::Result<T> + Send + 'static,
-    ) -> Result<T, SourceError> {
-        let shared = self.shared.clone();
-        let done = tokio::task::spawn_blocking(move || {
-            work(&mut shared.letters.lock().unwrap_or_else(PoisonError::into_inner))
-        });
-        match done.await {
-            Ok(Ok(value)) => Ok(value),
-            Ok(Err(error)) => Err(SourceError::Unavailable(anyhow::anyhow!("dead letters: {error}"))),
-            Err(error) => Err(SourceError::Unavailable(error.into())),
+    /// How the store is, in words.
+    fn condition(&self) -> String {
+        let facts = self.store.facts();
+        let trouble = facts
+            .trouble
+            .map(|trouble| format!("; it cannot be written: {trouble}"));
+        format!(
+            "gateways push to the pump itself: {} bytes in {} segments in {}, {} damaged parts put aside, {} torn tails cut off{}",
+            facts.used_bytes,
+            facts.segments,
+            self.store.folder().display(),
+            facts.damaged,
+            facts.torn,
+            trouble.unwrap_or_default()
+        )
+    }
+}
+
+impl From<store::Error> for SourceError {
+    fn from(error: store::Error) -> Self {
+        match error {
+            store::Error::Unavailable(text) => SourceError::Unavailable(anyhow::Error::msg(text)),
+            store::Error::NotHeld(claim) => SourceError::LeaseLost(claim),
+            store::Error::Lost { claim, rows } => SourceError::Evicted { claim, rows },
+            store::Error::Refused(text) => SourceError::Refused(anyhow::Error::msg(text)),
         }
     }
 }
 
-fn refused(refusal: Refusal) -> SourceError {
-    SourceError::Unavailable(refusal.into())
+fn held(claim: &ClaimRef) -> Held {
+    Held {
+        id: claim.id,
+        fence: claim.fence,
+    }
+}
+
+fn all_held(claims: &[ClaimRef]) -> Vec<Held> {
+    claims.iter().map(held).collect()
+}
+
+fn form_name(form: ElementForm) -> Arc<str> {
+    match form {
+        ElementForm::Msgpack => "msgpack",
+        ElementForm::Protobuf => "protobuf",
+        ElementForm::Uptime => "uptime",
+    }
+    .into()
+}
+
+fn form(name: &str) -> Option<ElementForm> {
+    match name {
+        "msgpack" => Some(ElementForm::Msgpack),
+        "protobuf" => Some(ElementForm::Protobuf),
+        "uptime" => Some(ElementForm::Uptime),
+        _ => None,
+    }
+}
+
+fn report(report: store::ClaimReport, now_ms: u64) -> ClaimReport {
+    let claim = report.claim;
+    let cursors = claim.cursors.iter();
+    ClaimReport {
+        id: claim.id.to_string(),
+        key: claim.list.to_string(),
+        owner: report
+            .owner
+            .map_or_else(|| "nobody".to_owned(), |owner| owner.to_string()),
+        fence: claim.fence,
+        len: claim.len,
+        cursors: cursors
+            .map(|(lane, row)| (lane.to_string(), *row))
+            .collect::<BTreeMap<_, _>>(),
+        lease_ms: report.lease_ms,
+        age_ms: now_ms.saturating_sub(claim.at_ms),
+    }
 }
 
 #[async_trait]
@@ -228,8 +183,7 @@ impl Claims for EmbeddedSource {
     }
 
     async fn fleet(&self) -> Result<Arc<str>, SourceError> {
-        let (fleet, _) = self.shared.store.with(|locked| locked.state().fleet.as_str().into());
-        Ok(fleet)
+        Ok(self.store.id())
     }
 
     fn keys(&self) -> &[Arc<Key>] {
@@ -237,120 +191,174 @@ impl Claims for EmbeddedSource {
     }
 
     async fn pending(&self) -> Result<Vec<Pending>, SourceError> {
-        self.lengths().await
+        let found = self.store.lengths(self.keys.iter().map(|key| &*key.name));
+        let pending = self.keys.iter().zip(found).enumerate();
+        Ok(pending
+            .filter_map(|(index, (key, found))| match found {
+                Found::Nothing => None,
+                Found::Rows(len) => Some((index, Ok(len))),
+                Found::Text => {
+                    let (key, found) = (key.name.clone(), "string".to_owned());
+                    Some((index, Err(SourceError::NotAList { key, found })))
+                }
+            })
+            .collect())
     }
 
     async fn claim(&self, key: &Arc<Key>, lanes: &[Arc<str>]) -> Result<Option<Claim>, SourceError> {
-        self.claim_list(key, lanes).await
+        let claim = self.store.claim(&key.name, lanes).await?;
+        Ok(claim.and_then(|claim| self.known(claim)))
     }
 
     async fn renew(&self, claims: &[ClaimRef], lanes: &[Arc<str>]) -> Result<Vec<Lost>, SourceError> {
-        let mut lost = Vec::new();
-        for claim in claims {
-            match self.owned(claim, |_, _| Ok(())) {
-                Ok(_) => self.hold(&mut self.leases(), &claim.id.to_string()),
-                Err(_) => lost.push(Lost::Taken(claim.id)),
-            }
-        }
-        self.leases().lanes.extend(lanes.iter().cloned());
-        Ok(lost)
+        let lost = self.store.renew(&all_held(claims), lanes);
+        Ok(lost.into_iter().map(Lost::Taken).collect())
     }
 
     async fn take_over(&self, lanes: &[Arc<str>], held: &[ClaimId]) -> Result<Vec<Claim>, SourceError> {
-        self.take_free(lanes, held).await
+        let ours = |list: &str| self.keys.iter().any(|key| *key.name == *list);
+        let taken = self.store.take_over(lanes, held, ours).await?;
+        Ok(taken.into_iter().filter_map(|claim| self.known(claim)).collect())
     }
 
     async fn read(&self, claim: &ClaimRef, first_row: u64, max_rows: usize) -> Result<Window, SourceError> {
-        self.read_rows(claim, first_row, max_rows).await
+        let window = self.store.read(held(claim), first_row, max_rows).await?;
+        Ok(Window {
+            first_row: window.first_row,
+            buffer: window.buffer,
+            elements: window.elements,
+        })
     }
 
     async fn acknowledge(&self, claim: &ClaimRef, cursors: &[(Arc<str>, u64)]) -> Result<Acknowledged, SourceError> {
-        self.move_cursors(claim, cursors).await
+        Ok(match self.store.acknowledge(held(claim), cursors).await? {
+            store::Progress::Open { base } => Acknowledged::Open { base },
+            store::Progress::Finished => Acknowledged::Finished,
+        })
     }
 
     async fn release(&self, claims: &[ClaimRef]) -> Result<(), SourceError> {
-        for claim in claims {
-            if self.owned(claim, |_, _| Ok(())).is_ok()
-                && let Some(lease) = self.leases().by_claim.get_mut(&claim.id.to_string())
-            {
-                lease.until = None;
-            }
-        }
+        self.store.release(&all_held(claims));
         Ok(())
     }
 
     async fn usage(&self) -> Result<Usage, SourceError> {
-        self.figures().await
+        let usage = self.store.usage();
+        let mut unclaimed = Vec::new();
+        for (key, found) in self
+            .keys
+            .iter()
+            .zip(self.store.lengths(self.keys.iter().map(|key| &*key.name)))
+        {
+            if let Found::Rows(len) = found {
+                unclaimed.push((key.clone(), len));
+            }
+        }
+        Ok(Usage {
+            unclaimed,
+            claimed_rows: usage.claimed_rows,
+            claims: usage.claims,
+            orphans: usage.orphans,
+            condition: Some(self.condition()),
+            ..Usage::default()
+        })
     }
 
     async fn announce_version(&self, version: &str) -> Result<(), SourceError> {
-        use base64::{Engine, engine::general_purpose::STANDARD};
-        let change = Change::Set {
-            key: VERSION_KEY.to_owned(),
-            value: STANDARD.encode(version),
-            until_ms: None,
-        };
-        let ticket = self.shared.store.change(change).map_err(refused)?;
-        self.durable(ticket).await
+        Ok(self.store.set(VERSION_KEY, version.as_bytes()).await?)
     }
 }
 
 #[async_trait]
 impl DeadStore for EmbeddedSource {
     async fn store_dead(&self, letters: &[DeadLetter], limits: DeadLimits) -> Result<DeadStored, SourceError> {
-        let letters = letters.to_vec();
-        self.with_letters(move |known| known.store(&letters, limits)).await
+        let letter = |letter: &DeadLetter| store::Letter {
+            reader: letter.lane.clone(),
+            list: letter.key.clone(),
+            row: letter.row,
+            cause: letter.cause.clone(),
+            at_ms: letter.at_ms,
+            raw: letter.raw.clone(),
+            form: letter.form.map(form_name),
+        };
+        let letters: Vec<_> = letters.iter().map(letter).collect();
+        let limits = store::LetterLimits {
+            count: limits.count,
+            bytes: limits.bytes,
+        };
+        let stored = self.store.store_letters(&letters, limits).await?;
+        Ok(DeadStored {
+            evicted: stored.evicted,
+            too_large: stored.too_large,
+        })
     }
 
     async fn list_dead(&self, lane: Option<&str>, limit: usize) -> Result<Vec<DeadLetter>, SourceError> {
-        let lane = lane.map(str::to_owned);
-        self.with_letters(move |known| known.list(lane.as_deref(), limit)).await
+        let letters = self.store.list_letters(lane, limit).await?;
+        let letter = |letter: store::Letter| DeadLetter {
+            lane: letter.reader,
+            key: letter.list,
+            row: letter.row,
+            cause: letter.cause,
+            at_ms: letter.at_ms,
+            raw: letter.raw,
+            form: letter.form.as_deref().and_then(form),
+        };
+        Ok(letters.into_iter().map(letter).collect())
     }
 
     async fn remove_dead(&self, ids: &[DeadLetterId]) -> Result<u64, SourceError> {
-        let ids = ids.to_vec();
-        self.with_letters(move |known| known.remove(&ids)).await
+        let id = |id: &DeadLetterId| store::LetterId {
+            reader: id.lane.clone(),
+            row: id.row,
+        };
+        let ids: Vec<_> = ids.iter().map(id).collect();
+        Ok(self.store.remove_letters(&ids).await?)
     }
 }
 
 #[async_trait]
 impl SpoolNotes for EmbeddedSource {
     async fn note_spooled(&self, claim: &ClaimRef, lane: &str, waiting: bool) -> Result<(), SourceError> {
-        let change = Change::Spooled {
-            id: claim.id.to_string(),
-            lane: lane.to_owned(),
-            waiting,
-        };
-        let ticket = self.shared.store.change(change).map_err(refused)?;
-        self.durable(ticket).await
+        Ok(self.store.note_elsewhere(claim.id, lane, waiting).await?)
     }
 
     async fn spooled(&self) -> Result<Vec<(ClaimId, Arc<str>)>, SourceError> {
-        let (spooled, _) = self.shared.store.with(|locked| {
-            let entries = locked.state().spooled.iter();
-            entries
-                .filter_map(|(id, lane)| Some((ClaimId(id.parse().ok()?), lane.as_str().into())))
-                .collect()
-        });
-        Ok(spooled)
+        Ok(self.store.elsewhere())
     }
 }
 
 #[async_trait]
 impl Operate for EmbeddedSource {
     async fn list(&self) -> Result<Vec<ClaimReport>, SourceError> {
-        self.reports().await
+        let now = now_ms();
+        let reports = self.store.reports();
+        Ok(reports.into_iter().map(|claim| report(claim, now)).collect())
     }
 
     async fn restore(&self, claim: ClaimId, ledgers: &dyn Ledgers, terms: Terms) -> Result<Restored, SourceError> {
-        self.put_back(claim, ledgers, terms).await
+        let seen = self.store.find(claim).ok_or(SourceError::LeaseLost(claim))?;
+        let owner = self.store.working(claim);
+        let candidate = Candidate {
+            id: claim,
+            len: seen.len,
+            cursors: &seen.cursors,
+            owner: owner.as_deref(),
+        };
+        let applied = restore::ask(ledgers, claim, &seen.cursors, &seen.adopted).await;
+        let low = restore::first_row(candidate, &applied, terms)?;
+        self.store.put_back(seen.held(), low).await?;
+        Ok(Restored {
+            moved: seen.len - low,
+            finished: low,
+        })
     }
 
     async fn drop_lane(&self, lane: &str) -> Result<u64, SourceError> {
-        self.drop_rows(lane).await
+        Ok(self.store.drop_reader(lane).await?)
     }
 
     async fn adopt_lane(&self, old: &str, new: &str) -> Result<u64, SourceError> {
-        self.rename_lane(old, new).await
+        Ok(self.store.rename_reader(old, new).await?)
     }
 }

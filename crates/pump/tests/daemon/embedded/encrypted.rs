@@ -87,7 +87,7 @@ async fn a_file_that_cannot_be_used_is_named() {
     ] {
         let mut settings = super::settings(folder.path());
         settings.tls = Some(files);
-        let error = super::Server::bind(&settings, &source).await.err().unwrap();
+        let error = source.listen(&settings).await.err().unwrap();
         assert!(format!("{error:#}").contains(named), "{named}: {error:#}");
     }
 }

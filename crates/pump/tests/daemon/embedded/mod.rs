@@ -1,12 +1,8 @@
 //! The pump's own store: what it promises as a source, as a server, and when it dies.
 
-mod damage;
 mod encrypted;
-mod full_disk;
-mod hostile;
 mod kills;
 mod redis_answers;
-mod server;
 
 use std::{net::SocketAddr, path::Path, sync::Arc};
 
@@ -20,10 +16,7 @@ use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 use tyk_pump::{
     config::EmbeddedSettings,
-    source::{
-        Claims, Source,
-        embedded::{EmbeddedSource, server::Server},
-    },
+    source::{Claims, Source, embedded::EmbeddedSource},
 };
 
 const KEY: &str = "analytics-tyk-system-analytics";
@@ -50,7 +43,7 @@ impl Served {
         let mut settings = settings(folder.path());
         change(&mut settings);
         let source = open(&settings);
-        let server = Server::bind(&settings, &source).await.unwrap();
+        let server = source.listen(&settings).await.unwrap();
         let (address, stop) = (server.address(), CancellationToken::new());
         tokio::spawn(server.serve(stop.clone()));
         Served {
@@ -59,15 +52,6 @@ impl Served {
             stop,
             folder,
         }
-    }
-
-    async fn client(&self) -> redis::aio::MultiplexedConnection {
-        let url = format!("redis://{}", self.address);
-        redis::Client::open(url)
-            .unwrap()
-            .get_multiplexed_async_connection()
-            .await
-            .unwrap()
     }
 
     async fn stop(self) -> TempDir {

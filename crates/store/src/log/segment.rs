@@ -19,7 +19,7 @@ use super::{
     frame::{self, Gathered, HEADER, Payload},
     rows::Run,
 };
-use sinks::durable::sync_folder;
+use crate::files::sync_folder;
 
 /// Size at which a new segment begins.
 pub(super) const SIZE: u32 = 64 << 20;

@@ -7,7 +7,7 @@ use rustls::{RootCertStore, ServerConfig, server::WebPkiClientVerifier};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
 use tokio_rustls::TlsAcceptor;
 
-use crate::config::ServerTls;
+use crate::ServerTls;
 
 /// Builds the server side of TLS. Errors name the file and what is wrong with it.
 pub(super) fn acceptor(settings: &ServerTls) -> anyhow::Result<TlsAcceptor> {

@@ -7,10 +7,8 @@ use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
 };
-use tyk_pump::{config::Secret, source::Claims};
 
-use super::{KEY, Served};
-use crate::support::promises::{elements, lanes, read_all};
+use super::support::*;
 
 async fn ask<T: FromRedisValue>(client: &mut redis::aio::MultiplexedConnection, words: &[&str]) -> T {
     redis::cmd(words[0]).arg(&words[1..]).query_async(client).await.unwrap()
@@ -34,12 +32,8 @@ async fn what_is_pushed_is_claimed_in_order() {
         pipeline.exec_async(&mut client).await.unwrap();
     }
     assert_eq!(ask::<u64>(&mut client, &["LLEN", KEY]).await, 30_000);
-    let source = &served.source;
-    let claim = source
-        .claim(&source.keys()[0].clone(), &lanes(&["A"]))
-        .await
-        .unwrap()
-        .unwrap();
+    let source = &served.store;
+    let claim = claim_all(&source, &["A"]).await;
     assert_eq!(read_all(source, &claim, 0).await, rows);
     assert_eq!(ask::<u64>(&mut client, &["EXISTS", KEY]).await, 0);
 }
@@ -52,12 +46,12 @@ async fn a_time_to_live_never_deletes_records() {
     ask::<()>(&mut client, &["SET", "lock", "1", "PX", "20"]).await;
     assert_eq!(ask::<i64>(&mut client, &["PEXPIRE", KEY, "20"]).await, 1);
     assert!(ask::<i64>(&mut client, &["PTTL", KEY]).await > 0);
-    crate::support::until("the string expires", async || {
+    until("the string expires", async || {
         let left: Option<String> = ask(&mut client, &["GET", "lock"]).await;
         left.is_none().then_some(())
     })
     .await;
-    crate::support::until("the time is over", async || {
+    until("the time is over", async || {
         (ask::<i64>(&mut client, &["PTTL", KEY]).await == -1).then_some(())
     })
     .await;
@@ -93,7 +87,7 @@ async fn a_full_store_says_oom_keeps_what_it_has_and_takes_more_once_it_is_deliv
 
 #[tokio::test(flavor = "multi_thread")]
 async fn nobody_gets_in_without_the_password() {
-    let served = Served::start(|settings| settings.password = Secret::new("right".to_owned())).await;
+    let served = Served::start(|settings| settings.password = "right".to_owned()).await;
     let mut stream = TcpStream::connect(served.address).await.unwrap();
     let mut say = async |words: &str| {
         stream.write_all(words.as_bytes()).await.unwrap();

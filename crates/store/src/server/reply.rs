@@ -2,7 +2,7 @@
 
 use bytes::BufMut;
 
-use crate::source::embedded::store::Slice;
+use crate::log::Slice;
 
 /// A part of what a client gets.
 pub(super) enum Part {

@@ -4,9 +4,15 @@
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     sync::Arc,
+    time::Duration,
 };
 
+use analytics::ClaimId;
+use base64::{Engine, engine::general_purpose::STANDARD};
 use serde::{Deserialize, Serialize};
+use ulid::Ulid;
+
+use crate::Claim;
 
 use super::rows::{Place, Rows, Run};
 
@@ -18,24 +24,24 @@ pub(crate) enum Change {
     Image(Box<State>),
     /// The list became a claim.
     Claim {
-        id: String,
+        id: Ulid,
         list: String,
         lanes: Vec<Arc<str>>,
         ttl_ms: Option<u64>,
         at_ms: u64,
     },
     /// The claim has another owner.
-    Fence { id: String, fence: u64 },
+    Fence { id: Ulid, fence: u64 },
     /// Lanes are through with the rows below.
-    Cursors { id: String, cursors: Vec<(Arc<str>, u64)> },
+    Cursors { id: Ulid, cursors: Vec<(Arc<str>, u64)> },
     /// Rows from `low` on go back to the head of their list; the claim ends.
-    PutBack { id: String, low: u64 },
+    PutBack { id: Ulid, low: u64 },
     /// Nobody waits for this lane any more.
     DropLane { lane: String },
     /// The rows of one lane are another one's.
     AdoptLane { old: String, new: Arc<str> },
     /// Files of the claim wait in the spool of the lane, or no longer do.
-    Spooled { id: String, lane: String, waiting: bool },
+    Spooled { id: Ulid, lane: String, waiting: bool },
     /// Only these rows of the list stay, counted from its head.
     Keep { list: String, from: u64, to: u64 },
     /// The key is gone.
@@ -50,6 +56,17 @@ pub(crate) enum Change {
     },
     /// Rows between two places of a segment cannot be read any more.
     Lost { segment: u32, start: u32, end: u32 },
+}
+
+impl Change {
+    /// A string.
+    pub(crate) fn set(key: &str, value: &[u8], until_ms: Option<u64>) -> Self {
+        Self::Set {
+            key: key.to_owned(),
+            value: STANDARD.encode(value),
+            until_ms,
+        }
+    }
 }
 
 /// A list that nobody has claimed.
@@ -84,6 +101,21 @@ pub(crate) struct ClaimState {
 }
 
 impl ClaimState {
+    /// As the outside knows it.
+    pub(crate) fn shown(&self, id: Ulid) -> Claim {
+        Claim {
+            id: ClaimId(id),
+            list: self.list.as_str().into(),
+            fence: self.fence,
+            len: self.len,
+            base: self.base,
+            cursors: self.cursors.clone(),
+            adopted: self.adopted.clone(),
+            ttl: self.ttl_ms.map(Duration::from_millis),
+            at_ms: self.at_ms,
+        }
+    }
+
     /// Rows that wait for a lane.
     pub(crate) fn waiting(&self, lane: &str) -> u64 {
         let cursor = self.cursors.get(lane);
@@ -117,9 +149,9 @@ pub(crate) struct State {
     /// Random id of this store.
     pub(crate) fleet: String,
     pub(crate) lists: BTreeMap<String, List>,
-    pub(crate) claims: BTreeMap<String, ClaimState>,
+    pub(crate) claims: BTreeMap<Ulid, ClaimState>,
     pub(crate) strings: BTreeMap<String, Text>,
-    pub(crate) spooled: BTreeSet<(String, String)>,
+    pub(crate) spooled: BTreeSet<(Ulid, String)>,
     /// Frames and segments that were damaged so far.
     pub(crate) damaged: u64,
     /// Torn tails that were cut off so far.
@@ -247,7 +279,7 @@ impl State {
         self.live = live;
     }
 
-    fn claim(&mut self, id: String, list: String, lanes: Vec<Arc<str>>, ttl_ms: Option<u64>, at_ms: u64) {
+    fn claim(&mut self, id: Ulid, list: String, lanes: Vec<Arc<str>>, ttl_ms: Option<u64>, at_ms: u64) {
         let Some(taken) = self.lists.remove(&list) else { return };
         let mut rows = taken.rows;
         rows.number_from(0);
@@ -266,7 +298,7 @@ impl State {
     }
 
     /// Removes what every lane has finished.
-    fn settle(&mut self, id: &str) {
+    fn settle(&mut self, id: &Ulid) {
         let Some(claim) = self.claims.get_mut(id) else { return };
         let low = claim.low();
         let mut tally = tally(&mut self.live);
@@ -280,7 +312,7 @@ impl State {
         claim.base = low;
     }
 
-    fn put_back(&mut self, id: &str, low: u64) {
+    fn put_back(&mut self, id: &Ulid, low: u64) {
         let Some(mut claim) = self.claims.remove(id) else {
             return;
         };
@@ -298,7 +330,7 @@ impl State {
     }
 
     fn drop_lane(&mut self, lane: &str) {
-        let ids: Vec<String> = self.claims.keys().cloned().collect();
+        let ids: Vec<Ulid> = self.claims.keys().copied().collect();
         for id in ids {
             if let Some(claim) = self.claims.get_mut(&id)
                 && claim.waiting(lane) > 0

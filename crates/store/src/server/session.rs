@@ -9,7 +9,7 @@ use super::{
     commands::{self, Outcome, Spec, upper},
     reply::Replies,
 };
-use crate::{config::EmbeddedSettings, source::embedded::store::Locked};
+use crate::{Settings, log::Locked};
 
 /// The version of Redis whose answers these are.
 pub(super) const REDIS_VERSION: &str = "7.0.15";
@@ -23,7 +23,7 @@ const WRONGPASS: &str = "WRONGPASS invalid username-password pair or user is dis
 /// One client.
 pub(super) struct Session {
     pub(super) id: u64,
-    pub(super) settings: Arc<EmbeddedSettings>,
+    pub(super) settings: Arc<Settings>,
     pub(super) name: String,
     pub(super) resp3: bool,
     pub(super) authenticated: bool,
@@ -47,10 +47,10 @@ pub(super) enum Login {
 }
 
 impl Session {
-    pub(super) fn new(id: u64, settings: Arc<EmbeddedSettings>) -> Self {
+    pub(super) fn new(id: u64, settings: Arc<Settings>) -> Self {
         Self {
             id,
-            authenticated: settings.password.reveal().is_empty(),
+            authenticated: settings.password.is_empty(),
             settings,
             name: String::new(),
             resp3: false,
@@ -71,12 +71,12 @@ impl Session {
             digest(given).as_ref().ct_eq(digest(wanted).as_ref())
         };
         let user = same(user, self.settings.username.as_bytes());
-        let password = same(password, self.settings.password.reveal().as_bytes());
+        let password = same(password, self.settings.password.as_bytes());
         bool::from(user & password)
     }
 
     fn is_open(&self) -> bool {
-        self.settings.password.reveal().is_empty()
+        self.settings.password.is_empty()
     }
 
     /// AUTH and HELLO.

@@ -24,11 +24,10 @@ use tokio::{
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
-use super::{
-    EmbeddedSource,
-    store::{Change, Store},
+use crate::{
+    Settings, Store,
+    log::{Change, Log},
 };
-use crate::config::EmbeddedSettings;
 
 const HANDSHAKE: Duration = Duration::from_secs(10);
 /// How often strings whose time is over are removed.
@@ -40,9 +39,9 @@ const PAUSE: Duration = Duration::from_millis(100);
 pub struct Server {
     listener: TcpListener,
     local: SocketAddr,
-    settings: Arc<EmbeddedSettings>,
+    settings: Arc<Settings>,
     tls: Option<TlsAcceptor>,
-    store: Arc<Store>,
+    store: Arc<Log>,
 }
 
 impl Server {
@@ -50,7 +49,7 @@ impl Server {
     ///
     /// # Errors
     /// The port is taken or may not be used, or the files of TLS cannot.
-    pub async fn bind(settings: &EmbeddedSettings, source: &EmbeddedSource) -> anyhow::Result<Self> {
+    pub async fn bind(settings: &Settings, store: &Store) -> anyhow::Result<Self> {
         let tls = settings.tls.as_ref().map(tls::acceptor).transpose()?;
         let listener = TcpListener::bind(settings.listen)
             .await
@@ -60,7 +59,7 @@ impl Server {
             listener,
             settings: Arc::new(settings.clone()),
             tls,
-            store: source.store().clone(),
+            store: store.log().clone(),
         })
     }
 

@@ -3,15 +3,15 @@
 use std::{io, sync::PoisonError, time::Duration};
 
 use super::{
-    Chunk, Inner, Store,
+    Chunk, Inner, Log,
     segment::{SIZE, Segment},
 };
-use crate::config::Fsync;
+use crate::Fsync;
 
 /// Between two attempts when the disk refuses.
 const PAUSE: Duration = Duration::from_millis(500);
 
-impl Store {
+impl Log {
     /// Writes until the store is closed.
     pub(super) fn write_until_stopped(&self) {
         while let Some(chunks) = self.next_chunks() {

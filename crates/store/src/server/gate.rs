@@ -1,7 +1,7 @@
-//! What stands between the bytes of a client and the decoder: nothing reaches it that is not one whole command within
-//! the limits. The decoder recurses into arrays and believes lengths; a client may send neither.
-
-use redis_protocol::resp2::{decode::decode_range, types::RangeFrame};
+//! Finds the commands in the bytes of a client: one whole command within the limits, or a violation.
+//!
+//! Commands are arrays of bulk strings, or a line of words. Nothing else of the protocol may come from a client, so there
+//! is no recursion, and memory follows what has arrived.
 
 /// Longest line of lengths, and longest inline command, as in Redis.
 const LINE: usize = 64 << 10;
@@ -24,6 +24,9 @@ pub enum Step {
     Violation(String),
 }
 
+/// Where an argument stands in the buffer: start and end.
+pub type Place = (u32, u32);
+
 /// How far a connection's buffer has been looked at, so that no byte is looked at twice.
 #[derive(Debug, Default)]
 pub struct Gate {
@@ -31,16 +34,35 @@ pub struct Gate {
     left: Option<i64>,
     /// Where the next length stands.
     at: usize,
+    /// The arguments so far.
+    arguments: Vec<Place>,
 }
+
+/// Memory for places that is kept from command to command.
+const KEPT: usize = 1024;
 
 impl Gate {
     /// Looks at the buffer. The same buffer, longer, must be given until it is a command.
     pub fn look(&mut self, buffer: &[u8], max_command: usize, stranger: bool) -> Step {
+        if self.left.is_none() {
+            self.arguments.clear();
+            self.arguments.shrink_to(KEPT);
+        }
         let step = self.advance(buffer, max_command, stranger);
         if step != Step::More {
-            *self = Gate::default();
+            (self.left, self.at) = (None, 0);
         }
         step
+    }
+
+    /// Where the arguments of the command stand that has just been found.
+    pub fn arguments(&self) -> &[Place] {
+        &self.arguments
+    }
+
+    /// Bytes that are held for a command that has begun.
+    pub fn held(&self) -> usize {
+        self.arguments.capacity() * size_of::<Place>()
     }
 
     fn advance(&mut self, buffer: &[u8], max_command: usize, stranger: bool) -> Step {
@@ -48,7 +70,7 @@ impl Gate {
             match buffer.first() {
                 None => return Step::More,
                 Some(b'*') => {}
-                Some(_) => return inline(buffer),
+                Some(_) => return self.inline(buffer),
             }
             let (count, next) = match number(buffer, 0) {
                 Line::More => return Step::More,
@@ -94,24 +116,28 @@ impl Gate {
                 Some(b"\r\n") => {}
                 Some(_) => return violation("expected line end behind an argument"),
             }
+            self.arguments.push((next as u32, (end - 2) as u32));
             self.at = end;
             self.left = Some(left - 1);
         }
         Step::Command(self.at)
     }
+
+    fn inline(&mut self, buffer: &[u8]) -> Step {
+        match buffer.iter().take(LINE).position(|byte| *byte == b'\n') {
+            Some(end) if buffer.iter().take(end).all(u8::is_ascii_whitespace) => Step::Nothing(end + 1),
+            Some(end) => match words(buffer.get(..=end).unwrap_or_default(), &mut self.arguments) {
+                Ok(()) => Step::Command(end + 1),
+                Err(text) => violation(text),
+            },
+            None if buffer.len() >= LINE => violation("too big inline request"),
+            None => Step::More,
+        }
+    }
 }
 
 fn violation(text: &str) -> Step {
     Step::Violation(format!("ERR Protocol error: {text}"))
-}
-
-fn inline(buffer: &[u8]) -> Step {
-    match buffer.iter().take(LINE).position(|byte| *byte == b'\n') {
-        Some(end) if buffer.iter().take(end).all(u8::is_ascii_whitespace) => Step::Nothing(end + 1),
-        Some(end) => Step::Command(end + 1),
-        None if buffer.len() >= LINE => violation("too big inline request"),
-        None => Step::More,
-    }
 }
 
 enum Line {
@@ -129,7 +155,7 @@ fn number(buffer: &[u8], at: usize) -> Line {
         return if rest.len() >= LINE { Line::TooLong } else { Line::More };
     };
     let digits = rest.get(..end).unwrap_or_default();
-    // The decoder must understand it, too: no blanks, no plus sign.
+    // As in Redis: no blanks, no plus sign.
     let plain = digits.strip_prefix(b"-").unwrap_or(digits);
     let number = match plain.iter().all(u8::is_ascii_digit) {
         true => std::str::from_utf8(digits).ok().and_then(|text| text.parse().ok()),
@@ -143,29 +169,8 @@ fn number(buffer: &[u8], at: usize) -> Line {
     }
 }
 
-/// Where the arguments of a command stand that the gate has let through.
-pub fn arguments(command: &[u8], spans: &mut Vec<(usize, usize)>) -> Result<(), String> {
-    spans.clear();
-    if command.first() != Some(&b'*') {
-        return words(command, spans);
-    }
-    match decode_range(command) {
-        Ok(Some((RangeFrame::Array(items), _))) => {
-            for item in items {
-                match item {
-                    RangeFrame::BulkString(span) => spans.push(span),
-                    _ => return Err("ERR Protocol error: expected bulk strings".to_owned()),
-                }
-            }
-            Ok(())
-        }
-        Ok(_) => Err("ERR Protocol error: expected an array".to_owned()),
-        Err(error) => Err(format!("ERR Protocol error: {}", error.details())),
-    }
-}
-
 /// Words of an inline command. Quotes are understood, escapes inside them are not.
-fn words(line: &[u8], spans: &mut Vec<(usize, usize)>) -> Result<(), String> {
+fn words(line: &[u8], places: &mut Vec<Place>) -> Result<(), &'static str> {
     let mut at = 0;
     while let Some(byte) = line.get(at) {
         if byte.is_ascii_whitespace() {
@@ -176,14 +181,14 @@ fn words(line: &[u8], spans: &mut Vec<(usize, usize)>) -> Result<(), String> {
         if let Some(quote @ (b'"' | b'\'')) = rest.first() {
             let inside = rest.get(1..).unwrap_or_default();
             let Some(len) = inside.iter().position(|byte| byte == quote) else {
-                return Err("ERR Protocol error: unbalanced quotes in request".to_owned());
+                return Err("unbalanced quotes in request");
             };
-            spans.push((at + 1, at + 1 + len));
+            places.push(((at + 1) as u32, (at + 1 + len) as u32));
             at += len + 2;
             continue;
         }
         let len = rest.iter().position(u8::is_ascii_whitespace).unwrap_or(rest.len());
-        spans.push((at, at + len));
+        places.push((at as u32, (at + len) as u32));
         at += len;
     }
     Ok(())
@@ -200,10 +205,10 @@ mod tests {
     }
 
     fn parts(bytes: &[u8]) -> Vec<String> {
-        let mut spans = Vec::new();
-        arguments(bytes, &mut spans).unwrap();
-        let text = |(from, to): &(usize, usize)| String::from_utf8(bytes[*from..*to].to_vec()).unwrap();
-        spans.iter().map(text).collect()
+        let mut gate = Gate::default();
+        assert!(matches!(gate.look(bytes, MOST, false), Step::Command(_)));
+        let text = |(from, to): &Place| String::from_utf8(bytes[*from as usize..*to as usize].to_vec()).unwrap();
+        gate.arguments().iter().map(text).collect()
     }
 
     #[test]
@@ -219,7 +224,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_reaches_the_decoder_that_is_no_plain_command() {
+    fn what_is_no_plain_command_is_a_violation() {
         let deep = b"*1\r\n".repeat(1_000_000);
         for (bytes, error) in [
             (&deep[..], "expected '$', got '*'"),
@@ -261,6 +266,6 @@ mod tests {
         assert_eq!(look(b"\r\n"), Step::Nothing(2));
         assert_eq!(look(b"*0\r\n"), Step::Nothing(4));
         assert_eq!(look(b"PING"), Step::More);
-        assert!(arguments(b"set 'a\r\n", &mut Vec::new()).is_err());
+        assert!(matches!(look(b"set 'a\r\n"), Step::Violation(_)));
     }
 }

@@ -8,10 +8,7 @@ use super::{
     reply::Replies,
     session::{REDIS_VERSION, Session},
 };
-use crate::{
-    config::Fsync,
-    source::embedded::store::{Locked, now_ms},
-};
+use crate::{Fsync, log::Locked, now_ms};
 
 /// Names of all keys that match.
 fn matching(locked: &Locked<'_>, pattern: &[u8], kind: &str) -> Vec<String> {
@@ -185,7 +182,7 @@ pub(super) fn info(session: &mut Session, locked: &mut Locked<'_>, arguments: &[
                 "redis_version:{REDIS_VERSION}\r\nredis_mode:standalone\r\nprocess_id:{}\r\ntcp_port:{}\r\nembedded_store:tyk-pump {}\r\n",
                 std::process::id(),
                 session.settings.listen.port(),
-                crate::VERSION
+                env!("CARGO_PKG_VERSION")
             ),
         ),
         ("clients", format!("maxclients:{}\r\n", session.settings.max_clients)),

@@ -12,11 +12,11 @@ use tokio::{
 use super::{
     commands::{self, MOST_NAME, Outcome, WRONGTYPE, upper},
     crowd::Seat,
-    gate::{Gate, Step, arguments},
+    gate::{Gate, Place, Step},
     reply::{Part, Replies, put_bulk},
     session::{Login, Session},
 };
-use crate::source::embedded::store::{ElementsFrame, Locked, Sealed, Store, Ticket};
+use crate::log::{ElementsFrame, Locked, Log, Sealed, Ticket};
 
 /// A command that has begun must be there after this time, and a stranger must have given its password.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -74,7 +74,7 @@ struct Reader<R> {
     gate: Gate,
     session: Session,
     seat: Seat,
-    store: Arc<Store>,
+    store: Arc<Log>,
     replies: mpsc::Sender<(Ticket, Vec<Part>)>,
     /// Follows MULTI and EXEC while commands are read, before they are carried out.
     collects: bool,
@@ -83,7 +83,7 @@ struct Reader<R> {
 }
 
 /// Serves a client until it goes, or has to.
-pub(super) async fn serve<S>(stream: S, session: Session, seat: Seat, store: Arc<Store>)
+pub(super) async fn serve<S>(stream: S, session: Session, seat: Seat, store: Arc<Log>)
 where
     S: AsyncRead + AsyncWrite + Send + 'static,
 {
@@ -163,7 +163,6 @@ impl<R: AsyncRead + Unpin> Reader<R> {
     fn group(&mut self) -> (Vec<Work>, Option<Vec<Bytes>>, Option<String>) {
         let mut group = Vec::new();
         let (mut commands, mut bytes) = (0, 0);
-        let mut spans = Vec::new();
         while commands < GROUP && bytes < GROUP_BYTES {
             let max = self.session.settings.max_command;
             let len = match self.gate.look(&self.buffer, max, !self.session.authenticated) {
@@ -176,17 +175,15 @@ impl<R: AsyncRead + Unpin> Reader<R> {
                 Step::Violation(text) => return (group, None, Some(text)),
             };
             let whole = self.buffer.get(..len).unwrap_or_default();
-            if let Err(text) = arguments(whole, &mut spans) {
-                return (group, None, Some(text));
-            }
             commands += 1;
             bytes += len;
-            if self.session.authenticated && !self.collects && collect(whole, &spans, &mut group) {
+            if self.session.authenticated && !self.collects && collect(whole, self.gate.arguments(), &mut group) {
                 self.buffer.advance(len);
                 continue;
             }
             let whole = self.buffer.split_to(len).freeze();
-            let list: Vec<Bytes> = spans.iter().map(|(from, to)| whole.slice(*from..*to)).collect();
+            let part = |(from, to): &Place| whole.slice(*from as usize..*to as usize);
+            let list: Vec<Bytes> = self.gate.arguments().iter().map(part).collect();
             match upper(list.first()).as_str() {
                 "" => continue,
                 "AUTH" | "HELLO" if !self.collects => return (group, Some(list), None),
@@ -268,11 +265,11 @@ impl<R: AsyncRead + Unpin> Reader<R> {
 }
 
 /// Adds an RPUSH to the group. `false`: it is something else, or not as it should be.
-fn collect(whole: &[u8], spans: &[(usize, usize)], group: &mut Vec<Work>) -> bool {
-    let [name, list, elements @ ..] = spans else {
+fn collect(whole: &[u8], places: &[Place], group: &mut Vec<Work>) -> bool {
+    let [name, list, elements @ ..] = places else {
         return false;
     };
-    let part = |(from, to): &(usize, usize)| whole.get(*from..*to).unwrap_or_default();
+    let part = |(from, to): &Place| whole.get(*from as usize..*to as usize).unwrap_or_default();
     if !part(name).eq_ignore_ascii_case(b"rpush") || elements.is_empty() {
         return false;
     }
@@ -321,7 +318,7 @@ fn push(locked: &mut Locked<'_>, list: &str, elements: Sealed, counts: &[u32], r
 async fn answer<W: AsyncWrite + Unpin>(
     mut stream: W,
     mut waiting: mpsc::Receiver<(Ticket, Vec<Part>)>,
-    store: Arc<Store>,
+    store: Arc<Log>,
 ) {
     let mut parts = Vec::new();
     while let Some((mut ticket, first)) = waiting.recv().await {
@@ -339,7 +336,7 @@ async fn answer<W: AsyncWrite + Unpin>(
 }
 
 /// `None`: the client is gone, or what it asked for cannot be read.
-async fn write<W: AsyncWrite + Unpin>(stream: &mut W, parts: Vec<Part>, store: &Arc<Store>) -> Option<()> {
+async fn write<W: AsyncWrite + Unpin>(stream: &mut W, parts: Vec<Part>, store: &Arc<Log>) -> Option<()> {
     let mut bytes = Vec::new();
     for part in parts {
         match part {

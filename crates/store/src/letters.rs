@@ -10,12 +10,15 @@ use std::{
 };
 
 use analytics::{ClaimId, RowId};
+use base64::{Engine, engine::general_purpose::STANDARD};
+use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use super::frame::{self, Found, Payload};
-use sinks::durable::sync_folder;
-
-use crate::source::{DeadLetter, DeadLetterId, DeadLimits, DeadStored, letter::Written};
+use crate::{
+    Letter, LetterId, LetterLimits, LettersStored,
+    files::sync_folder,
+    log::frame::{self, Found, Payload},
+};
 
 /// Bytes of entries that do not count any more before the file is written anew.
 const GARBAGE: u64 = 8 << 20;
@@ -24,8 +27,22 @@ const GARBAGE: u64 = 8 << 20;
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 enum Entry {
-    Letter(Written),
+    Letter(Stored),
     Gone { pump: Arc<str>, claim: String, row: u64 },
+}
+
+#[derive(Serialize, Deserialize)]
+struct Stored {
+    pump: Arc<str>,
+    claim: String,
+    row: u64,
+    key: Arc<str>,
+    cause: String,
+    at: u64,
+    /// Base64.
+    raw: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    form: Option<Arc<str>>,
 }
 
 #[derive(Clone, Copy)]
@@ -141,31 +158,39 @@ impl Letters {
     }
 
     /// Stores letters that are not there yet, durably; the oldest of a lane go when it has too many.
-    pub(crate) fn store(&mut self, letters: &[DeadLetter], limits: DeadLimits) -> io::Result<DeadStored> {
+    pub(crate) fn store(&mut self, letters: &[Letter], limits: LetterLimits) -> io::Result<LettersStored> {
         let mut batch = Batch::at(self.end);
+        let mut stored = LettersStored::default();
         let mut fresh: Vec<(Arc<str>, RowId, Spot)> = Vec::new();
-        let mut stored = DeadStored::default();
         for letter in letters {
             let known = self
                 .lanes
-                .get(&letter.lane)
+                .get(&letter.reader)
                 .is_some_and(|lane| lane.letters.contains_key(&letter.row));
             if known
                 || fresh
                     .iter()
-                    .any(|(lane, row, _)| *lane == letter.lane && *row == letter.row)
+                    .any(|(lane, row, _)| *lane == letter.reader && *row == letter.row)
             {
                 continue;
             }
-            let before = batch.bytes.len();
-            let (start, len) = batch.add(&Entry::Letter(Written::from(letter)))?;
-            if u64::from(len) > limits.bytes {
-                batch.bytes.truncate(before);
-                stored.refuse(&letter.lane, 1);
+            if letter.raw.len() as u64 > limits.bytes {
+                // It would only push all others out.
+                *stored.too_large.entry(letter.reader.clone()).or_default() += 1;
                 continue;
             }
+            let (start, len) = batch.add(&Entry::Letter(Stored {
+                pump: letter.reader.clone(),
+                claim: letter.row.claim.to_string(),
+                row: letter.row.row,
+                key: letter.list.clone(),
+                cause: letter.cause.clone(),
+                at: letter.at_ms,
+                raw: STANDARD.encode(&letter.raw),
+                form: letter.form.clone(),
+            }))?;
             let at_ms = letter.at_ms;
-            fresh.push((letter.lane.clone(), letter.row, Spot { at_ms, start, len }));
+            fresh.push((letter.reader.clone(), letter.row, Spot { at_ms, start, len }));
         }
         self.write(batch)?;
         let lanes: BTreeSet<Arc<str>> = fresh.iter().map(|(lane, ..)| lane.clone()).collect();
@@ -181,10 +206,10 @@ impl Letters {
                     break;
                 }
                 count -= 1;
-                stored.evict(&lane, 1);
+                *stored.evicted.entry(lane.clone()).or_default() += 1;
                 bytes -= known.letters.get(row).map_or(0, |spot| u64::from(spot.len));
-                oldest.push(DeadLetterId {
-                    lane: lane.clone(),
+                oldest.push(LetterId {
+                    reader: lane.clone(),
                     row: *row,
                 });
             }
@@ -194,12 +219,12 @@ impl Letters {
     }
 
     /// Removes letters. Returns how many were there.
-    pub(crate) fn remove(&mut self, ids: &[DeadLetterId]) -> io::Result<u64> {
+    pub(crate) fn remove(&mut self, ids: &[LetterId]) -> io::Result<u64> {
         let mut batch = Batch::at(self.end);
         let mut entries = 0;
         for id in ids {
             let (_, len) = batch.add(&Entry::Gone {
-                pump: id.lane.clone(),
+                pump: id.reader.clone(),
                 claim: id.row.claim.to_string(),
                 row: id.row.row,
             })?;
@@ -207,7 +232,7 @@ impl Letters {
         }
         self.write(batch)?;
         self.garbage += entries;
-        let removed = ids.iter().filter(|id| self.forget(&id.lane, id.row)).count();
+        let removed = ids.iter().filter(|id| self.forget(&id.reader, id.row)).count();
         if self.garbage > GARBAGE && self.garbage > self.end / 2 {
             self.rewrite()?;
         }
@@ -215,7 +240,7 @@ impl Letters {
     }
 
     /// Letters of a lane, or of all, oldest first.
-    pub(crate) fn list(&self, lane: Option<&str>, limit: usize) -> io::Result<Vec<DeadLetter>> {
+    pub(crate) fn list(&self, lane: Option<&str>, limit: usize) -> io::Result<Vec<Letter>> {
         let lanes = self
             .lanes
             .iter()
@@ -232,8 +257,18 @@ impl Letters {
             let bytes = self.bytes(spot)?;
             if let Some(Payload::Change(json)) = frame::read(&bytes)
                 && let Ok(Entry::Letter(letter)) = serde_json::from_slice(json)
+                && let (Ok(claim), Ok(raw)) = (letter.claim.parse(), STANDARD.decode(&letter.raw))
             {
-                letters.extend(letter.read());
+                let claim = ClaimId(claim);
+                letters.push(Letter {
+                    reader: letter.pump,
+                    list: letter.key,
+                    row: RowId { claim, row: letter.row },
+                    cause: letter.cause,
+                    at_ms: letter.at,
+                    raw: Bytes::from(raw),
+                    form: letter.form,
+                });
             }
         }
         Ok(letters)

@@ -3,7 +3,11 @@
 use bytes::Bytes;
 
 use super::{information, reply::Replies, session::Session, strings};
-use crate::source::embedded::store::{Change, ElementsFrame, Locked, Refusal, now_ms};
+use crate::{
+    Refusal,
+    log::{Change, ElementsFrame, Locked},
+    now_ms,
+};
 
 /// Longest name of a key.
 pub(super) const MOST_NAME: usize = 1024;

@@ -4,8 +4,7 @@
 //! The state in memory is always what replaying the log would make. Every segment begins with an image of it, so that
 //! a segment without live elements can be deleted.
 
-mod frame;
-pub(crate) mod letters;
+pub(crate) mod frame;
 mod recovery;
 mod rows;
 mod segment;
@@ -31,8 +30,7 @@ pub(crate) use segment::{ReadError, Slice};
 use segment::{SIZE, Segment};
 pub(crate) use state::{Change, ClaimState, State};
 
-pub(crate) use crate::clock::now_ms;
-use crate::config::Fsync;
+use crate::{Facts, Fsync};
 
 /// Bytes that may wait for the disk; more, and clients wait before they are read.
 const MOST_WAITING: usize = 32 << 20;
@@ -48,10 +46,15 @@ pub(crate) const MOST_KEYS: usize = 10_000;
 
 /// Why the store does not take something.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum Refusal {
+pub enum Refusal {
     /// `max_bytes` is reached.
     #[error("the store is full: {used} of {max} bytes (embedded_storage.max_bytes) wait to be delivered")]
-    Full { used: u64, max: u64 },
+    Full {
+        /// Bytes on disk.
+        used: u64,
+        /// `max_bytes`.
+        max: u64,
+    },
     /// Too many keys.
     #[error("the store keeps at most {MOST_KEYS} keys of a kind")]
     Keys,
@@ -95,15 +98,15 @@ struct Inner {
 
 /// What recovery found.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Recovered {
+pub struct Recovered {
     /// Bytes of a torn tail that were cut off.
-    pub(crate) torn_bytes: u64,
+    pub torn_bytes: u64,
     /// Damaged stretches and segments that were put aside.
-    pub(crate) damaged: u64,
+    pub damaged: u64,
 }
 
 /// A folder that records wait in.
-pub(crate) struct Store {
+pub(crate) struct Log {
     inner: Mutex<Inner>,
     work: Condvar,
     durable: watch::Sender<u64>,
@@ -115,9 +118,9 @@ pub(crate) struct Store {
     _lock: File,
 }
 
-impl std::fmt::Debug for Store {
+impl std::fmt::Debug for Log {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Store")
+        f.debug_struct("Log")
             .field("folder", &self.folder)
             .finish_non_exhaustive()
     }
@@ -130,17 +133,17 @@ enum ImageOf<'a> {
     Image(&'a State),
 }
 
-impl Store {
+impl Log {
     /// Opens the folder, which is made when it is not there, and recovers what the last process left.
     ///
     /// # Errors
     /// Another process has it open, or the disk cannot be read or written. Damage is no error.
-    pub(crate) fn open(folder: &Path, fsync: Fsync, max_bytes: u64) -> anyhow::Result<Arc<Store>> {
+    pub(crate) fn open(folder: &Path, fsync: Fsync, max_bytes: u64) -> anyhow::Result<Arc<Log>> {
         let shown = folder.display();
         std::fs::create_dir_all(folder).with_context(|| format!("embedded_storage.dir {shown}"))?;
         let lock = lock(folder)?;
         let found = recovery::recover(folder).with_context(|| format!("embedded_storage.dir {shown}"))?;
-        let store = Arc::new(Store {
+        let store = Arc::new(Log {
             inner: Mutex::new(found.inner),
             work: Condvar::new(),
             durable: watch::Sender::new(0),
@@ -286,7 +289,7 @@ impl From<ElementsFrame> for Sealed {
 /// The store, locked.
 pub(crate) struct Locked<'a> {
     inner: MutexGuard<'a, Inner>,
-    store: &'a Store,
+    store: &'a Log,
 }
 
 impl Locked<'_> {
@@ -298,6 +301,19 @@ impl Locked<'_> {
     /// Bytes on disk.
     pub(crate) fn used(&self) -> u64 {
         self.inner.used + u64::from(self.inner.offset)
+    }
+
+    /// How the store is.
+    pub(crate) fn facts(&self) -> Facts {
+        let state = self.state();
+        Facts {
+            used_bytes: self.used(),
+            max_bytes: self.store.max_bytes,
+            segments: self.segments(),
+            damaged: state.damaged,
+            torn: state.torn,
+            trouble: self.trouble().map(str::to_owned),
+        }
     }
 
     /// Files of the log.

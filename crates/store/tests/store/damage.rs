@@ -5,17 +5,14 @@ use std::{
     io::{Seek, SeekFrom, Write},
     os::unix::fs::FileExt,
     path::{Path, PathBuf},
-    time::Duration,
 };
 
 use bytes::Bytes;
-use tyk_pump::source::{ClaimRef, Claims, DeadLetter, DeadLimits, DeadStore, SourceError, SpoolNotes};
 
-use super::{KEY, open, settings};
-use crate::support::promises::{AcknowledgeOne, elements, lanes, read_all};
+use store::{Letter, LetterLimits, Recovered, Store};
+
+use super::support::*;
 use tempfile::TempDir;
-
-const LEASE: Duration = Duration::from_secs(600);
 
 fn segments(folder: &Path) -> Vec<PathBuf> {
     let mut found: Vec<PathBuf> = std::fs::read_dir(folder)
@@ -33,37 +30,20 @@ fn end_of(path: &Path) -> u64 {
     bytes.iter().rposition(|byte| *byte != 0).map_or(0, |at| at as u64 + 1)
 }
 
-/// The folder as a crash leaves it: whatever has been answered is in it, the process is gone.
-fn copy_of(folder: &Path) -> TempDir {
-    let copy = TempDir::new().unwrap();
-    for entry in std::fs::read_dir(folder).unwrap() {
-        let path = entry.unwrap().path();
-        if path.is_file() {
-            std::fs::copy(&path, copy.path().join(path.file_name().unwrap())).unwrap();
-        }
-    }
-    copy
-}
-
 #[tokio::test]
 async fn claims_cursors_letters_and_notes_survive_a_crash() {
     let folder = TempDir::new().unwrap();
-    let source = open(&settings(folder.path())).instance("a", LEASE);
+    let source = open(folder.path());
     source.push(KEY, &elements(50_000)).await.unwrap();
-    let claim = source
-        .claim(&source.keys()[0].clone(), &lanes(&["A", "B"]))
-        .await
-        .unwrap()
-        .unwrap();
+    let claim = claim_all(&source, &["A", "B"]).await;
     source.push(KEY, &elements(10)).await.unwrap();
-    let at = claim.reference();
-    source.acknowledge_one(&at, "A", 40_000).await.unwrap();
-    source.acknowledge_one(&at, "B", 30_000).await.unwrap();
-    source.note_spooled(&at, "B", true).await.unwrap();
-    let letter = DeadLetter {
-        lane: "A".into(),
-        key: KEY.into(),
-        form: None,
+    let at = claim.held();
+    acknowledge(&source, at, "A", 40_000).await;
+    acknowledge(&source, at, "B", 30_000).await;
+    source.note_elsewhere(at.id, "B", true).await.unwrap();
+    let letter = Letter {
+        reader: "A".into(),
+        list: KEY.into(),
         row: analytics::RowId {
             claim: claim.id,
             row: 7,
@@ -71,39 +51,44 @@ async fn claims_cursors_letters_and_notes_survive_a_crash() {
         cause: "refused".to_owned(),
         at_ms: 1,
         raw: Bytes::from_static(b"\x00\xff"),
+        form: Some("msgpack".into()),
     };
-    let limits = DeadLimits {
+    let limits = LetterLimits {
         count: 10,
         bytes: 1 << 20,
     };
-    source.store_dead(std::slice::from_ref(&letter), limits).await.unwrap();
-    let fleet = source.fleet().await.unwrap();
+    source
+        .store_letters(std::slice::from_ref(&letter), limits)
+        .await
+        .unwrap();
+    let fleet = source.id();
 
     let copy = copy_of(folder.path());
-    let source = open(&settings(copy.path())).instance("a", LEASE);
-    assert_eq!(source.recovered(), (0, 0));
-    assert_eq!(source.fleet().await.unwrap(), fleet);
-    assert_eq!(source.list_dead(None, 10).await.unwrap(), [letter]);
-    assert_eq!(source.spooled().await.unwrap(), [(claim.id, "B".into())]);
-    let again = source.take_over(&lanes(&["A", "B"]), &[]).await.unwrap().pop().unwrap();
+    let source = open(copy.path());
+    assert_eq!(source.recovered(), Recovered::default());
+    assert_eq!(source.id(), fleet);
+    assert_eq!(source.list_letters(None, 10).await.unwrap(), [letter]);
+    assert_eq!(source.elsewhere(), [(claim.id, "B".into())]);
+    let again = source
+        .take_over(&readers(&["A", "B"]), &[], |_| true)
+        .await
+        .unwrap()
+        .pop()
+        .unwrap();
     assert_eq!(
         (again.id, again.len, again.base, again.fence),
         (claim.id, 50_000, 30_000, 2)
     );
     assert_eq!((again.cursors["A"], again.cursors["B"]), (40_000, 30_000));
     assert_eq!(read_all(&source, &again, 30_000).await, elements(50_000)[30_000..]);
-    let waiting = source
-        .claim(&source.keys()[0].clone(), &lanes(&["A"]))
-        .await
-        .unwrap()
-        .unwrap();
+    let waiting = claim_all(&source, &["A"]).await;
     assert_eq!(read_all(&source, &waiting, 0).await, elements(10));
 }
 
 #[tokio::test]
 async fn a_torn_tail_is_cut_off_and_counted() {
     let folder = TempDir::new().unwrap();
-    let source = open(&settings(folder.path()));
+    let source = open(folder.path());
     source.push(KEY, &elements(1000)).await.unwrap();
     let copy = copy_of(folder.path());
     let log = segments(copy.path()).pop().unwrap();
@@ -114,51 +99,46 @@ async fn a_torn_tail_is_cut_off_and_counted() {
     file.write_all(b"TPf1\x00\x01\x00\x00garbage that was on its way")
         .unwrap();
     drop(file);
-    let source = open(&settings(copy.path()));
-    let (torn, damaged) = source.recovered();
+    let source = open(copy.path());
+    let Recovered {
+        torn_bytes: torn,
+        damaged,
+    } = source.recovered();
     assert!(torn > 20 && damaged == 0, "{torn} {damaged}");
-    assert!(
-        condition(&source).await.contains("1 torn tails"),
-        "{}",
-        condition(&source).await
-    );
+    assert_eq!(source.facts().torn, 1);
     source.push(KEY, &elements(1)).await.unwrap();
     let copy = copy_of(copy.path());
-    let source = open(&settings(copy.path()));
-    assert_eq!(source.recovered(), (0, 0));
-    assert_eq!(source.usage().await.unwrap().unclaimed[0].1, 1001);
+    let source = open(copy.path());
+    assert_eq!(source.recovered(), Recovered::default());
+    assert_eq!(unclaimed(&source), 1001);
 }
 
 #[tokio::test]
 async fn records_that_end_with_zeros_are_whole_after_a_crash() {
     let folder = TempDir::new().unwrap();
-    let source = open(&settings(folder.path())).instance("a", LEASE);
+    let source = open(folder.path());
     let rows: Vec<Vec<u8>> = (0..20).map(|row| [&[row as u8][..], &[0; 9000]].concat()).collect();
     for row in &rows {
         source.push(KEY, &[row]).await.unwrap();
         let copy = copy_of(folder.path());
-        let again = open(&settings(copy.path()));
-        assert_eq!(again.recovered(), (0, 0));
+        let again = open(copy.path());
+        assert_eq!(again.recovered(), Recovered::default());
         assert_eq!(
-            again.usage().await.unwrap().unclaimed[0].1,
+            unclaimed(&again),
             u64::from(row[0]) + 1,
             "nothing is taken for a torn tail"
         );
     }
     let copy = copy_of(folder.path());
-    let source = open(&settings(copy.path()));
-    let claim = source
-        .claim(&source.keys()[0].clone(), &lanes(&["A"]))
-        .await
-        .unwrap()
-        .unwrap();
+    let source = open(copy.path());
+    let claim = claim_all(&source, &["A"]).await;
     assert_eq!(read_all(&source, &claim, 0).await, rows);
 }
 
 #[tokio::test]
 async fn every_cut_of_the_log_is_recovered() {
     let folder = TempDir::new().unwrap();
-    let source = open(&settings(folder.path()));
+    let source = open(folder.path());
     for _ in 0..20 {
         source.push(KEY, &elements(3)).await.unwrap();
     }
@@ -168,8 +148,8 @@ async fn every_cut_of_the_log_is_recovered() {
         let copy = copy_of(folder.path());
         let log = copy.path().join(log.file_name().unwrap());
         OpenOptions::new().write(true).open(&log).unwrap().set_len(cut).unwrap();
-        let source = open(&settings(copy.path()));
-        let left = source.usage().await.unwrap().unclaimed[0].1;
+        let source = open(copy.path());
+        let left = unclaimed(&source);
         assert_eq!(left % 3, 0, "a frame counts whole or not at all");
         assert!(left >= 30);
         source.push(KEY, &elements(1)).await.unwrap();
@@ -179,7 +159,7 @@ async fn every_cut_of_the_log_is_recovered() {
 #[tokio::test]
 async fn a_damaged_frame_costs_only_itself_and_is_put_aside() {
     let folder = TempDir::new().unwrap();
-    let source = open(&settings(folder.path()));
+    let source = open(folder.path());
     for part in 0..10 {
         let rows: Vec<String> = (0..100).map(|row| format!("{part}/{row}")).collect();
         source.push(KEY, &rows).await.unwrap();
@@ -190,85 +170,58 @@ async fn a_damaged_frame_costs_only_itself_and_is_put_aside() {
     let at = bytes.windows(4).position(|four| four == b"4/50").unwrap();
     let file = OpenOptions::new().write(true).open(&log).unwrap();
     file.write_all_at(b"X", at as u64).unwrap();
-    let source = open(&settings(copy.path()));
-    assert_eq!(source.recovered(), (0, 1));
-    assert_eq!(source.usage().await.unwrap().unclaimed[0].1, 900);
+    let source = open(copy.path());
+    assert_eq!(source.recovered().damaged, 1);
+    assert_eq!(unclaimed(&source), 900);
     let aside = std::fs::read_dir(copy.path().join("quarantine")).unwrap().count();
     assert_eq!(aside, 1);
-    let claim = source
-        .claim(&source.keys()[0].clone(), &lanes(&["A"]))
-        .await
-        .unwrap()
-        .unwrap();
+    let claim = claim_all(&source, &["A"]).await;
     let rows = read_all(&source, &claim, 0).await;
     assert!(!rows.iter().any(|row| row.starts_with(b"4/")));
     assert_eq!(rows.len(), 900);
 }
 
-/// Reads to the end, as lanes do. Returns the rows that came, and how many are lost.
-async fn read_around(source: &dyn Claims, claim: &ClaimRef, len: u64) -> (Vec<Vec<u8>>, u64) {
-    let (mut rows, mut lost, mut next) = (Vec::new(), 0, 0);
-    while next < len {
-        match source.read(claim, next, 5000).await {
-            Ok(window) => {
-                rows.extend(window.elements.iter().map(|span| span.of(&window.buffer).to_vec()));
-                next += window.elements.len() as u64;
-            }
-            Err(SourceError::Evicted { rows, .. }) => {
-                assert_eq!(rows.start, next);
-                lost += rows.end - rows.start;
-                next = rows.end;
-            }
-            Err(error) => panic!("{error}"),
-        }
-    }
-    (rows, lost)
-}
-
 #[tokio::test]
 async fn damage_in_an_old_segment_is_found_when_it_is_read_and_never_fatal() {
     let folder = TempDir::new().unwrap();
-    let source = open(&settings(folder.path())).instance("a", LEASE);
+    let source = open(folder.path());
     let row = |number: usize| format!("{number:08}{}", "x".repeat(10_000));
     let rows: Vec<String> = (0..16_000).map(row).collect();
     for part in rows.chunks(100) {
         source.push(KEY, part).await.unwrap();
     }
-    let claim = source
-        .claim(&source.keys()[0].clone(), &lanes(&["A"]))
-        .await
-        .unwrap()
-        .unwrap();
+    let claim = claim_all(&source, &["A"]).await;
     let logs = segments(folder.path());
     assert!(logs.len() >= 3, "{logs:?}");
     let file = OpenOptions::new().write(true).open(&logs[0]).unwrap();
     file.write_all_at(b"?", 20 << 20).unwrap();
-    let (read, lost) = read_around(&source, &claim.reference(), 16_000).await;
+    let (read, lost) = read_around(&source, claim.held(), 0, 16_000).await;
     assert!(lost > 0 && lost <= 300, "{lost}");
     assert_eq!(read.len() as u64, 16_000 - lost);
-    assert_eq!(source.usage().await.unwrap().claims, 1);
-    assert!(
-        condition(&source).await.contains("1 damaged"),
-        "{}",
-        condition(&source).await
-    );
+    assert_eq!(source.usage().claims, 1);
+    assert_eq!(source.facts().damaged, 1);
     // The file is gone altogether: the next start counts it and goes on.
     let copy = copy_of(folder.path());
     std::fs::remove_file(copy.path().join(logs[1].file_name().unwrap())).unwrap();
-    let source = open(&settings(copy.path())).instance("a", LEASE);
-    let claim = source.take_over(&lanes(&["A"]), &[]).await.unwrap().pop().unwrap();
-    let (read, lost) = read_around(&source, &claim.reference(), 16_000).await;
+    let source = open(copy.path());
+    let claim = source
+        .take_over(&readers(&["A"]), &[], |_| true)
+        .await
+        .unwrap()
+        .pop()
+        .unwrap();
+    let (read, lost) = read_around(&source, claim.held(), 0, 16_000).await;
     assert!((5_000..8_000).contains(&lost), "{lost}");
     assert_eq!(read.len() as u64, 16_000 - lost);
     let number = |row: &Vec<u8>| String::from_utf8_lossy(&row[..8]).parse::<u64>().unwrap();
     assert!(read.is_sorted_by_key(number));
-    source.acknowledge_one(&claim.reference(), "A", 16_000).await.unwrap();
+    acknowledge(&source, claim.held(), "A", 16_000).await;
 }
 
 #[tokio::test]
 async fn segments_that_are_delivered_are_deleted() {
     let folder = TempDir::new().unwrap();
-    let source = open(&settings(folder.path())).instance("a", LEASE);
+    let source = open(folder.path());
     let rows: Vec<String> = (0..1000)
         .map(|number| format!("{number:08}{}", "x".repeat(100_000)))
         .collect();
@@ -276,31 +229,22 @@ async fn segments_that_are_delivered_are_deleted() {
         for part in rows.chunks(50) {
             source.push(KEY, part).await.unwrap();
         }
-        let claim = source
-            .claim(&source.keys()[0].clone(), &lanes(&["A"]))
-            .await
-            .unwrap()
-            .unwrap();
+        let claim = claim_all(&source, &["A"]).await;
         assert!(!segments(folder.path()).is_empty());
-        source.acknowledge_one(&claim.reference(), "A", 1000).await.unwrap();
-        crate::support::until("old segments go", async || {
+        acknowledge(&source, claim.held(), "A", 1000).await;
+        until("old segments go", async || {
             (segments(folder.path()).len() <= 3).then_some(())
         })
         .await;
-        assert!(source.usage().await.unwrap().claims == 0, "round {round}");
+        assert!(source.usage().claims == 0, "round {round}");
     }
 }
 
 #[tokio::test]
 async fn a_folder_belongs_to_one_process() {
     let folder = TempDir::new().unwrap();
-    let _first = open(&settings(folder.path()));
-    let second = tyk_pump::source::embedded::EmbeddedSource::open(&settings(folder.path()), "analytics-", true);
+    let _first = open(folder.path());
+    let second = Store::open(&settings(folder.path()));
     let error = second.err().unwrap().to_string();
     assert!(error.contains("open in another process"), "{error}");
-}
-
-/// How the store says it is.
-async fn condition(source: &impl Claims) -> String {
-    source.usage().await.unwrap().condition.unwrap_or_default()
 }

@@ -9,7 +9,10 @@ use super::{
     reply::Replies,
     session::Session,
 };
-use crate::source::embedded::store::{Change, Locked, now_ms};
+use crate::{
+    log::{Change, Locked},
+    now_ms,
+};
 
 /// Longest string.
 const MOST_BYTES: usize = 64 << 10;
@@ -96,11 +99,7 @@ pub(super) fn set(_: &mut Session, locked: &mut Locked<'_>, arguments: &[Bytes],
     let skipped = (options.only_new && before.is_some()) || (options.only_known && before.is_none());
     if !skipped {
         let kept = locked.state().strings.get(key).and_then(|text| text.until_ms);
-        let set = Change::Set {
-            key: key.to_owned(),
-            value: STANDARD.encode(fresh),
-            until_ms: if options.keep { kept } else { options.until_ms },
-        };
+        let set = Change::set(key, fresh, if options.keep { kept } else { options.until_ms });
         if !change(locked, set, replies) {
             return;
         }

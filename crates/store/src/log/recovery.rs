@@ -14,7 +14,7 @@ use super::{
     segment::{SIZE, Segment},
     state::{Change, State},
 };
-use sinks::durable::sync_folder;
+use crate::files::sync_folder;
 
 /// What the folder holds.
 pub(super) struct Opened {

@@ -5,18 +5,18 @@
 use bytes::{BufMut, Bytes};
 
 /// First bytes of every frame.
-pub(super) const MAGIC: [u8; 4] = *b"TPf1";
+pub(crate) const MAGIC: [u8; 4] = *b"TPf1";
 /// Magic number, length of the payload, CRC-32 of the payload.
-pub(super) const HEADER: usize = 12;
+pub(crate) const HEADER: usize = 12;
 /// Longest payload; a command of a client cannot be longer either.
-pub(super) const MAX_PAYLOAD: usize = 80 << 20;
+pub(crate) const MAX_PAYLOAD: usize = 80 << 20;
 
 const ELEMENTS: u8 = 1;
 const CHANGE: u8 = 2;
 
 /// A decoded payload.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Payload<'a> {
+pub(crate) enum Payload<'a> {
     /// Elements that were appended to a list.
     Elements(Elements<'a>),
     /// A change of anything else, as JSON.
@@ -25,18 +25,18 @@ pub(super) enum Payload<'a> {
 
 /// Elements of one list, as they stand in a frame.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Elements<'a> {
+pub(crate) struct Elements<'a> {
     /// Name of the list.
-    pub(super) list: &'a str,
+    pub(crate) list: &'a str,
     /// How many there are.
-    pub(super) count: u32,
+    pub(crate) count: u32,
     /// Each with its length in front.
-    pub(super) body: &'a [u8],
+    pub(crate) body: &'a [u8],
 }
 
 impl<'a> Elements<'a> {
     /// Start and length of every element, counted from the start of `body`.
-    pub(super) fn spans(&self) -> impl Iterator<Item = (usize, usize)> + use<'a> {
+    pub(crate) fn spans(&self) -> impl Iterator<Item = (usize, usize)> + use<'a> {
         let body = self.body;
         let mut at = 0;
         std::iter::from_fn(move || {
@@ -98,7 +98,7 @@ impl ElementsFrame {
     }
 
     /// The finished frame.
-    pub(super) fn finish(mut self) -> Vec<u8> {
+    pub(crate) fn finish(mut self) -> Vec<u8> {
         if let Some(place) = self.frame.get_mut(self.head..self.head + 4) {
             place.copy_from_slice(&self.count.to_le_bytes());
         }
@@ -108,7 +108,7 @@ impl ElementsFrame {
 }
 
 /// A frame of a change that is already JSON.
-pub(super) fn change(json: &[u8]) -> Vec<u8> {
+pub(crate) fn change(json: &[u8]) -> Vec<u8> {
     let mut frame = Vec::with_capacity(HEADER + 1 + json.len());
     frame.put_slice(&[0; HEADER]);
     frame.put_u8(CHANGE);
@@ -130,7 +130,7 @@ fn seal(frame: &mut [u8]) {
 
 /// What stands at a place of a segment.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Found {
+pub(crate) enum Found {
     /// A frame of so many bytes, header included.
     Frame(usize),
     /// Nothing has been written here: zeros, or the end.
@@ -140,7 +140,7 @@ pub(super) enum Found {
 }
 
 /// Looks at the beginning of `bytes`.
-pub(super) fn look(bytes: &[u8]) -> Found {
+pub(crate) fn look(bytes: &[u8]) -> Found {
     let Some(len) = length(bytes) else {
         let rest = bytes.get(..HEADER).unwrap_or(bytes);
         return match rest.iter().all(|byte| *byte == 0) {
@@ -155,7 +155,7 @@ pub(super) fn look(bytes: &[u8]) -> Found {
 }
 
 /// Length of the payload, when there is a plausible header.
-pub(super) fn length(bytes: &[u8]) -> Option<usize> {
+pub(crate) fn length(bytes: &[u8]) -> Option<usize> {
     let rest = bytes.strip_prefix(&MAGIC)?;
     let len = u32::from_le_bytes(*rest.first_chunk()?) as usize;
     (bytes.len() >= HEADER && len > 0 && len <= MAX_PAYLOAD).then_some(len)
@@ -169,7 +169,7 @@ fn payload(bytes: &[u8], len: usize) -> Option<&[u8]> {
 }
 
 /// The frame at the beginning of `bytes`, checked; `None`: damaged.
-pub(super) fn read(bytes: &[u8]) -> Option<Payload<'_>> {
+pub(crate) fn read(bytes: &[u8]) -> Option<Payload<'_>> {
     let payload = payload(bytes, length(bytes)?)?;
     match payload.split_first()? {
         (&ELEMENTS, rest) => {
@@ -186,7 +186,7 @@ pub(super) fn read(bytes: &[u8]) -> Option<Payload<'_>> {
 }
 
 /// Whether the frame at the beginning of `bytes` has elements of this list; looks at the name alone.
-pub(super) fn is_of(bytes: &[u8], list: &str) -> bool {
+pub(crate) fn is_of(bytes: &[u8], list: &str) -> bool {
     let name = bytes.get(HEADER..).and_then(|rest| match rest.split_first()? {
         (&ELEMENTS, rest) => rest.get(2..2 + usize::from(u16::from_le_bytes(*rest.first_chunk()?))),
         _ => None,

@@ -3,13 +3,10 @@
 use std::{fs, path::Path, process::Command};
 
 use tempfile::TempDir;
-use tyk_pump::source::{Acknowledged, Claims};
 
-use super::{KEY, Served, open, settings};
-use crate::support::{
-    promises::{AcknowledgeOne, lanes, read_all},
-    until,
-};
+use store::Progress;
+
+use super::support::*;
 
 /// A small file system of its own; unmounted when it is dropped.
 struct SmallDisk(TempDir);
@@ -24,7 +21,7 @@ impl SmallDisk {
         match mount.output().is_ok_and(|output| output.status.success()) {
             true => Some(SmallDisk(folder)),
             false => {
-                sinks::testkit::server::skip("this user may not mount file systems");
+                eprintln!("skipped: this user may not mount file systems");
                 None
             }
         }
@@ -74,28 +71,24 @@ async fn a_full_disk_refuses_keeps_what_it_has_and_is_emptied_by_delivery() {
     assert!((9_000..10_500).contains(&taken), "{taken}");
     let length: u64 = redis::cmd("LLEN").arg(KEY).query_async(&mut client).await.unwrap();
     assert_eq!(length, taken);
-    let condition = served.source.usage().await.unwrap().condition.unwrap_or_default();
-    assert!(condition.contains("No space left"), "said in /status: {condition}");
+    assert!(served.store.facts().trouble.unwrap().contains("No space left"));
     served.stop().await;
 
     // The disk is still full: the store opens all the same, and everything is there.
-    let mut changed = settings(disk.path());
-    changed.dir = disk.path().to_owned();
-    let source = open(&changed);
-    let key = source.keys()[0].clone();
-    let claim = source.claim(&key, &lanes(&["A"])).await.unwrap().unwrap();
+    let source = open(disk.path());
+    let claim = claim_all(&source, &["A"]).await;
     assert_eq!(claim.len, taken);
     let mut at = 0;
     while at < taken {
-        let window = source.read(&claim.reference(), at, 500).await.unwrap();
+        let window = source.read(claim.held(), at, 500).await.unwrap();
         let same = window
             .elements
             .iter()
             .all(|span| span.of(&window.buffer) == record.as_bytes());
         assert!(same, "{at}");
         at += window.elements.len() as u64;
-        let state = source.acknowledge_one(&claim.reference(), "A", at).await.unwrap();
-        assert_eq!(state == Acknowledged::Finished, at == taken);
+        let state = acknowledge(&source, claim.held(), "A", at).await;
+        assert_eq!(state == Progress::Finished, at == taken);
     }
     until("records are taken again", async || {
         source.push(KEY, &[&record]).await.ok()
@@ -125,11 +118,7 @@ async fn somebody_elses_files_fill_the_disk_and_go_again() {
     })
     .await;
     assert_eq!(length, taken + 1);
-    let source = &served.source;
-    let claim = source
-        .claim(&source.keys()[0].clone(), &lanes(&["A"]))
-        .await
-        .unwrap()
-        .unwrap();
+    let source = &served.store;
+    let claim = claim_all(&source, &["A"]).await;
     assert_eq!(read_all(source, &claim, 0).await.len() as u64, length);
 }

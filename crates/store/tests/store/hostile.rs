@@ -12,9 +12,8 @@ use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
 };
-use tyk_pump::config::Secret;
 
-use super::{KEY, Served};
+use super::support::*;
 
 const PASSWORD: &str = "right";
 
@@ -114,7 +113,7 @@ async fn a_hostile_client_hurts_only_itself() {
         .ok()
         .and_then(|text| text.parse().ok())
         .unwrap_or(8);
-    let served = Arc::new(Served::start(|settings| settings.password = Secret::new(PASSWORD.to_owned())).await);
+    let served = Arc::new(Served::start(|settings| settings.password = PASSWORD.to_owned()).await);
     let done = Arc::new(AtomicBool::new(false));
     let mut hostile = Vec::new();
     for number in 0..24 {
