@@ -50,56 +50,64 @@ start() {
   mkdir -p "$folder"
   chmod 755 "$folder"
   install "$@"
-  local server
+  # Side by side: most of the time they wait for themselves.
+  local server starting=() status=0
   for server in "$@"; do
-    case $server in
-    postgres)
-      start_one postgres "$base" postgres
-      announce POSTGRES "postgres://postgres:secret@127.0.0.1:$base/postgres"
-      ;;
-    mariadb)
-      start_one mariadb $((base + 10)) mariadb
-      announce MARIADB "mysql://tyk:secret@127.0.0.1:$((base + 10))/"
-      ;;
-    mariadb-tls) # its user must use TLS; the authority is mariadb-tls/certs/ca.crt
-      start_one mariadb-tls $((base + 15)) mariadb tls
-      announce MARIADB_TLS "mysql://tyk:secret@127.0.0.1:$((base + 15))/"
-      ;;
-    mysql56)
-      start_one mysql56 $((base + 20)) mysql56
-      announce MYSQL56 "mysql://tyk:secret@127.0.0.1:$((base + 20))/"
-      ;;
-    search)
-      start_one es-7.17 $((base + 30)) search es-7.17 action.auto_create_index=true
-      announce ELASTICSEARCH "http://127.0.0.1:$((base + 30))"
-      start_one es-5.6 $((base + 80)) search es-5.6
-      announce ELASTICSEARCH5 "http://127.0.0.1:$((base + 80))"
-      start_one os-2.19 $((base + 90)) search os-2.19 action.auto_create_index=true
-      announce OPENSEARCH "http://127.0.0.1:$((base + 90))"
-      start_one es-8.19 $((base + 100)) search es-8.19 action.auto_create_index=true
-      announce ELASTICSEARCH8 "http://127.0.0.1:$((base + 100))"
-      start_one os-1.3 $((base + 110)) search os-1.3 action.auto_create_index=true
-      announce OPENSEARCH1 "http://127.0.0.1:$((base + 110))"
-      start_one os-3.3 $((base + 120)) search os-3.3 action.auto_create_index=true
-      announce OPENSEARCH3 "http://127.0.0.1:$((base + 120))"
-      ;;
-    ferretdb)
-      start_one ferretdb $((base + 40)) ferretdb tls
-      announce MONGO "mongodb://tyk:secret@127.0.0.1:$((base + 40))/"
-      announce MONGO_TLS "mongodb://tyk:secret@localhost:$((base + 42))/"
-      announce MONGO_CERTS "$folder/ferretdb/certs"
-      ;;
-    rsyslog) # UDP and TCP, TLS one port higher; what it got is in files of its folder
-      start_one rsyslog $((base + 60)) rsyslog
-      announce RSYSLOG "127.0.0.1:$((base + 60)) $(cd "$folder" && pwd)/rsyslog"
-      ;;
-    gelf) # UDP and TCP; what it got is in out.jsonl of its folder
-      start_one gelf $((base + 70)) gelf
-      announce GELF "127.0.0.1:$((base + 70)) $(cd "$folder" && pwd)/gelf"
-      ;;
-    *) die "unknown server $server; there are ${all[*]}" ;;
-    esac
+    start_server "$server" &
+    starting+=($!)
   done
+  for server in "${starting[@]}"; do wait "$server" || status=$?; done
+  return $status
+}
+
+start_server() {
+  case $1 in
+  postgres)
+    start_one postgres "$base" postgres
+    announce POSTGRES "postgres://postgres:secret@127.0.0.1:$base/postgres"
+    ;;
+  mariadb)
+    start_one mariadb $((base + 10)) mariadb
+    announce MARIADB "mysql://tyk:secret@127.0.0.1:$((base + 10))/"
+    ;;
+  mariadb-tls) # its user must use TLS; the authority is mariadb-tls/certs/ca.crt
+    start_one mariadb-tls $((base + 15)) mariadb tls
+    announce MARIADB_TLS "mysql://tyk:secret@127.0.0.1:$((base + 15))/"
+    ;;
+  mysql56)
+    start_one mysql56 $((base + 20)) mysql56
+    announce MYSQL56 "mysql://tyk:secret@127.0.0.1:$((base + 20))/"
+    ;;
+  search)
+    start_one es-7.17 $((base + 30)) search es-7.17 action.auto_create_index=true
+    announce ELASTICSEARCH "http://127.0.0.1:$((base + 30))"
+    start_one es-5.6 $((base + 80)) search es-5.6
+    announce ELASTICSEARCH5 "http://127.0.0.1:$((base + 80))"
+    start_one os-2.19 $((base + 90)) search os-2.19 action.auto_create_index=true
+    announce OPENSEARCH "http://127.0.0.1:$((base + 90))"
+    start_one es-8.19 $((base + 100)) search es-8.19 action.auto_create_index=true
+    announce ELASTICSEARCH8 "http://127.0.0.1:$((base + 100))"
+    start_one os-1.3 $((base + 110)) search os-1.3 action.auto_create_index=true
+    announce OPENSEARCH1 "http://127.0.0.1:$((base + 110))"
+    start_one os-3.3 $((base + 120)) search os-3.3 action.auto_create_index=true
+    announce OPENSEARCH3 "http://127.0.0.1:$((base + 120))"
+    ;;
+  ferretdb)
+    start_one ferretdb $((base + 40)) ferretdb tls
+    announce MONGO "mongodb://tyk:secret@127.0.0.1:$((base + 40))/"
+    announce MONGO_TLS "mongodb://tyk:secret@localhost:$((base + 42))/"
+    announce MONGO_CERTS "$folder/ferretdb/certs"
+    ;;
+  rsyslog) # UDP and TCP, TLS one port higher; what it got is in files of its folder
+    start_one rsyslog $((base + 60)) rsyslog
+    announce RSYSLOG "127.0.0.1:$((base + 60)) $(cd "$folder" && pwd)/rsyslog"
+    ;;
+  gelf) # UDP and TCP; what it got is in out.jsonl of its folder
+    start_one gelf $((base + 70)) gelf
+    announce GELF "127.0.0.1:$((base + 70)) $(cd "$folder" && pwd)/gelf"
+    ;;
+  *) die "unknown server $1; there are ${all[*]}" ;;
+  esac
 }
 
 stop() {

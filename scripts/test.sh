@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Everything that must hold, in one command: formatting, lints, tests against real servers, documentation, dependencies, and the
-# golden corpus against the release binary. Installs what it needs. Ends with "N passed, N failed"; logs are in target/test-logs.
+# golden corpus against a binary without debug assertions. Installs what it needs. Ends with what each step took and
+# "N passed, N failed"; logs are in target/test-logs.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 # shellcheck source=scripts/lib.sh
@@ -12,6 +13,9 @@ logs=$PWD/target/test-logs
 passed=0
 failed=0
 broken=()
+took=()
+number=0
+steps=$(grep -c '^ *step "' "$0")
 
 need_cargo
 install_missing redis-server redis-server redis-cli redis-tools openssl openssl python3 python3 git git faketime faketime
@@ -20,6 +24,8 @@ rustfmt --version >/dev/null 2>&1 || rustup component add rustfmt
 cargo clippy --version >/dev/null 2>&1 || rustup component add clippy
 mkdir -p "$logs"
 rm -f "$logs"/*.log
+mkdir -p "$target"
+echo "An empty $target grows to about 10 GB, the servers take 3 GB more; it has $(du -sh "$target" | cut -f1) now, and $(df -h --output=avail "$target" | tail -n 1 | tr -d ' ') are free."
 
 # Add up the pairs "N passed, M failed" that a log reports, or count the step itself when it reports none.
 count() { # count LOG STATUS
@@ -38,7 +44,8 @@ count() { # count LOG STATUS
 step() { # step NAME COMMAND...
   local name=$1 log=$logs/${1// /-}.log status=0 start=$SECONDS
   shift
-  say "$name"
+  number=$((number + 1))
+  say "$name (step $number of $steps, after $((SECONDS / 60)) min $((SECONDS % 60)) s)"
   "$@" >"$log" 2>&1 || status=$?
   count "$log" "$status"
   if [ "$status" -ne 0 ]; then
@@ -47,7 +54,8 @@ step() { # step NAME COMMAND...
   else
     tail -n 1 "$log"
   fi
-  echo "($name: $((SECONDS - start)) s)"
+  took+=("$(printf '%-22s %5d s' "$name" $((SECONDS - start)))")
+  echo "${took[-1]}"
 }
 
 formatting() { git -c safe.directory="$PWD" ls-files -z '*.rs' | xargs -0 rustfmt --check --edition 2024; }
@@ -61,7 +69,7 @@ dependencies() {
 }
 generated_pages() {
   rm -rf "$logs/sinks"
-  cargo run --quiet --locked -p sinks --bin reference -- "$logs/sinks"
+  "$target/debug/reference" "$logs/sinks" # which the tests have built
   diff -r docs/sinks "$logs/sinks" || { echo "docs/sinks is stale: cargo run -p sinks --bin reference -- docs/sinks"; return 1; }
 }
 explained_differences() { # every override is a row of docs/differences.md that names the case
@@ -73,13 +81,16 @@ explained_differences() { # every override is a row of docs/differences.md that 
   done
   return $status
 }
-servers() { # install and start them, and note where they are
-  scripts/services.sh start >"$logs/servers.env"
+servers() { # they start while cargo compiles
+  local status=0
+  wait "$starting" || status=$?
+  cat "$logs/servers-start.txt"
+  return $status
 }
 golden() {
   local servers=(--server "postgres=$PUMP_TEST_POSTGRES" --server "mysql=$PUMP_TEST_MARIADB" --server "mongo=$PUMP_TEST_MONGO"
     --server "es=$PUMP_TEST_ELASTICSEARCH" --server "es5=$PUMP_TEST_ELASTICSEARCH5")
-  tests/golden/golden.py run --pump "$target/release/tyk-pump" --overrides tests/golden-overrides --not-yet tests/golden/not-yet.txt "${servers[@]}" -j "${GOLDEN_JOBS:-12}" files core documents sql mongo
+  tests/golden/golden.py run --pump "$target/golden/tyk-pump" --overrides tests/golden-overrides --not-yet tests/golden/not-yet.txt "${servers[@]}" -j "${GOLDEN_JOBS:-12}" files core documents sql mongo hybrid
 }
 lean_build() { # README command 1, and what a binary says of what it was built without
   local folder=$logs/lean pump=$target/quickstart/tyk-pump
@@ -88,13 +99,20 @@ lean_build() { # README command 1, and what a binary says of what it was built w
 {"pumps": {"docs": {"type": "mongo", "meta": {"mongo_url": "mongodb://localhost/x"}},
   "rows": {"type": "sql", "meta": {"type": "postgres", "connection_string": "host=localhost"}}}}
 EOF
-  cargo clippy --profile quickstart --locked -p tyk-pump --no-default-features -- -D warnings &&
-    cargo run --profile quickstart --locked -p tyk-pump --no-default-features -- quickstart "$folder/show" --once || return 1
+  cargo run --profile quickstart --locked -p tyk-pump --no-default-features -- quickstart "$folder/show" --once 2>&1 | tee "$folder/built" || return 1
+  ! grep -A 10 '^warning' "$folder/built" || return 1
   "$pump" check -c "$folder/pump.conf" >"$folder/said" 2>&1
   "$pump" migrate --plan -c "$folder/pump.conf" >>"$folder/said" 2>&1
   cat "$folder/said"
   grep -qF 'pump type "mongo" is not in this binary, which was built without the feature "mongo"' "$folder/said" &&
     grep -qF 'meta.type "postgres" is not in this binary, which was built without the feature "postgres"' "$folder/said"
+}
+disarmed() { # the crash points of the tests are in no release: what the debug binary obeys, this one has not
+  local pump=$target/golden/tyk-pump folder=$logs/disarmed
+  rm -rf "$folder"
+  grep -qa TYK_PMP_FAILPOINT "$target/debug/tyk-pump" || { echo "the debug binary has no crash points: this check proves nothing"; return 1; }
+  ! grep -qa TYK_PMP_FAILPOINT "$pump" || { echo "$pump knows TYK_PMP_FAILPOINT"; return 1; }
+  TYK_PMP_FAILPOINT=before_write "$pump" quickstart "$folder" --records 1000 --once
 }
 not_skipped() { # what was skipped, or waits for a sink, is no success
   local found
@@ -103,26 +121,32 @@ not_skipped() { # what was skipped, or waits for a sink, is no success
   [ -z "$found" ]
 }
 
-step "formatting" formatting
-step "lints" cargo clippy --workspace --all-targets --locked -- -D warnings
 trap 'scripts/services.sh stop >/dev/null 2>&1' EXIT
+scripts/services.sh start >"$logs/servers.env" 2>"$logs/servers-start.txt" &
+starting=$!
+step "formatting" formatting
+step "explained differences" explained_differences
+step "dependencies" dependencies
+step "lints" cargo clippy --workspace --all-targets --locked -- -D warnings
+step "tests, compiled" cargo test --workspace --locked --no-run
 step "servers" servers
 # shellcheck disable=SC1091 # made by the step before
 . "$logs/servers.env"
 step "tests" cargo test --workspace --locked --no-fail-fast
 step "documentation" documentation
 step "generated pages" generated_pages
-step "explained differences" explained_differences
-step "dependencies" dependencies
 step "lean build" lean_build
-step "release build" cargo build --release --locked -p tyk-pump --bin tyk-pump
-if [ -x "$target/release/tyk-pump" ]; then
+step "golden build" cargo build --profile golden --locked -p tyk-pump --bin tyk-pump
+if [ -x "$target/golden/tyk-pump" ]; then
+  step "crash points disarmed" disarmed
   step "golden corpus" golden
 fi
 step "nothing skipped" not_skipped
 
 echo
 sed -nE 's/^WAIT .*: (the sink .* is not built yet)$/\1/p' "$logs"/*.log | sort | uniq -c | sed -E 's/^ *([0-9]+) /WAIT \1 golden cases: /'
+printf '%s\n' "${took[@]}" "$(printf '%-22s %5d s' "all of it" "$SECONDS")"
+echo "$target takes $(du -sh "$target" | cut -f1)"
 for name in "${broken[@]}"; do echo "failed: $name (log: $logs/${name// /-}.log)"; done
 echo "$passed passed, $failed failed"
 [ "$failed" -eq 0 ]

@@ -111,7 +111,7 @@ def module(kind):
     return importlib.import_module(f"collect.{kind}")
 
 
-def run_case(case, pump, servers, keep=None):
+def run_case(case, pump, servers, keep=None, compat=True):
     """Run one case; returns {relative file name: text} of everything the pump wrote."""
     spec = json.loads((case / "case.json").read_text())
     work = pathlib.Path(keep or tempfile.mkdtemp(prefix="golden-"))
@@ -137,7 +137,7 @@ def run_case(case, pump, servers, keep=None):
             conf.write_text(json.dumps(fill(spec["conf"], names), indent=1))
         env = {k: v for k, v in os.environ.items() if not k.startswith(("TYK_", "PMP_"))}
         env["TZ"] = "UTC"
-        if spec.get("compat", True):  # values that ours corrects by default are compared as the reference writes them
+        if compat and spec.get("compat", True):  # values that ours corrects by default are compared as the reference writes them
             env["TYK_PMP_COMPAT"] = "true"
         if "health" not in json.dumps(spec).lower():  # the default port would make pumps that run at the same time end each other
             env["TYK_PMP_HEALTHCHECKENDPOINTPORT"] = str(names["pump.port"])
@@ -280,15 +280,15 @@ ANYTHING = "(anything)\n"  # in an override: a file that is different every time
 
 
 def override(case, overrides):
-    """The folder of a deliberate difference, or None. Its WHY.md says why."""
-    folder = pathlib.Path(overrides) / label(case) if overrides else None
-    return folder if folder and (folder / "WHY.md").exists() else None
+    """The folders of the case's deliberate differences, in order. Each WHY.md says why."""
+    folders = [pathlib.Path(folder) / label(case) for folder in overrides]
+    return [folder for folder in folders if (folder / "WHY.md").exists()]
 
 
 def expected(case, ours):
-    """What the case expects; a file below the override's folder takes the place of the reference's (an empty one: no such file)."""
+    """What the case expects; a file below the folder of an override takes the place of an earlier one or the reference's (an empty one: no such file)."""
     found = {}
-    for root in [case / "expected"] + ([ours] if ours else []):
+    for root in [case / "expected", *ours]:
         found.update({str(f.relative_to(root)): plain(f) for f in sorted(root.rglob("*")) if f.is_file() and f.name != "WHY.md"})
     return {name: text for name, text in found.items() if text}
 
@@ -348,7 +348,8 @@ def main():
     parser.add_argument("--server", action="append", default=[], metavar="NAME=URL")
     parser.add_argument("--keep", help="keep the working folders below this one")
     parser.add_argument("--jobs", "-j", type=int, default=1, help="cases side by side")
-    parser.add_argument("--overrides", help="folder with deliberate differences: <family>/<case>/<file> replaces the expected file")
+    parser.add_argument("--overrides", action="append", default=[], metavar="FOLDER", help="deliberate differences: <family>/<case>/<file> replaces the expected file; a folder given later goes before an earlier one")
+    parser.add_argument("--mode", choices=["compat", "default"], default="compat", help="default: without TYK_PMP_COMPAT, as users run it; give the overrides of that mode, too")
     parser.add_argument("--not-yet", metavar="FILE", help="cases that wait for a sink type: lines '<case prefix>  needs <type>'; they run by themselves once it is built")
     parser.add_argument("--reference", action="store_true", help="the binary is the reference itself: defects do not count as failed")
     parser.add_argument("--full", action="store_true", help="whole diffs")
@@ -378,7 +379,7 @@ def main():
             shutil.rmtree(keep, ignore_errors=True)
         todo.append((case, spec, keep))
     with concurrent.futures.ThreadPoolExecutor(a.jobs) as pool:
-        results = [(case, spec, pool.submit(run_case, case, os.path.abspath(a.pump), servers, keep)) for case, spec, keep in todo]
+        results = [(case, spec, pool.submit(run_case, case, os.path.abspath(a.pump), servers, keep, a.mode == "compat")) for case, spec, keep in todo]
         for case, spec, result in results:
             try:
                 got = result.result()

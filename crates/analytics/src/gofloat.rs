@@ -46,13 +46,38 @@ pub(crate) fn write_value(out: &mut Vec<u8>, value: f64) {
 }
 
 fn write_plain(out: &mut Vec<u8>, value: f64) {
+    let start = out.len();
     // Writing to a vector cannot fail.
     let _ = write!(out, "{value}");
+    let written = out.get(start..).unwrap_or_default();
+    let fraction = written.iter().rev().position(|&byte| byte == b'.');
+    if let Some(decimals) = fraction.filter(|_| written.len() > TIES)
+        && let Some(even) = nearest(value, format!("{value:.decimals$}"))
+    {
+        out.truncate(start);
+        out.extend_from_slice(even.as_bytes());
+    }
+}
+
+/// Digits below which no number lies halfway between two texts that both read back as it.
+const TIES: usize = 15;
+
+/// The rounded text of a number with as many digits as its shortest one has. Halfway between two texts Go takes the even
+/// one, as rounding does, and the shortest form of the standard library does not.
+fn nearest(value: f64, rounded: String) -> Option<String> {
+    (rounded.parse() == Ok(value)).then_some(rounded)
 }
 
 /// `1e-7` as `1e-07` when `digits` is 2; a sign always precedes the exponent.
 fn write_exponent(out: &mut Vec<u8>, value: f64, digits: usize) {
-    let text = format!("{value:e}");
+    let mut text = format!("{value:e}");
+    let decimals = text.split('e').next().and_then(|mantissa| mantissa.split_once('.'));
+    if let Some(decimals) = decimals.map(|(_, decimals)| decimals.len())
+        && decimals >= TIES
+        && let Some(even) = nearest(value, format!("{value:.decimals$e}"))
+    {
+        text = even;
+    }
     let (mantissa, exponent) = text.split_once('e').unwrap_or((&text, "0"));
     let (sign, exponent) = match exponent.strip_prefix('-') {
         Some(exponent) => ('-', exponent),
@@ -77,6 +102,9 @@ mod tests {
             (1e-7, "1e-7"), (-1.5e-10, "-1.5e-10"), (1e20, "100000000000000000000"), (1e21, "1e+21"), (1e100, "1e+100"),
             (123_456_789_012_345_680_000.0, "123456789012345680000"), (5e-324, "5e-324"),
             (1.797_693_134_862_315_7e308, "1.7976931348623157e+308"),
+            // Halfway between two texts of the same length.
+            (1_801_439_850_948_599.25, "1801439850948599.2"), (600_000_000_000_000.25, "600000000000000.2"),
+            (600_000_000_000_000.75, "600000000000000.8"), (2_251_799_813_685_248.5, "2251799813685248.5"),
         ];
         for (value, expected) in rows {
             assert_eq!(json(value).as_deref(), Some(expected));

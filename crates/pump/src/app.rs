@@ -198,7 +198,7 @@ async fn open(engine: &Engine, source: &dyn Source, fleet: &OnceLock<Arc<str>>) 
 
 /// A process of which every pump has wrong options would hold records that it can never deliver.
 async fn refuse_if_nothing_runs(engine: &Engine) -> Result<(), Fatal> {
-    if engine.lanes().any(|(_, state, _)| state != LaneState::Disabled) {
+    if engine.lanes().iter().any(|(_, state, _)| *state != LaneState::Disabled) {
         return Ok(());
     }
     // Each of them has said why.

@@ -13,6 +13,8 @@ pub mod failpoints;
 pub mod instrumentation;
 pub mod load;
 pub mod logging;
+#[cfg(feature = "hybrid")]
+pub mod mdcb_sink;
 pub mod operations;
 pub mod plan;
 mod pump_name;

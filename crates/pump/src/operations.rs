@@ -16,7 +16,7 @@ use crate::{
     admin::{client, remote::RemoteStore},
     cli::{ClaimsCommand, Command, DeadLetterCommand, LaneCommand},
     config::{self, Request, Settings, Severity},
-    delivery::dead_letter::DeadLetters,
+    delivery::{dead_letter::DeadLetters, disk::Disk},
     load,
     plan::PumpPlan,
     pump_name::PumpNames,
@@ -40,6 +40,11 @@ pub async fn run(command: Command, out: &mut dyn Write) -> anyhow::Result<bool> 
     match command {
         Command::Quickstart(options) => {
             quickstart::run(options, out).await?;
+            Ok(true)
+        }
+        #[cfg(feature = "hybrid")]
+        Command::MdcbSink(options) => {
+            crate::mdcb_sink::run(options, out).await?;
             Ok(true)
         }
         Command::Check(options) => Ok(config::check::check(
@@ -285,7 +290,7 @@ fn dead_letters_of(settings: &Settings, store: Arc<dyn DeadStore>) -> DeadLetter
         count: delivery.dead_letter_max_count,
         bytes: delivery.dead_letter_max_bytes,
     };
-    DeadLetters::new(store, delivery.spool_dir.as_deref(), limits)
+    DeadLetters::new(store, delivery.spool_dir.as_deref(), Disk::default(), limits)
 }
 
 async fn dead_letters(command: DeadLetterCommand, out: &mut dyn Write) -> anyhow::Result<bool> {

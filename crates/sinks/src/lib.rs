@@ -9,8 +9,6 @@ mod encode;
 pub mod failpoints;
 pub mod options;
 mod table;
-#[cfg(feature = "testkit")]
-pub mod testkit;
 mod transport;
 
 pub use backends::*;

@@ -10,6 +10,8 @@ pub static SINKS: &[SinkSpec] = &[
     elasticsearch::SPEC,
     #[cfg(feature = "graylog")]
     graylog::SPEC,
+    #[cfg(feature = "hybrid")]
+    hybrid::SPEC,
     #[cfg(feature = "http")]
     logzio::SPEC,
     #[cfg(feature = "http")]
@@ -49,13 +51,6 @@ pub static ABSENT: &[Absent] = &[
         "DogStatsd Pump",
         "dogstatsd",
         "TYK_PMP_PUMPS_DOGSTATSD_META",
-        Why::Planned,
-    ),
-    absent(
-        "hybrid",
-        "Hybrid pump",
-        "hybrid-pump",
-        "TYK_PMP_PUMPS_HYBRID_META",
         Why::Planned,
     ),
     absent(
@@ -121,6 +116,13 @@ pub static ABSENT: &[Absent] = &[
         "graylog-pump",
         "TYK_PMP_PUMPS_GRAYLOG_META",
         Why::Feature("graylog"),
+    ),
+    absent(
+        "hybrid",
+        "Hybrid pump",
+        "hybrid-pump",
+        "TYK_PMP_PUMPS_HYBRID_META",
+        Why::Feature("hybrid"),
     ),
     absent(
         "logzio",

@@ -5,31 +5,19 @@ use std::sync::{
     atomic::{AtomicBool, Ordering},
 };
 
-use analytics::{
-    ClaimId,
-    logrus::{LogForm, LogFormat, LogLevel},
-};
+use analytics::ClaimId;
+use fakes::{Log, rows::group};
 use serde_json::{Value, json};
 use sinks::{
     BuildContext, Sink,
     csv::{Csv, step::Step},
     find,
-    testkit::{Log, rows::group},
 };
 
 const CLAIM: ClaimId = ClaimId(ulid::Ulid(1));
 
 fn context(meta: Value) -> BuildContext {
-    BuildContext {
-        pump: "X".into(),
-        meta,
-        compat: false,
-        log: LogForm {
-            format: LogFormat::Text,
-            level: LogLevel::Info,
-        },
-        fleet: Arc::default(),
-    }
+    BuildContext::new("X", "fleet", meta)
 }
 
 #[tokio::test]

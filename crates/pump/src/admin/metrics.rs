@@ -3,12 +3,16 @@
 
 use std::fmt::{Display, Write};
 
-use crate::delivery::status::{LaneState, LaneStatus, SourceStatus, Status};
+use crate::delivery::{
+    status::{LaneState, LaneStatus, SourceStatus, Status},
+    undecodable::LANE as UNDECODABLE,
+};
 
-const STATES: [(LaneState, &str); 6] = [
+const STATES: [(LaneState, &str); 7] = [
     (LaneState::Starting, "starting"),
     (LaneState::Running, "running"),
     (LaneState::Retrying, "retrying"),
+    (LaneState::Stalled, "stalled"),
     (LaneState::Paused, "paused"),
     (LaneState::Disabled, "disabled"),
     (LaneState::Stopped, "stopped"),
@@ -127,7 +131,7 @@ pub fn render(status: &Status) -> String {
         ready,
     );
     render_source(&mut page, &status.source);
-    render_lanes(&mut page, &status.pumps);
+    render_lanes(&mut page, &status.source, &status.pumps);
     page.0
 }
 
@@ -171,6 +175,12 @@ fn render_source(page: &mut Page, source: &SourceStatus) {
     if let Some(commands) = source.commands {
         page.single("redis_commands_total", "counter", "Commands sent to Redis.", commands);
     }
+    page.single(
+        "expired_rows_total",
+        "counter",
+        "Records that have vanished from their lists while claiming was held back, an estimate.",
+        source.expired_rows,
+    );
     if let Some(bytes) = source.used_memory {
         page.single("redis_used_memory_bytes", "gauge", "used_memory of Redis.", bytes);
     }
@@ -179,7 +189,7 @@ fn render_source(page: &mut Page, source: &SourceStatus) {
     }
 }
 
-fn render_lanes(page: &mut Page, lanes: &[LaneStatus]) {
+fn render_lanes(page: &mut Page, source: &SourceStatus, lanes: &[LaneStatus]) {
     for (name, kind, help, figure) in LANE_METRICS {
         page.head(name, kind, help);
         for lane in lanes {
@@ -195,6 +205,9 @@ fn render_lanes(page: &mut Page, lanes: &[LaneStatus]) {
         for (reason, rows) in &lane.dropped {
             page.sample("dropped_rows_total", &[("pump", &lane.pump), ("reason", reason)], rows);
         }
+    }
+    for (reason, rows) in &source.undecodable_dropped {
+        page.sample("dropped_rows_total", &[("pump", UNDECODABLE), ("reason", reason)], rows);
     }
     page.head("pump_state", "gauge", "1 for the state that the pump is in.");
     for lane in lanes {
@@ -216,8 +229,6 @@ fn render_lanes(page: &mut Page, lanes: &[LaneStatus]) {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::Ordering;
-
     use super::render;
     use crate::delivery::status::{LaneState, StatusBoard};
 
@@ -225,7 +236,7 @@ mod tests {
     fn every_drop_shows_with_its_pump_and_reason() {
         let board = StatusBoard::new("box-1".to_owned());
         let lane = board.add_lane("A\"B\\C".into(), "csv", Some(sinks::Guarantee::ExactlyOnce));
-        lane.delivered.store(7, Ordering::Relaxed);
+        lane.change(|facts| facts.delivered = 7);
         lane.enter(LaneState::Paused, None, None);
         lane.dropped("spool full", 3);
         lane.dropped("oldest", 4);

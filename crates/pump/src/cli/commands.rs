@@ -31,6 +31,11 @@ pub(super) const COMMANDS: &[(&str, &str)] = &[
         "indexes",
         "compares the indexes of MongoDB collections with those that the pumps want, or builds what is missing",
     ),
+    #[cfg(feature = "hybrid")]
+    (
+        "mdcb-sink",
+        "takes the calls of hybrid pumps in the place of an MDCB, and writes each as a JSON line",
+    ),
     (
         "quickstart",
         "shows the whole way with made-up records, and then waits for a gateway's",
@@ -69,6 +74,9 @@ pub enum Command {
     Migrate(MigrateOptions),
     /// compares the indexes of MongoDB collections with those that the pumps want, or builds what is missing
     Indexes(MigrateOptions),
+    /// takes the calls of hybrid pumps in the place of an MDCB, and writes each as a JSON line
+    #[cfg(feature = "hybrid")]
+    MdcbSink(crate::mdcb_sink::MdcbSinkOptions),
     /// shows the whole way with made-up records, and then waits for a gateway's
     Quickstart(QuickstartOptions),
 }
@@ -258,6 +266,8 @@ mod tests {
             "lane accept-refusals CSV",
             "migrate --plan --pump SQL",
             "indexes --apply -c x.conf",
+            #[cfg(feature = "hybrid")]
+            "mdcb-sink --listen 127.0.0.1:0 --api-key k --out calls.jsonl",
             "quickstart",
             "quickstart folder --records 10 --once",
         ] {

@@ -290,6 +290,7 @@ fn delivery(values: &Values, request: &Request, findings: &mut Findings) -> Deli
             .filter(|dir| !dir.is_empty())
             .map(PathBuf::from),
         stop_deadline: span("stop_deadline", 10, findings),
+        write_stall: span("write_stall", 60, findings),
         dead_letter_max_count: values.int("dead_letter_max_count").map_or(100_000, i64::unsigned_abs),
         dead_letter_max_bytes: bytes("dead_letter_max_bytes", findings).unwrap_or(64 << 20),
     }

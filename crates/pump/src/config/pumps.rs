@@ -255,6 +255,9 @@ pub fn apply_meta(config: &mut Config, env: &mut Environment, stores: &Stores, e
             exact,
             schema: &schema,
         };
+        if options::has_type_prefix(&schema) && prefix != kind.env_prefix() {
+            variables.apply(kind.env_prefix(), &mut pump.meta, findings);
+        }
         variables.apply(&prefix, &mut pump.meta, findings);
         variables.apply_bare(&prefix, &mut pump.meta);
         if let Some(old) = options::old_env_prefix(&schema) {

@@ -131,6 +131,8 @@ pub struct DeliverySettings {
     pub memory_budget: u64,
     /// `spool_dir`
     pub spool_dir: Option<PathBuf>,
+    /// `write_stall`, 60 s.
+    pub write_stall: Duration,
     /// `stop_deadline`, 10 s.
     pub stop_deadline: Duration,
     /// `dead_letter_max_count` per pump.

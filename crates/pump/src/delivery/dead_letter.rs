@@ -1,19 +1,22 @@
-//! Where rows go that cannot be delivered: the source, or files below the spool directory. Keyed by lane, claim and
-//! row, so that storing one again changes nothing.
+//! Where rows go that cannot be delivered: files below the spool directory, or the source. Keyed by lane, claim and row,
+//! so that storing one again changes nothing.
 
 use std::{
     collections::BTreeMap,
-    fs, io,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, PoisonError},
+    sync::Arc,
+    time::Duration,
 };
 
-use analytics::{ClaimId, RowId};
-use base64::{Engine as _, engine::general_purpose::STANDARD};
-use serde::{Deserialize, Serialize};
+use super::{
+    dead_files::{DeadFiles, FileError},
+    disk::Disk,
+    report::{Context, Report},
+};
+use crate::source::{DeadLetter, DeadLetterId, DeadLimits, DeadStore, SourceError};
 
-use super::durable;
-use crate::source::{DeadLetter, DeadLetterId, DeadLimits, DeadStore, DeadStored, ElementForm, SourceError};
+/// A letter may take this part of what all letters of its lane may take: a few large ones must not turn out the others.
+const LARGEST_SHARE: u64 = 4;
 
 /// Why dead letters cannot be stored or read.
 #[derive(Debug, thiserror::Error)]
@@ -22,294 +25,174 @@ pub enum DeadLetterError {
     #[error(transparent)]
     Source(#[from] SourceError),
     /// A file.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// The process stops.
     #[error("{path}: {source}")]
-    File {
-        /// Which.
+    Disk {
+        /// The folder.
         path: PathBuf,
-        /// What went wrong.
-        source: io::Error,
+        /// What became of the thread that works on it.
+        source: std::io::Error,
     },
+}
+
+/// What storing letters has cost.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Kept {
+    /// Older letters that had to go.
+    pub evicted: u64,
+    /// Letters that are too large to be kept.
+    pub too_large: u64,
+    /// Files that could not be read and were put aside.
+    pub damaged: u64,
+}
+
+impl Kept {
+    /// What is gone for good, by reason.
+    pub fn losses(self) -> impl Iterator<Item = (&'static str, u64)> {
+        let losses = [
+            ("dead_letters_full", self.evicted),
+            ("dead_letter_too_large", self.too_large),
+            ("dead_letters_damaged", self.damaged),
+        ];
+        losses.into_iter().filter(|(_, rows)| *rows > 0)
+    }
 }
 
 /// The dead letters of all lanes.
 pub struct DeadLetters {
     source: Arc<dyn DeadStore>,
-    files: Option<DeadFiles>,
+    files: Option<Arc<DeadFiles>>,
+    disk: Disk,
     limits: DeadLimits,
+    log: Report,
 }
 
 impl DeadLetters {
     /// Kept in files below `spool_dir`/dead if there is a spool directory, else in the source.
-    pub fn new(source: Arc<dyn DeadStore>, spool_dir: Option<&Path>, limits: DeadLimits) -> Self {
+    pub fn new(source: Arc<dyn DeadStore>, spool_dir: Option<&Path>, disk: Disk, limits: DeadLimits) -> Self {
         Self {
             source,
-            files: spool_dir.map(DeadFiles::new),
+            files: spool_dir.map(|folder| Arc::new(DeadFiles::new(folder))),
+            disk,
             limits,
+            log: Report::new(Duration::from_secs(10)),
         }
     }
 
-    /// Stores letters; the oldest of a lane go when there are too many.
-    pub async fn store(&self, letters: &[DeadLetter]) -> Result<DeadStored, DeadLetterError> {
+    /// Stores letters; the oldest of a lane go when there are too many. Where files cannot be written the source takes the
+    /// letters: a row that is refused must not hold up those behind it for want of a folder.
+    pub async fn store(&self, letters: &[DeadLetter]) -> Result<Kept, DeadLetterError> {
         if letters.is_empty() {
-            return Ok(DeadStored::default());
+            return Ok(Kept::default());
         }
         crate::failpoints::hit(crate::failpoints::BEFORE_DEAD_LETTER);
-        let stored = match &self.files {
-            Some(files) => files.store(letters, self.limits)?,
-            None => self.source.store_dead(letters, self.limits).await?,
-        };
+        let largest = self.limits.bytes / LARGEST_SHARE;
+        let (fitting, large): (Vec<_>, Vec<_>) = letters
+            .iter()
+            .cloned()
+            .partition(|letter| letter.raw.len() as u64 <= largest);
+        let mut kept = self.keep(fitting).await?;
+        kept.too_large += large.len() as u64;
+        for letter in large {
+            let bytes = letter.raw.len();
+            let text = format!(
+                "a row is gone, it is too large for the dead letters: {} of {} has {bytes} bytes, {largest} is the limit (a \
+                 quarter of delivery.dead_letter_max_bytes)",
+                letter.row, letter.key
+            );
+            self.log.error(&text, Context::pump(&letter.lane));
+        }
+        if kept.evicted > 0 {
+            let lane = letters.first().map(|letter| letter.lane.clone()).unwrap_or_default();
+            let context = Context {
+                rows: Some(kept.evicted),
+                remedy: Some(
+                    "replay or drop dead letters, or raise delivery.dead_letter_max_count and dead_letter_max_bytes",
+                ),
+                ..Context::pump(&lane)
+            };
+            self.log
+                .error("the oldest dead letters are gone, there are too many", context);
+        }
         crate::failpoints::hit(crate::failpoints::AFTER_DEAD_LETTER);
-        Ok(stored)
+        Ok(kept)
+    }
+
+    async fn keep(&self, letters: Vec<DeadLetter>) -> Result<Kept, DeadLetterError> {
+        if let Some(files) = &self.files {
+            let (writing, limits, copy) = (files.clone(), self.limits, letters.clone());
+            match self.on_disk(move || writing.store(&copy, limits)).await {
+                Ok(evicted) => {
+                    let damaged = self.damaged(files);
+                    return Ok(Kept {
+                        evicted,
+                        damaged,
+                        ..Kept::default()
+                    });
+                }
+                Err(error) => {
+                    let text = format!(
+                        "dead letters cannot be kept in delivery.spool_dir, they go to the source instead: {error}"
+                    );
+                    self.log.error(&text, Context::default());
+                }
+            }
+        }
+        let stored = self.source.store_dead(&letters, self.limits).await?;
+        Ok(Kept {
+            evicted: stored.all_evicted(),
+            too_large: stored.too_large.values().sum(),
+            ..Kept::default()
+        })
+    }
+
+    /// Files that were found damaged since the last time.
+    fn damaged(&self, files: &DeadFiles) -> u64 {
+        let damaged = files.take_damaged();
+        for path in &damaged {
+            let text = format!("a file of dead letters is damaged and was moved to {}", path.display());
+            self.log.error(&text, Context::default());
+        }
+        damaged.len() as u64
     }
 
     /// Letters of a lane (or of all), oldest first.
     pub async fn list(&self, lane: Option<&str>, limit: usize) -> Result<Vec<DeadLetter>, DeadLetterError> {
         let mut letters = self.source.list_dead(lane, limit).await?;
         if let Some(files) = &self.files {
-            letters.extend(files.list(lane)?);
+            let (reading, lane) = (files.clone(), lane.map(str::to_owned));
+            letters.extend(self.on_disk(move || reading.list(lane.as_deref())).await?);
+            self.damaged(files);
         }
-        letters.sort_by_key(|letter| (letter.at_ms, letter.row));
-        letters.truncate(limit);
-        Ok(letters)
+        // One that is in both was stored again when files could not be written.
+        let once: BTreeMap<_, _> = letters
+            .into_iter()
+            .map(|letter| ((letter.at_ms, letter.row, letter.lane.clone()), letter))
+            .collect();
+        Ok(once.into_values().take(limit).collect())
     }
 
     /// Removes letters. Returns how many there were.
     pub async fn remove(&self, ids: &[DeadLetterId]) -> Result<u64, DeadLetterError> {
         let mut removed = self.source.remove_dead(ids).await?;
         if let Some(files) = &self.files {
-            removed += files.remove(ids)?;
-        }
-        Ok(removed)
-    }
-}
-
-/// One file a lane and claim: row to entry.
-type Entries = BTreeMap<u64, Entry>;
-
-#[derive(Serialize, Deserialize)]
-struct Entry {
-    key: Arc<str>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    form: Option<ElementForm>,
-    cause: String,
-    at_ms: u64,
-    raw: String,
-}
-
-struct DeadFiles {
-    folder: PathBuf,
-    writing: Mutex<()>,
-}
-
-impl DeadFiles {
-    fn new(spool_dir: &Path) -> Self {
-        Self {
-            folder: spool_dir.join("dead"),
-            writing: Mutex::new(()),
-        }
-    }
-
-    fn store(&self, letters: &[DeadLetter], limits: DeadLimits) -> Result<DeadStored, DeadLetterError> {
-        let _writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut by_file: BTreeMap<PathBuf, Vec<&DeadLetter>> = BTreeMap::new();
-        for letter in letters {
-            by_file
-                .entry(self.path(&letter.lane, letter.row.claim))
-                .or_default()
-                .push(letter);
-        }
-        let mut stored = DeadStored::default();
-        for (path, letters) in by_file {
-            let lane = letters.first().map(|letter| letter.lane.clone()).unwrap_or_default();
-            let mut entries = read_entries(&path)?;
-            for letter in letters {
-                let raw = STANDARD.encode(&letter.raw);
-                let entry = Entry {
-                    key: letter.key.clone(),
-                    form: letter.form,
-                    cause: letter.cause.clone(),
-                    at_ms: letter.at_ms,
-                    raw,
-                };
-                entries.insert(letter.row.row, entry);
-            }
-            write_entries(&path, &entries)?;
-            if let Some(folder) = path.parent() {
-                stored.evict(&lane, evict(folder, limits)?);
-            }
-        }
-        Ok(stored)
-    }
-
-    fn list(&self, lane: Option<&str>) -> Result<Vec<DeadLetter>, DeadLetterError> {
-        let mut letters = Vec::new();
-        for folder in list_folder(&self.folder)? {
-            let name = folder
-                .file_name()
-                .map(|name| durable::unescape(&name.to_string_lossy()))
-                .unwrap_or_default();
-            if lane.is_some_and(|lane| lane != name) {
-                continue;
-            }
-            let lane: Arc<str> = name.into();
-            for path in list_folder(&folder)? {
-                let Some(claim) = claim_of(&path) else { continue };
-                for (row, entry) in read_entries(&path)? {
-                    letters.push(DeadLetter {
-                        lane: lane.clone(),
-                        key: entry.key,
-                        form: entry.form,
-                        row: RowId { claim, row },
-                        cause: entry.cause,
-                        at_ms: entry.at_ms,
-                        raw: STANDARD.decode(entry.raw).unwrap_or_default().into(),
-                    });
-                }
-            }
-        }
-        Ok(letters)
-    }
-
-    fn remove(&self, ids: &[DeadLetterId]) -> Result<u64, DeadLetterError> {
-        let _writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut removed = 0;
-        for id in ids {
-            let path = self.path(&id.lane, id.row.claim);
-            let mut entries = read_entries(&path)?;
-            if entries.remove(&id.row.row).is_some() {
-                removed += 1;
-                write_entries(&path, &entries)?;
-            }
+            let (writing, ids) = (files.clone(), ids.to_vec());
+            removed += self.on_disk(move || writing.remove(&ids)).await?;
         }
         Ok(removed)
     }
 
-    fn path(&self, lane: &str, claim: ClaimId) -> PathBuf {
-        self.folder.join(durable::escape(lane)).join(format!("{claim}.json"))
-    }
-}
-
-fn claim_of(path: &Path) -> Option<ClaimId> {
-    let stem = path.file_name()?.to_str()?.strip_suffix(".json")?;
-    ulid::Ulid::from_string(stem).ok().map(ClaimId)
-}
-
-fn failed(path: &Path) -> impl FnOnce(io::Error) -> DeadLetterError {
-    let path = path.to_owned();
-    move |source| DeadLetterError::File { path, source }
-}
-
-/// Files of a folder by name, which for claims is their age.
-fn list_folder(folder: &Path) -> Result<Vec<PathBuf>, DeadLetterError> {
-    let entries = match fs::read_dir(folder) {
-        Ok(entries) => entries,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(error) => return Err(failed(folder)(error)),
-    };
-    let mut paths: Vec<PathBuf> = entries
-        .filter_map(|entry| entry.ok().map(|entry| entry.path()))
-        .collect();
-    paths.sort();
-    Ok(paths)
-}
-
-fn read_entries(path: &Path) -> Result<Entries, DeadLetterError> {
-    match fs::read(path) {
-        Ok(bytes) => serde_json::from_slice(&bytes).map_err(|error| failed(path)(error.into())),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Entries::new()),
-        Err(error) => Err(failed(path)(error)),
-    }
-}
-
-fn write_entries(path: &Path, entries: &Entries) -> Result<(), DeadLetterError> {
-    if entries.is_empty() {
-        return fs::remove_file(path).map_err(failed(path));
-    }
-    let bytes = serde_json::to_vec(entries).map_err(|error| failed(path)(error.into()))?;
-    durable::replace(path, &bytes).map_err(failed(path))
-}
-
-/// Removes the oldest files of a lane until it is within its limits; the newest stays whatever its size.
-fn evict(folder: &Path, limits: DeadLimits) -> Result<u64, DeadLetterError> {
-    let mut sizes = Vec::new();
-    for path in list_folder(folder)? {
-        if claim_of(&path).is_some() {
-            let entries = read_entries(&path)?;
-            let bytes: usize = entries.values().map(|entry| entry.raw.len() / 4 * 3).sum();
-            sizes.push((path, entries.len() as u64, bytes as u64));
-        }
-    }
-    let (mut count, mut bytes) = sizes
-        .iter()
-        .fold((0, 0), |(c, b), (_, count, bytes)| (c + count, b + bytes));
-    let mut evicted = 0;
-    let newest = sizes.len().saturating_sub(1);
-    for (path, entries, size) in sizes.into_iter().take(newest) {
-        if count <= limits.count && bytes <= limits.bytes {
-            break;
-        }
-        fs::remove_file(&path).map_err(failed(&path))?;
-        (count, bytes, evicted) = (count - entries, bytes - size, evicted + entries);
-    }
-    Ok(evicted)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn letter(claim: u128, row: u64, raw: &'static [u8]) -> DeadLetter {
-        DeadLetter {
-            lane: "A/B".into(),
-            key: "analytics-x".into(),
-            form: Some(ElementForm::Msgpack),
-            row: RowId {
-                claim: ClaimId(ulid::Ulid(claim)),
-                row,
-            },
-            cause: "refused".to_owned(),
-            at_ms: 7,
-            raw: raw.into(),
-        }
-    }
-
-    #[test]
-    fn letters_in_files_are_keyed_and_can_be_removed() {
-        let dir = tempfile::tempdir().unwrap();
-        let files = DeadFiles::new(dir.path());
-        let limits = DeadLimits { count: 10, bytes: 1000 };
-        let letters = [letter(1, 0, b"a"), letter(1, 5, b"b"), letter(2, 0, b"\xff")];
-        files.store(&letters, limits).unwrap();
-        files.store(&letters, limits).unwrap();
-        assert_eq!(files.list(Some("A/B")).unwrap(), letters);
-        assert!(files.list(Some("other")).unwrap().is_empty());
-        let ids: Vec<_> = letters
-            .iter()
-            .map(|letter| DeadLetterId {
-                lane: letter.lane.clone(),
-                row: letter.row,
-            })
-            .collect();
-        assert_eq!(files.remove(&ids).unwrap(), 3);
-        assert_eq!(files.remove(&ids).unwrap(), 0);
-        assert!(files.list(None).unwrap().is_empty());
-    }
-
-    #[test]
-    fn the_oldest_letters_go_when_there_are_too_many() {
-        let dir = tempfile::tempdir().unwrap();
-        let files = DeadFiles::new(dir.path());
-        let limits = DeadLimits { count: 2, bytes: 1000 };
-        let evicted: u64 = (1..=4)
-            .map(|claim| files.store(&[letter(claim, 0, b"x")], limits).unwrap().all_evicted())
-            .sum();
-        assert_eq!(evicted, 2);
-        let left: Vec<_> = files
-            .list(None)
-            .unwrap()
-            .iter()
-            .map(|letter| letter.row.claim.0.0)
-            .collect();
-        assert_eq!(left, [3, 4]);
+    async fn on_disk<T: Send + 'static>(
+        &self,
+        job: impl FnOnce() -> Result<T, FileError> + Send + 'static,
+    ) -> Result<T, DeadLetterError> {
+        let path = || {
+            let files = self.files.as_ref();
+            files.map(|files| files.folder().to_owned()).unwrap_or_default()
+        };
+        let done = self.disk.run(job).await;
+        Ok(done.map_err(|source| DeadLetterError::Disk { path: path(), source })??)
     }
 }

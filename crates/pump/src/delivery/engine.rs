@@ -1,26 +1,32 @@
-//! Taking claims, handing them to lanes, keeping their leases.
+//! The engine: what all lanes use, the lanes themselves, and how they are started, replaced and stopped.
 
 use std::{
-    sync::{Arc, PoisonError, RwLock, atomic::AtomicBool},
-    time::{Duration, Instant},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
 };
 
-use analytics::{Key, RecordKind};
-use sinks::{BuildError, Fleet};
-use tokio::sync::mpsc;
+use parking_lot::Mutex;
+use sinks::Fleet;
+use tokio::{
+    sync::mpsc,
+    time::{Instant, timeout, timeout_at},
+};
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
 use super::{
     dead_letter::DeadLetters,
-    held::{Held, boot_clock_ms},
-    lane::{Builder, Lane, Message},
+    disk::Disk,
+    facts::LaneState,
+    held::HeldClaim,
+    lane::{self, Backlog, Desk, Estate, Lane, LaneControl, LaneId, Message, Spooling},
+    lanes::{LaneHandle, Lanes},
     reader::{ReadError, Reader},
-    refusals::Refusals,
-    replay::ReplayRequest,
     report::{Context, Report},
-    shared::{Holdings, LaneControl, Shared},
-    spool::Spool,
-    status::{LaneState, StatusBoard},
+    services::{Holdings, Services},
+    status::StatusBoard,
     undecodable::{self, Undecodable},
 };
 use crate::{
@@ -32,43 +38,33 @@ use crate::{
 
 /// Rows of a window unless `purge_chunk` lowers them.
 const WINDOW_ROWS: u64 = 5_000;
-/// A claim of at least this many rows says that there is a backlog: the next one follows at once.
-const BACKLOG_ROWS: u64 = 5_000;
-/// With `compat` the first claim is made this long after the start, or sooner if `purge_delay` is shorter.
-const COMPAT_START: Duration = Duration::from_millis(200);
-/// How long the start waits for a pump before it goes on in the background.
+/// How long the start waits for pumps before it goes on in the background.
 const BUILD_PATIENCE: Duration = Duration::from_secs(5);
-
-/// What the engine knows about a lane.
-pub(super) struct LaneHandle {
-    pub(super) name: Arc<str>,
-    pub(super) records: RecordKind,
-    pub(super) on_full: OnFull,
-    pub(super) board: Arc<super::status::LaneBoard>,
-    inbox: mpsc::UnboundedSender<Message>,
-    task: AbortOnDropHandle<()>,
-}
-
-impl LaneHandle {
-    /// Hands dead letters to the lane. `false`: it has ended.
-    pub(super) fn replay(&self, request: ReplayRequest) -> bool {
-        self.inbox.send(Message::Replay(request)).is_ok()
-    }
-}
+/// How long a lane may take to end after it has been told to give up its write.
+const GIVING_UP: Duration = Duration::from_secs(2);
 
 /// Claims records and delivers them through one lane a pump. When it is dropped, everything ends at once, as in a crash.
 pub struct Engine {
-    pub(super) shared: Arc<Shared>,
-    pub(super) lanes: Vec<LaneHandle>,
+    pub(super) services: Arc<Services>,
+    pub(super) lanes: Lanes,
     pub(super) status: Arc<StatusBoard>,
     pub(super) settings: Settings,
-    pub(super) mode: RwLock<Mode>,
+    pub(super) stop: CancellationToken,
+    pub(super) mode: Mutex<Mode>,
+    pub(super) claiming_held: AtomicBool,
     pub(super) eviction_warned: AtomicBool,
+    fleet: Fleet,
+    source_down: AtomicBool,
+    /// Lanes are changed one after the other.
+    changing: tokio::sync::Mutex<()>,
+    /// Rows that nobody reads any more are looked through one claim at a time.
+    catching_up: Arc<tokio::sync::Mutex<()>>,
     undecodable: AbortOnDropHandle<()>,
 }
 
 impl Engine {
-    /// Makes the lanes and starts them. Pumps that are not up within some seconds go on starting in the background.
+    /// Makes the lanes and starts them, side by side. Pumps that are not up within some seconds go on starting in the
+    /// background.
     pub async fn start(
         settings: Settings,
         pumps: Vec<Pump>,
@@ -77,232 +73,230 @@ impl Engine {
         instrumentation: Arc<Instrumentation>,
         fleet: Fleet,
     ) -> anyhow::Result<Arc<Self>> {
-        let delivery = &settings.delivery;
-        let limits = DeadLimits {
-            count: delivery.dead_letter_max_count,
-            bytes: delivery.dead_letter_max_bytes,
-        };
-        let dead = Arc::new(DeadLetters::new(source.clone(), delivery.spool_dir.as_deref(), limits));
-        let undecodable = Arc::new(Undecodable::new(
-            source.clone(),
-            dead.clone(),
-            status.clone(),
-            instrumentation.clone(),
-        ));
-        let rows = if settings.purge_chunk == 0 {
-            WINDOW_ROWS
-        } else {
-            settings.purge_chunk.min(WINDOW_ROWS)
-        };
-        let reader = Reader::new(
-            source.clone(),
-            undecodable.clone(),
-            rows as usize,
-            delivery.memory_budget,
-        );
-        let shared = Arc::new(Shared {
-            source,
-            reader: Arc::new(reader),
-            dead,
-            undecodable: undecodable.clone(),
-            holdings: Holdings::default(),
-            instrumentation,
-            log: Report::new(Duration::from_secs(10)),
-            lease: delivery.lease,
-            purge_delay: settings.purge_delay,
-            in_chunks: settings.purge_chunk > 0,
-            stop: CancellationToken::new(),
-            controls: pumps
-                .iter()
-                .map(|pump| LaneControl::new(pump.settings.transform.clone()))
-                .collect(),
-        });
-        let mut lanes = Vec::new();
-        for (number, pump) in pumps.into_iter().enumerate() {
-            lanes.push(start_lane(number, pump, &settings, &shared, &status, &fleet).await?);
-        }
-        Ok(Arc::new(Self {
-            shared,
-            lanes,
-            status,
-            settings,
-            mode: RwLock::new(Mode::memory()),
-            eviction_warned: AtomicBool::new(false),
-            undecodable: AbortOnDropHandle::new(tokio::spawn(undecodable.run())),
-        }))
+        let disk = Disk::default();
+        Self::start_on(disk, settings, pumps, source, status, instrumentation, fleet).await
     }
 
-    /// Claims and delivers until [`Engine::stop`] or, with `drain`, until there is nothing left.
-    pub async fn run(self: &Arc<Self>, mode: Mode, drain: bool) {
-        *self.mode.write().unwrap_or_else(PoisonError::into_inner) = mode.clone();
-        let _keeper = AbortOnDropHandle::new(tokio::spawn(self.clone().keep()));
-        let mut smallest_ttl = None;
-        // The reference lets a whole `purge_delay` go by first, and whoever watches the lists sees what was waiting.
-        if self.settings.compat
-            && !drain
-            && self
-                .shared
-                .stopped_for(self.settings.purge_delay.min(COMPAT_START))
-                .await
-        {
-            return;
+    /// Like [`Engine::start`], with a disk of the caller's.
+    pub async fn start_on(
+        disk: Disk,
+        settings: Settings,
+        pumps: Vec<Pump>,
+        source: Arc<dyn Source>,
+        status: Arc<StatusBoard>,
+        instrumentation: Arc<Instrumentation>,
+        fleet: Fleet,
+    ) -> anyhow::Result<Arc<Self>> {
+        let services = services(&settings, source, disk, &status, instrumentation);
+        let undecodable = services.undecodable.clone();
+        let engine = Arc::new(Self {
+            services,
+            lanes: Lanes::default(),
+            status,
+            settings,
+            stop: CancellationToken::new(),
+            mode: Mutex::new(Mode::memory()),
+            claiming_held: AtomicBool::new(false),
+            eviction_warned: AtomicBool::new(false),
+            fleet,
+            source_down: AtomicBool::new(false),
+            changing: tokio::sync::Mutex::default(),
+            catching_up: Arc::default(),
+            undecodable: AbortOnDropHandle::new(tokio::spawn(undecodable.run())),
+        });
+        for pump in pumps {
+            let lane = engine.lane(pump, None);
+            engine.lanes.put(lane, None);
         }
-        while !self.shared.stop.is_cancelled() {
-            let began = Instant::now();
-            let claimed = self.claim_all(&mode, &mut smallest_ttl).await;
-            self.shared.instrumentation.cycle(began.elapsed());
-            if drain && claimed == Some(0) && self.is_idle() {
-                break;
-            }
-            let pause = match claimed {
-                Some(rows) if rows >= BACKLOG_ROWS && self.lanes_keep_up() => Duration::ZERO,
-                _ if drain => Duration::from_millis(5),
-                _ => self
-                    .settings
-                    .purge_delay
-                    .min(smallest_ttl.map_or(Duration::MAX, |ttl: Duration| ttl / 3)),
-            };
-            if self.shared.stopped_for(pause).await {
-                break;
-            }
+        engine.wait_for_pumps().await;
+        Ok(engine)
+    }
+
+    /// Waits until every lane has tried to start, but not for ever.
+    async fn wait_for_pumps(&self) {
+        let facts: Vec<_> = self.lanes.look().values().map(|lane| lane.facts.clone()).collect();
+        let deadline = Instant::now() + BUILD_PATIENCE;
+        for mut facts in facts {
+            // It goes on in the background; and a lane that has ended has said so.
+            let _ = timeout_at(deadline, facts.wait_for(|facts| facts.state != LaneState::Starting)).await;
         }
+    }
+
+    /// Starts a lane, with what its predecessor has left.
+    fn lane(&self, pump: Pump, former: Option<(mpsc::UnboundedSender<Message>, Estate)>) -> LaneHandle {
+        let id = self.lanes.name(&pump.settings.name);
+        let builder = lane::builder(&pump, self.settings.log, &self.fleet);
+        let Pump { settings: pump, spec } = pump;
+        let folder = self.settings.delivery.spool_dir.clone();
+        let folder = folder.filter(|_| pump.on_full == OnFull::Spool);
+        let wants_spool = folder.is_some();
+        let spool = Spooling::new(folder, &pump.name, self.services.disk.clone());
+        let mut adopts = false;
+        let (inbox, estate) = match former {
+            Some((inbox, estate)) => {
+                self.status
+                    .show_lane(pump.name.clone(), spec.name, Some(spec.guarantee), &estate.facts);
+                (inbox, estate)
+            }
+            None => {
+                let (inbox, receiver) = mpsc::unbounded_channel();
+                let facts = self.status.add_lane(pump.name.clone(), spec.name, Some(spec.guarantee));
+                let estate = Estate {
+                    backlog: Backlog::default(),
+                    spool: Spooling::new(None, &pump.name, self.services.disk.clone()),
+                    facts,
+                    inbox: receiver,
+                };
+                (inbox, estate)
+            }
+        };
+        let Estate {
+            backlog,
+            spool: mut spooling,
+            facts,
+            inbox: receiver,
+        } = estate;
+        // What a predecessor has on disk is delivered, also where nothing is to be added to it.
+        if wants_spool && !spooling.exists() {
+            (spooling, adopts) = (spool, true);
+        }
+        facts.enter(LaneState::Starting, None, None);
+        let control = Arc::new(LaneControl::new(self.stop.child_token()));
+        let handle = LaneHandle {
+            id: id.clone(),
+            records: spec.records,
+            on_full: pump.on_full,
+            control: control.clone(),
+            facts: facts.follow(),
+            inbox,
+            task: None,
+            retired: false,
+        };
+        let desk = Desk::new(id, pump, spec, self.services.clone(), control, facts, receiver);
+        let lane = Lane::new(desk, backlog, spooling, builder);
+        LaneHandle {
+            task: Some(AbortOnDropHandle::new(tokio::spawn(lane.run(adopts)))),
+            ..handle
+        }
+    }
+
+    /// Starts a lane for a pump that had none. Claims that are made from now on have rows for it.
+    ///
+    /// # Errors
+    /// There is one of this name.
+    pub async fn add_lane(&self, pump: Pump) -> anyhow::Result<()> {
+        let _one_at_a_time = self.changing.lock().await;
+        let name = &pump.settings.name;
+        anyhow::ensure!(self.lanes.of(name).is_none(), "pump {name} runs already");
+        let lane = self.lane(pump, None);
+        self.lanes.put(lane, None);
+        Ok(())
+    }
+
+    /// Stops the lane of a pump, which finishes its write within `stop_deadline` or gives it up, and starts another one in
+    /// its place, with these settings, that goes on with its rows. Claims go on to be made for it meanwhile.
+    ///
+    /// # Errors
+    /// There is no such pump, or its lane does not end; it is shown as stopped then.
+    pub async fn replace_lane(&self, pump: Pump) -> anyhow::Result<()> {
+        let _one_at_a_time = self.changing.lock().await;
+        let name = pump.settings.name.clone();
+        let known = self.lanes.of(&name);
+        let id = known.ok_or_else(|| anyhow::anyhow!("there is no pump {name}"))?;
+        let estate = self.end_lane(&id).await?;
+        let inbox = self.lanes.look().get(&id).map(|lane| lane.inbox.clone());
+        let inbox = inbox.ok_or_else(|| anyhow::anyhow!("pump {name} is gone"))?;
+        let lane = self.lane(pump, Some((inbox, estate)));
+        self.lanes.put(lane, Some(&id));
+        Ok(())
+    }
+
+    /// Stops the lane of a pump for good. Its rows wait in the source as those of a pump that nobody has configured, its
+    /// files where they are.
+    ///
+    /// # Errors
+    /// There is no such pump, or its lane does not end.
+    pub async fn remove_lane(&self, pump: &str) -> anyhow::Result<()> {
+        let _one_at_a_time = self.changing.lock().await;
+        let known = self.lanes.of(pump);
+        let id = known.ok_or_else(|| anyhow::anyhow!("there is no pump {pump}"))?;
+        self.lanes.retire(&id);
+        let ended = self.end_lane(&id).await;
+        self.lanes.remove(&id);
+        self.status.remove_lane(&id.pump);
+        ended?.leave();
+        Ok(())
+    }
+
+    /// Ends a lane within the deadline, by giving up its write if need be.
+    async fn end_lane(&self, id: &LaneId) -> anyhow::Result<Estate> {
+        let task = self.lanes.take_task(id);
+        let (control, task) = task.ok_or_else(|| anyhow::anyhow!("pump {} does not run", id.pump))?;
+        control.stop.cancel();
+        let deadline = Instant::now() + self.settings.delivery.stop_deadline;
+        end(&id.pump, &control, task, deadline)
+            .await
+            .ok_or_else(|| anyhow::anyhow!("pump {} does not end; its rows are delivered after a restart", id.pump))
     }
 
     /// Name, state and its cause of every lane.
-    pub fn lanes(&self) -> impl Iterator<Item = (&str, LaneState, Option<String>)> {
-        self.lanes
-            .iter()
-            .map(|lane| (&*lane.name, lane.board.state(), lane.board.cause()))
+    pub fn lanes(&self) -> Vec<(Arc<str>, LaneState, Option<String>)> {
+        let lanes = self.lanes.look();
+        let facts = lanes.values().map(|lane| {
+            let facts = lane.facts.borrow();
+            (lane.id.pump.clone(), facts.state, facts.cause.clone())
+        });
+        facts.collect()
     }
 
     /// Stops as [`Engine::close`], and says so.
     pub async fn stop(&self) {
-        tracing::info!(prefix = "main", "Shutting down {} pumps...", self.lanes.len());
+        let lanes = self.lanes.look().len();
+        tracing::info!(prefix = "main", "Shutting down {lanes} pumps...");
         self.close().await;
     }
 
     /// Stops claiming, lets running writes end, gives the rest back, closes every sink.
     pub async fn close(&self) {
-        self.shared.stop.cancel();
-        let deadline = tokio::time::Instant::now() + self.settings.delivery.stop_deadline;
-        for lane in &self.lanes {
-            while !lane.task.is_finished() && tokio::time::Instant::now() < deadline {
-                tokio::time::sleep(Duration::from_millis(5)).await;
-            }
-            if !lane.task.is_finished() {
-                tracing::error!(prefix = "main", pump = %lane.name, "a write was still running at the stop deadline; its rows are delivered after the next start");
-                lane.task.abort();
-            }
-        }
+        self.stop.cancel();
+        let deadline = Instant::now() + self.settings.delivery.stop_deadline;
+        let ids: Vec<LaneId> = self.lanes.look().keys().cloned().collect();
+        let ends = ids.iter().filter_map(|id| {
+            let (control, task) = self.lanes.take_task(id)?;
+            Some(async move { end(&id.pump, &control, task, deadline).await })
+        });
+        // What they leave goes back to the source.
+        let estates = futures::future::join_all(ends).await;
         self.undecodable.abort();
         crate::failpoints::hit(crate::failpoints::BEFORE_RELEASE);
-        self.shared.holdings.sweep();
-        let held: Vec<_> = self
-            .shared
-            .holdings
-            .all()
-            .iter()
-            .map(|held| held.reference.clone())
-            .collect();
+        self.services.holdings.sweep();
+        let held = self.services.holdings.all();
+        let held: Vec<_> = held.iter().map(|held| held.reference.clone()).collect();
         if !held.is_empty()
-            && let Err(error) = self.shared.source.release(&held).await
+            && let Err(error) = self.services.source.release(&held).await
         {
             tracing::warn!(
                 prefix = "main",
                 "claims could not be given back, they are taken up when their lease is over: {error}"
             );
         }
+        drop(estates);
     }
 
     /// Lets the refused rows of a pump (or undecodable elements) into the dead letters, whatever their share.
     /// `false`: there is no such pump.
     pub fn accept_refusals(&self, lane: &str) -> bool {
-        use std::sync::atomic::Ordering::Release;
-        let wake = |number: usize| {
-            if let Some(control) = self.shared.controls.get(number) {
-                control.woken.notify_one();
-            }
-        };
+        let lanes = self.lanes.look();
         if lane == undecodable::LANE {
-            self.shared.undecodable.let_through();
-            (0..self.lanes.len()).for_each(wake);
+            self.services.undecodable.let_through();
+            lanes.values().for_each(|lane| lane.control.wake());
             return true;
         }
-        let Some(number) = self
-            .lanes
-            .iter()
-            .position(|known| known.name.eq_ignore_ascii_case(lane))
-        else {
-            return false;
-        };
-        if let Some(control) = self.shared.controls.get(number) {
-            control.accepts_refusals.store(true, Release);
+        let known = lanes.values().find(|known| known.id.pump.eq_ignore_ascii_case(lane));
+        if let Some(lane) = known {
+            lane.control.accept_refusals();
         }
-        wake(number);
-        true
-    }
-
-    /// Names of the lanes that deliver the records of `key`, with that for undecodable elements.
-    pub(super) fn lanes_of(&self, key: &Key) -> Vec<Arc<str>> {
-        let wanted = self
-            .lanes
-            .iter()
-            .filter(|lane| lane.records == key.records)
-            .map(|lane| lane.name.clone());
-        wanted.chain([undecodable::LANE.into()]).collect()
-    }
-
-    /// Claims every list that has elements. Returns the number of rows; `None` when the source is away, or nothing may be claimed now.
-    async fn claim_all(&self, mode: &Mode, smallest_ttl: &mut Option<Duration>) -> Option<u64> {
-        // A popped list lives in this process alone: never more than one round of them.
-        let held_back = self.held_back()
-            || self.shared.stands_by()
-            || (mode.one_round_at_a_time && !self.shared.holdings.is_empty());
-        if held_back {
-            return None;
-        }
-        let pending = match self.shared.source.pending().await {
-            Ok(pending) => {
-                self.source_is_up();
-                pending
-            }
-            Err(error) => {
-                self.source_is_down(&error);
-                return None;
-            }
-        };
-        let mut not_lists = Vec::new();
-        let mut rows = 0;
-        for (index, length) in pending {
-            let Some(key) = self.shared.source.keys().get(index).cloned() else {
-                continue;
-            };
-            if let Err(error) = length {
-                if matches!(error, SourceError::NotAList { .. }) {
-                    not_lists.push(key.name.to_string());
-                }
-                self.report(&error);
-                continue;
-            }
-            let sent_ms = boot_clock_ms();
-            match self.shared.source.claim(&key, &self.lanes_of(&key)).await {
-                Ok(Some(claim)) => {
-                    crate::failpoints::hit(crate::failpoints::AFTER_CLAIM);
-                    rows += claim.len;
-                    *smallest_ttl = [*smallest_ttl, claim.ttl].into_iter().flatten().min();
-                    self.hold(&claim, sent_ms);
-                }
-                Ok(None) => {}
-                Err(error) => self.report(&error),
-            }
-        }
-        self.status.source(|source| source.not_lists = not_lists);
-        Some(rows)
-    }
-
-    fn report(&self, error: &SourceError) {
-        let text = format!("Error on Purge Loop. Is Temporal Storage down?: {error}");
-        self.shared.log.error(&text, Context::default());
+        known.is_some()
     }
 
     /// The source was reached for the first time.
@@ -312,19 +306,16 @@ impl Engine {
 
     /// The source has answered.
     pub fn source_is_up(&self) {
-        let mut was_down = false;
-        self.status.source(|source| {
-            was_down = source.state == "down";
-            source.state = "up".to_owned();
-        });
-        if was_down {
+        if self.source_down.swap(false, Ordering::AcqRel) {
             let mode = self.mode.read().unwrap_or_else(PoisonError::into_inner).clone();
             tracing::info!(prefix = "main", mode = mode.label, reason = %mode.reason, "records can be taken again");
         }
+        self.status.source(|source| source.state = "up".to_owned());
     }
 
     /// The source does not answer, or refuses.
     pub fn source_is_down(&self, error: &SourceError) {
+        self.source_down.store(true, Ordering::Release);
         self.report(error);
         self.status.source(|source| {
             source.state = "down".to_owned();
@@ -333,144 +324,109 @@ impl Engine {
         });
     }
 
+    pub(super) fn report(&self, error: &SourceError) {
+        let text = format!("Error on Purge Loop. Is Temporal Storage down?: {error}");
+        self.services.log.error(&text, Context::default());
+    }
+
     /// Hands a claim to the lanes that have rows in it.
     pub(super) fn hold(&self, claim: &Claim, confirmed_ms: u64) {
-        let wanting: Vec<(&LaneHandle, u64)> = self
-            .lanes
-            .iter()
-            .filter_map(|lane| claim.cursors.get(&lane.name).map(|&cursor| (lane, cursor)))
-            .filter(|(_, cursor)| *cursor < claim.len)
+        let lanes = self.lanes.look();
+        let wanting: Vec<(&LaneHandle, u64)> = lanes
+            .values()
+            .filter_map(|lane| claim.cursors.get(&lane.id.pump).map(|&cursor| (lane, cursor)))
+            .filter(|(lane, cursor)| *cursor < claim.len && !lane.retired)
             .collect();
         let undecodable = claim.cursors.get(undecodable::LANE).copied().unwrap_or(claim.len);
-        let held = Arc::new(Held::new(claim, undecodable, wanting.len(), confirmed_ms));
-        self.shared.holdings.add(held.clone());
+        let held = Arc::new(HeldClaim::new(claim, undecodable, wanting.len(), confirmed_ms));
+        self.services.holdings.add(held.clone());
         let first_read = wanting.iter().map(|(_, cursor)| *cursor).min().unwrap_or(claim.len);
         if undecodable < first_read {
             self.catch_up(held.clone(), undecodable, first_read);
         }
         for (lane, cursor) in wanting {
-            // A lane that has ended because the process stops no longer listens.
-            let _ = lane.inbox.send(Message::Claim(held.clone(), cursor));
+            lane.claim(&held, cursor);
         }
     }
 
     /// Looks for undecodable elements in rows that no other lane will read again.
-    pub(super) fn catch_up(&self, held: Arc<Held>, from: u64, to: u64) {
-        let shared = self.shared.clone();
+    pub(super) fn catch_up(&self, held: Arc<HeldClaim>, from: u64, to: u64) {
+        let (services, stop, turn) = (self.services.clone(), self.stop.clone(), self.catching_up.clone());
         tokio::spawn(async move {
+            let _one_at_a_time = turn.lock().await;
             let mut row = from;
-            while row < to && !held.is_lost() && !shared.stop.is_cancelled() {
-                match shared.reader.window(&held, row, usize::MAX, 1).await {
-                    Ok(window) => row = window.batch.end_row(),
+            while row < to && !held.is_lost() && !stop.is_cancelled() {
+                match services.reader.window(&held, row, None).await {
+                    Ok(window) if services.undecodable.note(&held, &window) => row = window.batch.end_row(),
                     Err(ReadError::Source(SourceError::LeaseLost(_))) => held.lose(),
                     Err(ReadError::Source(SourceError::Vanished(_))) => held.vanish(),
                     Err(ReadError::Source(SourceError::Evicted { rows, .. })) => {
                         held.undecodable().finish(rows.clone());
                         row = rows.end;
                     }
-                    Err(_) => tokio::time::sleep(Duration::from_millis(500)).await,
+                    // Until what waits to be stored is stored, or the source answers.
+                    Ok(_) | Err(_) => tokio::time::sleep(Duration::from_millis(500)).await,
                 }
             }
-            shared.undecodable.acknowledge(&held).await;
+            services.undecodable.acknowledge(&held).await;
         });
-    }
-
-    /// Whether every lane is nearly through with what it was given.
-    fn lanes_keep_up(&self) -> bool {
-        use std::sync::atomic::Ordering::Relaxed;
-        self.lanes.iter().all(|lane| {
-            lane.board.state() == LaneState::Running && lane.board.backlog_rows.load(Relaxed) < 4 * BACKLOG_ROWS
-        })
-    }
-
-    fn is_idle(&self) -> bool {
-        self.shared.holdings.sweep();
-        self.shared.holdings.is_empty() && self.shared.undecodable.is_idle()
     }
 }
 
-/// Makes one lane and waits some seconds for its sink.
-async fn start_lane(
-    number: usize,
-    pump: Pump,
+/// What lanes use.
+fn services(
     settings: &Settings,
-    shared: &Arc<Shared>,
-    status: &StatusBoard,
-    fleet: &Fleet,
-) -> anyhow::Result<LaneHandle> {
-    let builder = builder(&pump, settings, fleet);
-    let Pump { settings: pump, spec } = pump;
-    let name = pump.name.clone();
-    let board = status.add_lane(name.clone(), spec.name, Some(spec.guarantee));
-    let spool = match (&settings.delivery.spool_dir, pump.on_full) {
-        (Some(folder), OnFull::Spool) => Some(Spool::open(folder, &name)?),
-        _ => None,
+    source: Arc<dyn Source>,
+    disk: Disk,
+    status: &Arc<StatusBoard>,
+    instrumentation: Arc<Instrumentation>,
+) -> Arc<Services> {
+    let delivery = &settings.delivery;
+    let limits = DeadLimits {
+        count: delivery.dead_letter_max_count,
+        bytes: delivery.dead_letter_max_bytes,
     };
-    let (inbox, receiver) = mpsc::unbounded_channel();
-    let (records, on_full) = (spec.records, pump.on_full);
-    let mut building = builder();
-    let mut lane = Lane {
-        number,
-        settings: pump,
-        spec,
-        shared: shared.clone(),
-        board: board.clone(),
-        inbox: receiver,
-        work: std::collections::BTreeMap::new(),
-        refusals: Refusals::default(),
-        applied: Arc::default(),
-        spool,
-        row_bytes: 0,
-        replays: Vec::new(),
-        adoptions: Vec::new(),
-        inherited: std::collections::BTreeSet::new(),
-        builder,
+    let spool_dir = delivery.spool_dir.as_deref();
+    let dead = Arc::new(DeadLetters::new(source.clone(), spool_dir, disk.clone(), limits));
+    let undecodable = Undecodable::new(source.clone(), dead.clone(), status.clone(), instrumentation.clone());
+    let undecodable = Arc::new(undecodable);
+    let rows = match settings.purge_chunk {
+        0 => WINDOW_ROWS,
+        chunk => chunk.min(WINDOW_ROWS),
     };
-    lane.adopt_spool()?;
-    lane.update_board();
-    let building = match tokio::time::timeout(BUILD_PATIENCE, &mut building).await {
-        Ok(built) => {
-            match &built {
-                Err(BuildError::Options(error)) => lane.disable(error),
-                Err(BuildError::Occupied(_)) => shared.stand_by(number, true),
-                Ok(_) | Err(BuildError::Unavailable(_)) => {}
-            }
-            Box::pin(std::future::ready(built))
-        }
-        Err(_) => building,
-    };
-    let task = AbortOnDropHandle::new(tokio::spawn(lane.run(building)));
-    Ok(LaneHandle {
-        name,
-        records,
-        on_full,
-        board,
-        inbox,
-        task,
+    let (budget, bad) = (delivery.memory_budget, undecodable.clone());
+    let reader = Reader::new(source.clone(), bad, rows as usize, budget);
+    Arc::new(Services {
+        source,
+        reader: Arc::new(reader),
+        dead,
+        undecodable,
+        disk,
+        holdings: Holdings::default(),
+        instrumentation,
+        log: Report::new(Duration::from_secs(10)),
+        lease: delivery.lease,
+        purge_delay: settings.purge_delay,
+        write_stall: delivery.write_stall,
+        in_chunks: settings.purge_chunk > 0,
     })
 }
 
-/// How the sink of a pump is made.
-fn builder(pump: &Pump, settings: &Settings, fleet: &Fleet) -> Builder {
-    let spec = pump.spec;
-    let context = pump.context(settings.log, fleet);
-    let refused = pump.settings.refused.clone();
-    Box::new(move || {
-        let (context, refused) = (context.clone(), refused.clone());
-        // A task of its own: the attempt goes on while the lane looks after its claims.
-        let attempt = tokio::spawn(async move {
-            if let Some(reason) = refused {
-                return Err(BuildError::Options(reason));
-            }
-            let name = context.pump.clone();
-            let sink = (spec.build)(context).await?;
-            tracing::info!(prefix = "main", "Init Pump: {name}");
-            Ok(sink)
-        });
-        Box::pin(async move {
-            attempt
-                .await
-                .unwrap_or_else(|error| Err(BuildError::Unavailable(error.into())))
-        })
-    })
+/// Waits for a lane that was told to stop. `None`: it did not, not even after it was told to give up its write.
+async fn end(
+    pump: &str,
+    control: &LaneControl,
+    mut task: AbortOnDropHandle<Estate>,
+    deadline: Instant,
+) -> Option<Estate> {
+    if let Ok(ended) = timeout_at(deadline, &mut task).await {
+        return ended.ok();
+    }
+    tracing::error!(
+        prefix = "main",
+        pump,
+        "a write was still running at the stop deadline; its rows are delivered after the next start"
+    );
+    control.abandon.cancel();
+    timeout(GIVING_UP, task).await.ok()?.ok()
 }

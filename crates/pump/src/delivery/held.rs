@@ -3,15 +3,16 @@
 use std::{
     collections::BTreeMap,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
 
 use analytics::ClaimId;
+use parking_lot::{Mutex, MutexGuard};
 
-use super::{progress::Progress, reader::Cached};
+use super::{progress::Progress, window::Cached};
 use crate::source::{Claim, ClaimRef};
 
 /// Milliseconds of a clock that goes on while the machine sleeps.
@@ -22,7 +23,7 @@ pub fn boot_clock_ms() -> u64 {
 
 /// A claim that this instance holds, shared by its lanes.
 #[derive(Debug)]
-pub struct Held {
+pub struct HeldClaim {
     /// How the source knows it.
     pub reference: ClaimRef,
     /// Rows.
@@ -39,11 +40,12 @@ pub struct Held {
     lost: AtomicBool,
     vanished: AtomicBool,
     finished: AtomicBool,
+    lanes: usize,
     lanes_left: AtomicU64,
     catching_up: AtomicBool,
 }
 
-impl Held {
+impl HeldClaim {
     /// A claim that was made or taken over by a request sent at `confirmed_ms`; `undecodable` is the cursor of the
     /// lane for undecodable elements.
     pub fn new(claim: &Claim, undecodable: u64, lanes: usize, confirmed_ms: u64) -> Self {
@@ -59,6 +61,7 @@ impl Held {
             lost: AtomicBool::new(false),
             vanished: AtomicBool::new(false),
             finished: AtomicBool::new(false),
+            lanes,
             lanes_left: AtomicU64::new(lanes as u64),
             catching_up: AtomicBool::new(false),
         }
@@ -80,13 +83,13 @@ impl Held {
         self.cache().clear();
     }
 
-    /// The source has lost the claim and its rows: what is not delivered of it is to be counted.
+    /// The source has lost the claim, and its rows with it.
     pub fn vanish(&self) {
         self.vanished.store(true, Ordering::Release);
         self.lose();
     }
 
-    /// Whether the source has lost the claim and its rows.
+    /// Whether what is not delivered of it is lost, and not somebody else's.
     pub fn has_vanished(&self) -> bool {
         self.vanished.load(Ordering::Acquire)
     }
@@ -102,7 +105,12 @@ impl Held {
         !self.is_lost() && u128::from(age) < lease.as_millis()
     }
 
-    /// One lane of this instance is through.
+    /// Lanes of this instance that were given the claim.
+    pub fn lanes(&self) -> usize {
+        self.lanes
+    }
+
+    /// One lane of this instance is through, or is gone.
     pub fn lane_done(&self) {
         self.lanes_left.fetch_sub(1, Ordering::AcqRel);
     }
@@ -141,11 +149,11 @@ impl Held {
 
     /// Decoded windows of this claim.
     pub fn cache(&self) -> MutexGuard<'_, Vec<Cached>> {
-        self.cache.lock().unwrap_or_else(PoisonError::into_inner)
+        self.cache.lock()
     }
 
     /// Progress of the lane for undecodable elements.
     pub fn undecodable(&self) -> MutexGuard<'_, Progress> {
-        self.undecodable.lock().unwrap_or_else(PoisonError::into_inner)
+        self.undecodable.lock()
     }
 }

@@ -1,27 +1,31 @@
 //! Delivery: claims come in, every lane writes them to its back-end, acknowledgements go out.
 //!
-//! [`engine`] takes claims and keeps them; `lane` is one pump's way through them; [`status`] is what the daemon
-//! knows about itself.
+//! [`engine`] keeps the lanes; `claiming` takes lists, `maintenance` keeps what was taken, `budget` decides what may be
+//! held; `lane` is one pump's way through the claims; [`status`] is what the daemon shows of itself.
 
-mod custody;
+pub mod budget;
+mod claiming;
+pub mod dead_files;
 pub mod dead_letter;
-mod deliver;
+pub mod disk;
 pub mod durable;
 pub mod engine;
-mod gather;
+pub mod facts;
 pub mod held;
 mod lane;
+mod lanes;
+mod letters;
 mod maintenance;
 pub mod progress;
 pub mod reader;
 pub mod refusals;
-mod relief;
 pub mod replay;
 pub mod report;
 pub mod retry;
-mod shared;
+mod services;
 pub mod spool;
 pub mod status;
 pub mod undecodable;
+pub mod window;
 
 pub use engine::Engine;

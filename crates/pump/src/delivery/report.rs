@@ -2,9 +2,10 @@
 
 use std::{
     collections::HashMap,
-    sync::{Mutex, PoisonError},
     time::{Duration, Instant},
 };
+
+use parking_lot::Mutex;
 
 /// What a line is about, as fields of the log entry.
 #[derive(Clone, Copy, Debug, Default)]
@@ -78,7 +79,7 @@ impl Report {
         let subject = text.split(':').next().unwrap_or_default();
         let name = format!("{} {subject}", context.pump.unwrap_or_default());
         let now = Instant::now();
-        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut seen = self.seen.lock();
         if seen.len() > 1_000 {
             seen.retain(|_, (last, _)| now.duration_since(*last) < self.interval);
         }

@@ -1,119 +1,22 @@
-//! What the daemon knows about itself: one board that delivery writes and the admin server reads.
+//! What the daemon shows of itself: facts of lanes and of the source, as the admin server reads them. Nothing is decided
+//! by it.
 
 use std::{
     collections::BTreeMap,
     sync::{
-        Arc, Mutex, MutexGuard,
+        Arc,
         atomic::{AtomicU64, Ordering},
     },
     time::SystemTime,
 };
 
+use parking_lot::Mutex;
 use serde::Serialize;
 use sinks::Guarantee;
+use tokio::sync::watch;
 
+pub use super::facts::{Facts, LaneFacts, LaneState};
 use crate::source::Mode;
-
-/// State of a pump.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum LaneState {
-    /// Not made yet: its back-end is not there, or its constructor runs.
-    #[default]
-    Starting,
-    /// Waiting for records, or writing them.
-    Running,
-    /// The last write failed; it is tried again.
-    Retrying,
-    /// Writing is held back until somebody changes something (credentials, table, directory); probed every 30 s.
-    Paused,
-    /// Its options are wrong, or its type is unknown or not built yet: it does not run.
-    Disabled,
-    /// Flushed and closed.
-    Stopped,
-}
-
-/// Counters and state of one pump. Counters only grow while the process lives.
-#[derive(Debug, Default)]
-pub struct LaneBoard {
-    /// Rows that the back-end accepted.
-    pub delivered: AtomicU64,
-    /// Rows that a filter kept out.
-    pub filtered: AtomicU64,
-    /// Write attempts that failed and were repeated.
-    pub retries: AtomicU64,
-    /// Rows that became dead letters.
-    pub dead: AtomicU64,
-    /// Rows that may stand in the back-end twice.
-    pub possibly_doubled: AtomicU64,
-    /// Rows in the group that is being written.
-    pub in_flight: AtomicU64,
-    /// Rows claimed and not yet acknowledged by this pump.
-    pub backlog_rows: AtomicU64,
-    /// Their bytes, estimated.
-    pub backlog_bytes: AtomicU64,
-    /// Files in the spool.
-    pub spooled_files: AtomicU64,
-    /// Rows in the spool.
-    pub spooled_rows: AtomicU64,
-    /// When the oldest unacknowledged claim was made, milliseconds since 1970; 0 = none.
-    pub oldest_claim_ms: AtomicU64,
-    text: Mutex<LaneText>,
-}
-
-#[derive(Debug, Default)]
-struct LaneText {
-    state: LaneState,
-    since: Option<SystemTime>,
-    /// What the sink that was made promises, if that is less than its type's best.
-    guarantee: Option<Guarantee>,
-    cause: Option<String>,
-    remedy: Option<String>,
-    last_error: Option<(SystemTime, String)>,
-    dropped: BTreeMap<&'static str, u64>,
-}
-
-impl LaneBoard {
-    fn text(&self) -> MutexGuard<'_, LaneText> {
-        self.text.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
-    }
-
-    /// Enters `state`; `cause` and `remedy` say why and what to do.
-    pub fn enter(&self, state: LaneState, cause: Option<String>, remedy: Option<String>) {
-        let mut text = self.text();
-        if text.state != state || text.since.is_none() {
-            text.state = state;
-            text.since = Some(SystemTime::now());
-        }
-        text.cause = cause;
-        text.remedy = remedy;
-    }
-
-    /// What the sink promises now, if that is less than its type's best.
-    pub fn promise(&self, guarantee: Option<Guarantee>) {
-        self.text().guarantee = guarantee;
-    }
-
-    /// Remembers an error.
-    pub fn failed(&self, error: &str) {
-        self.text().last_error = Some((SystemTime::now(), error.to_owned()));
-    }
-
-    /// Counts rows that are gone for good.
-    pub fn dropped(&self, reason: &'static str, rows: u64) {
-        *self.text().dropped.entry(reason).or_default() += rows;
-    }
-
-    /// Why it is in its state.
-    pub fn cause(&self) -> Option<String> {
-        self.text().cause.clone()
-    }
-
-    /// Current state.
-    pub fn state(&self) -> LaneState {
-        self.text().state
-    }
-}
 
 /// One pump as `/status` shows it.
 #[derive(Clone, Debug, Serialize)]
@@ -161,6 +64,8 @@ pub struct LaneStatus {
     pub last_error: Option<String>,
     /// When, seconds since 1970.
     pub last_error_at: Option<u64>,
+    /// When it tries again, seconds since 1970, while it waits for that.
+    pub next_attempt_at: Option<u64>,
 }
 
 /// The source as `/status` shows it.
@@ -188,6 +93,10 @@ pub struct SourceStatus {
     pub decoded: u64,
     /// Elements that could not be decoded since the start.
     pub undecodable: u64,
+    /// Undecodable elements that are gone for good, by reason.
+    pub undecodable_dropped: BTreeMap<&'static str, u64>,
+    /// Why undecodable elements cannot be stored as dead letters now.
+    pub undecodable_waits: Option<String>,
     /// `used_memory` of Redis.
     pub used_memory: Option<u64>,
     /// `maxmemory` of Redis.
@@ -196,6 +105,8 @@ pub struct SourceStatus {
     pub commands: Option<u64>,
     /// Whether claiming is held back, and why.
     pub claiming_held: Option<String>,
+    /// Rows that have vanished from their lists while claiming was held back: an estimate.
+    pub expired_rows: u64,
     /// Pumps that claims wait for although nobody has them configured, with their rows.
     pub orphans: BTreeMap<String, u64>,
 }
@@ -223,7 +134,7 @@ struct LaneEntry {
     pump: Arc<str>,
     kind: String,
     guarantee: Option<Guarantee>,
-    board: Arc<LaneBoard>,
+    facts: watch::Receiver<LaneFacts>,
 }
 
 /// The board.
@@ -256,40 +167,50 @@ impl StatusBoard {
     }
 
     /// Adds a pump.
-    pub fn add_lane(&self, pump: Arc<str>, kind: &str, guarantee: Option<Guarantee>) -> Arc<LaneBoard> {
-        let board = Arc::new(LaneBoard::default());
-        let entry = LaneEntry {
+    pub fn add_lane(&self, pump: Arc<str>, kind: &str, guarantee: Option<Guarantee>) -> Facts {
+        let facts = Facts::default();
+        self.show_lane(pump, kind, guarantee, &facts);
+        facts
+    }
+
+    /// Shows `facts` from now on, in the place of what was shown of this pump before.
+    pub fn show_lane(&self, pump: Arc<str>, kind: &str, guarantee: Option<Guarantee>, facts: &Facts) {
+        let shown = LaneEntry {
             pump,
             kind: kind.to_owned(),
             guarantee,
-            board: board.clone(),
+            facts: facts.follow(),
         };
-        self.lanes
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner)
-            .push(entry);
-        board
+        let mut lanes = self.lanes.lock();
+        match lanes.iter_mut().find(|entry| entry.pump == shown.pump) {
+            Some(entry) => *entry = shown,
+            None => lanes.push(shown),
+        }
+    }
+
+    /// Shows a pump no longer.
+    pub fn remove_lane(&self, pump: &str) {
+        self.lanes.lock().retain(|entry| *entry.pump != *pump);
+    }
+
+    /// Counts undecodable elements that are gone for good.
+    pub fn undecodable_dropped(&self, reason: &'static str, rows: u64) {
+        self.source(|source| *source.undecodable_dropped.entry(reason).or_default() += rows);
     }
 
     /// Changes what is known about the source.
     pub fn source(&self, change: impl FnOnce(&mut SourceStatus)) {
-        change(&mut self.source.lock().unwrap_or_else(std::sync::PoisonError::into_inner));
+        change(&mut self.source.lock());
     }
 
     /// Everything, now.
     pub fn snapshot(&self) -> Status {
-        let mut source = self
-            .source
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner)
-            .clone();
+        let mut source = self.source.lock().clone();
         source.decoded = self.decoded.load(Ordering::Relaxed);
         source.undecodable = self.undecodable.load(Ordering::Relaxed);
-        let lanes = self.lanes.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        let pumps: Vec<LaneStatus> = lanes
-            .iter()
-            .map(|entry| lane_status(entry, source.mode.as_ref()))
-            .collect();
+        let lanes = self.lanes.lock();
+        let mode = source.mode.as_ref();
+        let pumps: Vec<LaneStatus> = lanes.iter().map(|entry| lane_status(entry, mode)).collect();
         let mut not_ready = Vec::new();
         if source.state != "up" {
             let why = source.last_error.as_deref().unwrap_or("not connected yet");
@@ -301,6 +222,7 @@ impl StatusBoard {
                 format!("the key {list} is no list, so that gateways cannot push to it: rename or delete it")
             }),
         );
+        not_ready.extend(source.undecodable_waits.iter().cloned());
         for pump in &pumps {
             if !matches!(pump.state, LaneState::Running) {
                 let why = pump
@@ -334,34 +256,34 @@ fn promise(guarantee: Option<Guarantee>, mode: Option<&Mode>) -> String {
 }
 
 fn lane_status(entry: &LaneEntry, mode: Option<&Mode>) -> LaneStatus {
-    let board = &entry.board;
-    let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-    let text = board.text();
-    let lag_seconds = match read(&board.oldest_claim_ms) {
+    let facts = entry.facts.borrow().clone();
+    let lag_seconds = match facts.oldest_claim_ms {
         0 => 0,
         oldest => epoch_seconds(SystemTime::now()).saturating_sub(oldest / 1000),
     };
+    let (last_error_at, last_error) = facts.last_error.unzip();
     LaneStatus {
         pump: entry.pump.clone(),
         kind: entry.kind.clone(),
-        guarantee: promise(text.guarantee.or(entry.guarantee), mode),
-        state: text.state,
-        since: text.since.map(epoch_seconds).unwrap_or_default(),
-        cause: text.cause.clone(),
-        remedy: text.remedy.clone(),
+        guarantee: promise(facts.guarantee.or(entry.guarantee), mode),
+        state: facts.state,
+        since: facts.since.map(epoch_seconds).unwrap_or_default(),
+        cause: facts.cause,
+        remedy: facts.remedy,
         lag_seconds,
-        in_flight: read(&board.in_flight),
-        backlog_rows: read(&board.backlog_rows),
-        backlog_bytes: read(&board.backlog_bytes),
-        delivered: read(&board.delivered),
-        filtered: read(&board.filtered),
-        retried: read(&board.retries),
-        dead: read(&board.dead),
-        possibly_doubled: read(&board.possibly_doubled),
-        dropped: text.dropped.clone(),
-        spooled_files: read(&board.spooled_files),
-        spooled_rows: read(&board.spooled_rows),
-        last_error: text.last_error.as_ref().map(|(_, error)| error.clone()),
-        last_error_at: text.last_error.as_ref().map(|(at, _)| epoch_seconds(*at)),
+        in_flight: facts.in_flight,
+        backlog_rows: facts.backlog_rows,
+        backlog_bytes: facts.backlog_bytes,
+        delivered: facts.delivered,
+        filtered: facts.filtered,
+        retried: facts.retries,
+        dead: facts.dead,
+        possibly_doubled: facts.possibly_doubled,
+        dropped: facts.dropped,
+        spooled_files: facts.spooled_files,
+        spooled_rows: facts.spooled_rows,
+        last_error,
+        last_error_at: last_error_at.map(epoch_seconds),
+        next_attempt_at: facts.next_attempt.map(epoch_seconds),
     }
 }

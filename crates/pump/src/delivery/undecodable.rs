@@ -2,21 +2,22 @@
 
 use std::{
     collections::VecDeque,
-    sync::{Arc, Mutex, PoisonError, atomic::Ordering},
+    sync::{Arc, atomic::Ordering},
     time::Duration,
 };
 
 use analytics::{Batch, Decoded};
+use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::Notify;
 
 use super::{
     dead_letter::DeadLetters,
-    held::Held,
-    reader::Loaded,
+    held::HeldClaim,
     refusals::Refusals,
     report::{Context, Report},
     retry::Backoff,
     status::StatusBoard,
+    window::Loaded,
 };
 use crate::{
     clock::now_ms,
@@ -27,6 +28,16 @@ use crate::{
 /// Name of the lane, in cursors and dead letters.
 pub const LANE: &str = "!undecodable";
 
+/// Bytes of windows that may wait to be stored. What does not fit is read again once the other lanes are through.
+const WAITING: u64 = 16 << 20;
+
+/// Windows that hold undecodable elements, not stored yet.
+#[derive(Default)]
+struct Waiting {
+    windows: VecDeque<(Arc<HeldClaim>, Arc<Loaded>)>,
+    bytes: u64,
+}
+
 /// Follows what the other lanes read. Windows without undecodable elements are finished in passing; their cursor
 /// travels with the acknowledgements of the other lanes.
 pub struct Undecodable {
@@ -35,8 +46,7 @@ pub struct Undecodable {
     status: Arc<StatusBoard>,
     instrumentation: Arc<Instrumentation>,
     refusals: Mutex<Refusals>,
-    /// Windows that hold undecodable elements, not stored yet.
-    waiting: Mutex<VecDeque<(Arc<Held>, Arc<Loaded>)>>,
+    waiting: Mutex<Waiting>,
     wake: Notify,
     log: Report,
 }
@@ -61,8 +71,8 @@ impl Undecodable {
         }
     }
 
-    fn refusals(&self) -> std::sync::MutexGuard<'_, Refusals> {
-        self.refusals.lock().unwrap_or_else(PoisonError::into_inner)
+    fn refusals(&self) -> MutexGuard<'_, Refusals> {
+        self.refusals.lock()
     }
 
     /// An operator wants undecodable elements in the dead letters, however many there are.
@@ -72,70 +82,73 @@ impl Undecodable {
 
     /// Refuses a window that holds so many undecodable elements that a new encoding is more likely than damage: it
     /// must not drain into the dead letters.
-    pub fn judge(&self, held: &Held, batch: &Batch, bad: usize) -> Result<(), String> {
+    pub fn judge(&self, held: &HeldClaim, window: &Loaded) -> Result<(), String> {
+        let (all, bad) = (window.batch.len(), window.undecodable());
         let mut refusals = self.refusals();
         if bad > 0 && !refusals.refuse(bad, false) {
             return Err(format!(
-                "cannot read this gateway's records: {bad} of {} elements of {} are undecodable; they stay in Redis \
+                "cannot read this gateway's records: {bad} of {all} elements of {} are undecodable; they stay in Redis \
                  (after a look at them: tyk-pump lane accept-refusals {LANE})",
-                batch.len(),
                 held.reference.key.name,
             ));
         }
-        refusals.accept(batch.len() - bad);
+        refusals.accept(all - bad);
         if bad == 0 {
             refusals.settle();
         }
         Ok(())
     }
 
-    /// Takes note of a window that was read.
-    pub fn observe(&self, held: &Arc<Held>, window: &Arc<Loaded>, bad: usize) {
-        let batch = &window.batch;
-        self.status
-            .decoded
-            .fetch_add((batch.len() - bad) as u64, Ordering::Relaxed);
-        self.instrumentation.record((batch.len() - bad) as u64);
-        let rows = batch.first_row..batch.end_row();
-        if bad == 0 {
+    /// Counts a window that was read, and takes note of it.
+    pub fn observe(&self, held: &Arc<HeldClaim>, window: &Arc<Loaded>) {
+        let records = (window.batch.len() - window.undecodable()) as u64;
+        self.status.decoded.fetch_add(records, Ordering::Relaxed);
+        self.instrumentation.record(records);
+        self.note(held, window);
+    }
+
+    /// Puts the undecodable elements of a window aside, to be stored. `false`: too many wait already.
+    pub fn note(&self, held: &Arc<HeldClaim>, window: &Arc<Loaded>) -> bool {
+        let rows = window.batch.first_row..window.batch.end_row();
+        if window.undecodable() == 0 {
             held.undecodable().finish(rows);
-            return;
+            return true;
         }
         if rows.end <= held.undecodable().run_end() {
-            return;
+            return true;
         }
-        self.waiting
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .push_back((held.clone(), window.clone()));
+        let mut waiting = self.waiting.lock();
+        if waiting.bytes > 0 && waiting.bytes + window.size() > WAITING {
+            return false;
+        }
+        waiting.bytes += window.size();
+        waiting.windows.push_back((held.clone(), window.clone()));
         self.wake.notify_one();
+        true
     }
 
-    /// Whether windows wait to be stored.
+    /// Whether no window waits to be stored.
     pub fn is_idle(&self) -> bool {
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
+        self.waiting.lock().windows.is_empty()
     }
 
-    /// Stores what [`Undecodable::observe`] has put aside, until the task is aborted.
+    /// Stores what [`Undecodable::note`] has put aside, until the task is aborted.
     pub async fn run(self: Arc<Self>) {
         loop {
-            let next = self
-                .waiting
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .front()
-                .cloned();
+            let next = self.waiting.lock().windows.front().cloned();
             let Some((held, window)) = next else {
                 self.wake.notified().await;
                 continue;
             };
             self.store(&held, &window.batch).await;
             self.acknowledge(&held).await;
-            self.waiting.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
+            let mut waiting = self.waiting.lock();
+            waiting.windows.pop_front();
+            waiting.bytes -= window.size();
         }
     }
 
-    async fn store(&self, held: &Held, batch: &Batch) {
+    async fn store(&self, held: &HeldClaim, batch: &Batch) {
         let mut letters = Vec::new();
         for (index, row) in batch.rows.iter().enumerate() {
             let id = batch.row_id(index);
@@ -161,14 +174,23 @@ impl Undecodable {
             });
         }
         let mut backoff = Backoff::default();
-        while let Err(error) = self.dead.store(&letters).await {
-            if held.is_lost() {
-                return;
+        loop {
+            match self.dead.store(&letters).await {
+                Ok(kept) => {
+                    kept.losses()
+                        .for_each(|(reason, rows)| self.status.undecodable_dropped(reason, rows));
+                    break;
+                }
+                Err(_) if held.is_lost() => return,
+                Err(error) => {
+                    let text = format!("undecodable elements cannot be stored as dead letters, trying again: {error}");
+                    self.log.error(&text, Context::default());
+                    self.status.source(|source| source.undecodable_waits = Some(text));
+                    tokio::time::sleep(backoff.next(None)).await;
+                }
             }
-            let text = format!("undecodable elements cannot be stored as dead letters, trying again: {error}");
-            self.log.error(&text, Context::default());
-            tokio::time::sleep(backoff.next(None)).await;
         }
+        self.status.source(|source| source.undecodable_waits = None);
         self.status
             .undecodable
             .fetch_add(letters.len() as u64, Ordering::Relaxed);
@@ -176,7 +198,7 @@ impl Undecodable {
     }
 
     /// Acknowledges what is finished; keeps trying while the claim is ours.
-    pub async fn acknowledge(&self, held: &Held) {
+    pub async fn acknowledge(&self, held: &HeldClaim) {
         let mut backoff = Backoff::default();
         while !held.is_lost() {
             let Some(cursor) = held.undecodable().unacknowledged() else {

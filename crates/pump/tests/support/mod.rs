@@ -59,7 +59,7 @@ impl Server {
             ("openssl", "openssl"),
         ] {
             if Command::new(program).arg("--version").output().is_err() {
-                sinks::testkit::server::skip(&format!("{program} is not installed (apt-get install {package})"));
+                fakes::server::skip(&format!("{program} is not installed (apt-get install {package})"));
                 return None;
             }
         }
@@ -178,6 +178,7 @@ pub fn delivery_settings(instance: &str, mode: ModeChoice, lease: Duration) -> D
         memory_budget: 64 << 20,
         spool_dir: None,
         stop_deadline: Duration::from_secs(10),
+        write_stall: Duration::from_secs(60),
         dead_letter_max_count: 1000,
         dead_letter_max_bytes: 1 << 20,
     }

@@ -212,7 +212,7 @@ async fn status_and_metrics_show_the_same_figures() {
     let csv = server
         .board
         .add_lane("CSV".into(), "csv", Some(sinks::Guarantee::ExactlyOnce));
-    csv.delivered.store(12, std::sync::atomic::Ordering::Relaxed);
+    csv.change(|facts| facts.delivered = 12);
     csv.dropped("oldest", 3);
     let (code, body) = server.answer("GET", "/status", "").await;
     let status: Value = serde_json::from_slice(&body).unwrap();

@@ -114,6 +114,22 @@ fn a_filter_that_a_variable_breaks_keeps_the_pump_from_starting() {
 }
 
 #[test]
+fn a_hybrid_pump_reads_the_variables_of_its_type_and_then_its_own() {
+    let file = r#"{"pumps": {"edge": {"type": "hybrid", "meta": {"api_key": "file", "rpc_key": "file"}}}}"#;
+    let variables = [
+        ("TYK_PMP_PUMPS_HYBRID_META_APIKEY", "type"),
+        ("TYK_PMP_PUMPS_HYBRID_META_CONNECTION_STRING", "type:1"),
+        ("TYK_PMP_PUMPS_EDGE_META_CONNECTIONSTRING", "own:1"),
+    ];
+    let settings = settings(file, &variables);
+    let edge = settings.pumps.iter().find(|pump| &*pump.name == "EDGE").unwrap();
+    let meta = |key: &str| edge.meta.get(key).and_then(|value| value.as_str().map(str::to_owned));
+    assert_eq!(meta("connection_string").as_deref(), Some("own:1"));
+    assert_eq!(meta("api_key").as_deref(), Some("type"));
+    assert_eq!(meta("rpc_key").as_deref(), Some("file"));
+}
+
+#[test]
 fn pumps_are_found_in_the_environment() {
     let named = |variables: &[(&str, &str)]| names(&settings(CSV, variables));
     let csv = || ("CSV".to_owned(), "csv".to_owned());

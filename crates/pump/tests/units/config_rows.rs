@@ -148,6 +148,7 @@ const ROWS: &[Row] = &[
     row("delivery.max_backlog", "\"2 MB\"", "TYK_PMP_DELIVERY_MAX_BACKLOG", "2000000", |s| format!("{:?}", s.delivery.max_backlog), "None", "Some(2000000)"),
     row("delivery.memory_budget", "\"1GiB\"", "TYK_PMP_DELIVERY_MEMORY_BUDGET", "1g", |s| s.delivery.memory_budget.to_string(), "50331648", "1073741824"),
     row("delivery.spool_dir", "\"/s\"", "TYK_PMP_DELIVERY_SPOOL_DIR", "/s", |s| format!("{:?} {:?}", s.delivery.spool_dir, s.pumps[0].on_full), "None DropOldest", "Some(\"/s\") Spool"),
+    row("delivery.write_stall", "\"500ms\"", "TYK_PMP_DELIVERY_WRITE_STALL", "0.5s", |s| s.delivery.write_stall.as_millis().to_string(), "60000", "500"),
     row("delivery.stop_deadline", "\"500ms\"", "TYK_PMP_DELIVERY_STOP_DEADLINE", "0.5s", |s| s.delivery.stop_deadline.as_millis().to_string(), "10000", "500"),
     row("delivery.dead_letter_max_count", "5", "TYK_PMP_DELIVERY_DEAD_LETTER_MAX_COUNT", "5", |s| s.delivery.dead_letter_max_count.to_string(), "100000", "5"),
     row("delivery.dead_letter_max_bytes", "5", "TYK_PMP_DELIVERY_DEAD_LETTER_MAX_BYTES", "5", |s| s.delivery.dead_letter_max_bytes.to_string(), "67108864", "5"),

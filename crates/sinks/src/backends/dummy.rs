@@ -20,8 +20,6 @@ pub const SPEC: SinkSpec = SinkSpec {
     guarantee: Guarantee::BestEffort,
     purge_line: false,
     options: options::schema::<Options>,
-    #[cfg(feature = "testkit")]
-    harness: Some(crate::testkit::dummy::start),
     ..SinkSpec::new("dummy", "Dummy Pump", "dummy-pump", "", build)
 };
 

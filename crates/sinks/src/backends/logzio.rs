@@ -58,8 +58,6 @@ impl Default for Options {
 /// The type `logzio`.
 pub const SPEC: SinkSpec = SinkSpec {
     options: options::schema::<Options>,
-    #[cfg(feature = "testkit")]
-    harness: Some(crate::testkit::saas::logzio),
     ..SinkSpec::new(
         "logzio",
         "Logzio Pump",

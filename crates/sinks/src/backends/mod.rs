@@ -6,6 +6,8 @@ pub mod dummy;
 pub mod elasticsearch;
 #[cfg(feature = "graylog")]
 pub mod graylog;
+#[cfg(feature = "hybrid")]
+pub mod hybrid;
 #[cfg(feature = "http")]
 pub mod logzio;
 #[cfg(feature = "http")]

@@ -53,8 +53,6 @@ impl Default for Options {
 /// The type `segment`.
 pub const SPEC: SinkSpec = SinkSpec {
     options: options::schema::<Options>,
-    #[cfg(feature = "testkit")]
-    harness: Some(crate::testkit::saas::segment),
     ..SinkSpec::new(
         "segment",
         "Segment Pump",

@@ -55,8 +55,6 @@ impl Default for Options {
 /// The type `stdout`.
 pub const SPEC: SinkSpec = SinkSpec {
     options: options::schema::<Options>,
-    #[cfg(feature = "testkit")]
-    harness: Some(crate::testkit::stdout::start),
     ..SinkSpec::new(
         "stdout",
         "Stdout Pump",

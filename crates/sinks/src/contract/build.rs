@@ -1,7 +1,8 @@
 //! What a sink is made from.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
+use analytics::logrus::{LogForm, LogFormat, LogLevel};
 use futures::future::BoxFuture;
 use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
@@ -29,7 +30,7 @@ pub enum BuildError {
 
 /// Random id that is kept in the source. It is known before the first write, but not yet when sinks are made: a Redis
 /// that is away keeps no pump from starting.
-pub type Fleet = Arc<std::sync::OnceLock<Arc<str>>>;
+pub type Fleet = Arc<OnceLock<Arc<str>>>;
 
 /// What a sink is made from.
 #[derive(Clone)]
@@ -41,12 +42,26 @@ pub struct BuildContext {
     /// `compat` of the pump or of the whole configuration: upstream's values where ours are corrected.
     pub compat: bool,
     /// Form and level of the process log, for sinks that write log lines of their own.
-    pub log: analytics::logrus::LogForm,
+    pub log: LogForm,
     /// Tells ledgers of different Redis servers apart.
     pub fleet: Fleet,
 }
 
 impl BuildContext {
+    /// A pump of a daemon with default settings, whose ledgers belong to `fleet`.
+    pub fn new(pump: &str, fleet: &str, meta: Value) -> BuildContext {
+        BuildContext {
+            pump: pump.into(),
+            meta,
+            compat: false,
+            log: LogForm {
+                format: LogFormat::Text,
+                level: LogLevel::Info,
+            },
+            fleet: Arc::new(OnceLock::from(Arc::from(fleet))),
+        }
+    }
+
     /// The pump's options.
     ///
     /// # Errors

@@ -34,9 +34,6 @@ pub struct SinkSpec {
     pub migrate: Option<Migrate>,
     /// Compares indexes with those that the pump wants, for back-ends whose existing collections a start leaves alone.
     pub indexes: Option<Indexes>,
-    /// How the conformance suite fakes this back-end.
-    #[cfg(feature = "testkit")]
-    pub harness: Option<crate::testkit::Harness>,
 }
 
 impl SinkSpec {
@@ -64,8 +61,6 @@ impl SinkSpec {
             build,
             migrate: None,
             indexes: None,
-            #[cfg(feature = "testkit")]
-            harness: None,
         }
     }
 }

@@ -43,8 +43,6 @@ pub(crate) fn row_draw(pump: &str, row: RowId) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
-
     use std::collections::HashSet;
 
     use analytics::ClaimId;

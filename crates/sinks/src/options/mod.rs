@@ -43,6 +43,21 @@ pub fn with_old_env_prefix(mut schema: Schema, prefix: &str) -> Schema {
     schema
 }
 
+/// Key of a schema whose type's own prefix counts for every pump of it.
+const TYPE_PREFIX: &str = "x-type-prefix";
+
+/// `schema`, whose options can also be set by variables with the type's own prefix when the pump has another one, which
+/// wins: upstream reads no other prefix for this type.
+pub fn with_type_prefix(mut schema: Schema) -> Schema {
+    schema.insert(TYPE_PREFIX.to_owned(), true.into());
+    schema
+}
+
+/// Whether the type's own prefix counts for every pump of it.
+pub fn has_type_prefix(schema: &Schema) -> bool {
+    schema.get(TYPE_PREFIX).is_some()
+}
+
 /// The deprecated prefix of a schema's variables, if it has one.
 pub fn old_env_prefix(schema: &Schema) -> Option<&str> {
     schema.get(OLD_ENV_PREFIX).and_then(Value::as_str)

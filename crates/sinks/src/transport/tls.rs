@@ -200,6 +200,11 @@ fn verifier(settings: &TlsSettings, provider: Arc<CryptoProvider>) -> Result<Arc
     for file in &settings.ca_files {
         trusted.extend(certificates(file)?);
     }
+    // An operator who names the system's authorities means them one by one, and may mean a server's own certificate.
+    let named = ["SSL_CERT_FILE", "SSL_CERT_DIR"].map(std::env::var_os);
+    if settings.ca_files.is_empty() && named.iter().any(Option::is_some) {
+        trusted = rustls_native_certs::load_native_certs().certs;
+    }
     let check = match settings.verification {
         Verification::None => Check::Nothing,
         Verification::Chain => Check::Chain(roots(&settings.ca_files)?),
@@ -269,7 +274,7 @@ enum Check {
 struct Verifier {
     provider: Arc<CryptoProvider>,
     check: Check,
-    /// The named authorities.
+    /// The authorities that were named one by one.
     trusted: Vec<CertificateDer<'static>>,
 }
 

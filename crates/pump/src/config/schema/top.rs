@@ -50,6 +50,7 @@ pub const DELIVERY: Section = Section {
         setting("memory_budget", "MEMORY_BUDGET", Bytes, "48MiB", "Records that this process holds in memory."),
         setting("spool_dir", "SPOOL_DIR", Text, "", "Folder for records of failing pumps when Redis shall not hold more of them."),
         setting("stop_deadline", "STOP_DEADLINE", Span, "10s", "How long running writes may take after a stop signal."),
+        setting("write_stall", "WRITE_STALL", Span, "60s", "How long a write may go on without a record being accepted before its pump counts as failing and the instance is no longer ready."),
         setting("dead_letter_max_count", "DEAD_LETTER_MAX_COUNT", Uint, "100000", "Rows that a pump keeps as dead letters; the oldest goes first."),
         setting("dead_letter_max_bytes", "DEAD_LETTER_MAX_BYTES", Bytes, "64MiB", "Bytes that a pump keeps as dead letters; the oldest goes first."),
     ],

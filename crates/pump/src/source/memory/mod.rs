@@ -89,6 +89,11 @@ impl MemorySource {
         self.store().failures = calls;
     }
 
+    /// Loses every list and claim, as a server that restarts without its data. Returns the claims.
+    pub fn lose(&self) -> Vec<ClaimId> {
+        self.store().lose()
+    }
+
     /// Makes the claim's rows vanish, as eviction does.
     pub fn evict(&self, claim: ClaimId) {
         if let Some(state) = self.store().claims.get_mut(&claim) {

@@ -29,6 +29,8 @@ pub(super) struct Store {
     pub(super) claims: BTreeMap<ClaimId, State>,
     pub(super) dead: Vec<DeadLetter>,
     pub(super) spooled: BTreeSet<(ClaimId, Arc<str>)>,
+    /// Claims that were lost with everything else.
+    vanished: BTreeSet<ClaimId>,
     /// Calls that are still to fail.
     pub(super) failures: usize,
     /// Claims that were there when the data was lost.
@@ -45,6 +47,7 @@ impl Default for Store {
             claims: BTreeMap::new(),
             dead: Vec::new(),
             spooled: BTreeSet::new(),
+            vanished: BTreeSet::new(),
             failures: 0,
             vanished: BTreeSet::new(),
             lanes: BTreeSet::new(),
@@ -102,6 +105,14 @@ impl Store {
         self.heard_of(lanes);
         self.claims.insert(claim.id, state);
         Some(claim)
+    }
+
+    pub(super) fn lose(&mut self) -> Vec<ClaimId> {
+        self.lists.clear();
+        self.spooled.clear();
+        let lost: Vec<ClaimId> = std::mem::take(&mut self.claims).into_keys().collect();
+        self.vanished.extend(&lost);
+        lost
     }
 
     pub(super) fn owned(&mut self, claim: &ClaimRef, owner: &str) -> Result<&mut State, SourceError> {

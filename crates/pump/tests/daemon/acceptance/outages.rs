@@ -46,7 +46,7 @@ fn a_directory_that_turns_read_only_delays_nobody_else_and_recovers_by_itself_in
     site.wait_until_empty(20);
     // A file system with open files cannot be made read-only in the ordinary way: another one is put over it.
     if !run("mount", &["-t", "tmpfs", "-o", "ro", "tmpfs", shown]) {
-        sinks::testkit::server::skip("this user may not mount file systems");
+        fakes::server::skip("this user may not mount file systems");
         return;
     }
     site.push_serials(records(2_000));

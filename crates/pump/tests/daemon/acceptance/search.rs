@@ -82,7 +82,7 @@ async fn count(client: &HttpClient, index: &str, query: Value) -> usize {
 
 #[test]
 fn searches_find_exactly_what_a_gateway_recorded() {
-    let Some(url) = sinks::testkit::server::address("elasticsearch") else {
+    let Some(url) = fakes::server::address("elasticsearch") else {
         return;
     };
     let Some(redis) = support::redis("plain", &[]) else {

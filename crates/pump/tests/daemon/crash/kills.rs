@@ -30,11 +30,11 @@ fn ten_keys(records: u64) -> LoadOptions {
 
 /// Starts the pump and kills it, again and again, at moments `within` these milliseconds after it has claims or finds nothing to
 /// claim.
-fn kill_at_random(site: &Site, within: Range<u64>) {
+pub(super) fn kill_at_random(site: &Site, kills: usize, within: Range<u64>) {
     let seed: u64 = rand::rng().random();
     println!("moments of the kills: seed {seed}");
     let mut moments = StdRng::seed_from_u64(seed);
-    for kill in 1..=KILLS {
+    for kill in 1..=kills {
         let daemon = site.start();
         site.wait("the pump's work", 10, || {
             (site.is_at_work() && site.log().matches("Starting purge loop").count() == kill).then_some(())
@@ -52,7 +52,7 @@ fn random_kills_cost_no_record_and_no_lease() {
 fn random_kills_cost_nothing(lists: &Lists) {
     let site = lists.site(csv_pump());
     site.push_serials(ten_keys(60_000));
-    kill_at_random(&site, 0..250);
+    kill_at_random(&site, KILLS, 0..250);
     let last = site.start_ready();
     // The lease is 600 s: whatever waits for it fails here.
     site.wait_until_empty(30);
@@ -103,7 +103,7 @@ fn an_old_pump_beside_it_and_kills_share_every_record_once() {
         });
         let popper = scope.spawn(|| pop(&redis, &pushed));
         // The first claim comes a second after the start.
-        kill_at_random(&site, 900..1_500);
+        kill_at_random(&site, KILLS, 900..1_500);
         pusher.join().unwrap();
         popper.join().unwrap()
     });

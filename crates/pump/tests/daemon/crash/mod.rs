@@ -1,5 +1,6 @@
 //! The binary dies, pauses or stops at the worst moments; numbered records tell what that cost.
 
+mod hybrid;
 mod instances;
 mod kills;
 #[cfg(debug_assertions)]

@@ -1,7 +1,7 @@
 //! The server behind TLS.
 
+use fakes::certificates::Certificates;
 use redis::{ClientTlsConfig, TlsCertificates};
-use sinks::testkit::certificates::Certificates;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,

@@ -5,16 +5,16 @@ use std::{
     sync::atomic::{AtomicU32, Ordering},
 };
 
+use fakes::{
+    proxy::{Cut, Proxy},
+    server,
+};
 use futures::TryStreamExt;
 use mongodb::{
     Client, Collection,
     bson::{Bson, Document, doc},
 };
 use serde_json::{Value, json};
-use sinks::testkit::{
-    proxy::{Cut, Proxy},
-    server,
-};
 use tokio::runtime::Runtime;
 
 use crate::support::{

@@ -7,12 +7,10 @@ use std::time::Duration;
 
 use analytics::Int;
 use base64::{Engine as _, engine::general_purpose::STANDARD};
+use fakes::server;
 use rand::Rng;
 use serde_json::{Map, Value, json};
-use sinks::{
-    http::{HttpClient, HttpSettings, Method, Request, Url},
-    testkit::server,
-};
+use sinks::http::{HttpClient, HttpSettings, Method, Request, Url};
 use tokio::runtime::Runtime;
 
 use super::records::{element, element_with, push};

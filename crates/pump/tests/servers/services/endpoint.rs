@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use sinks::testkit::{
+use fakes::{
     certificates::Certificates,
     elasticsearch::Documents,
     http::{self, HttpServer, Received, Reply},
@@ -73,7 +73,7 @@ impl Held {
     /// What `kind` answers to a request.
     fn take(&self, kind: &Kind, request: &Received) -> Reply {
         let mut reply = if kind.name == "elasticsearch" {
-            sinks::testkit::elasticsearch::answer(request, &self.documents)
+            fakes::elasticsearch::answer(request, &self.documents)
         } else if request.path.ends_with("/ack") {
             Reply::new(200, r#"{"acks":{"7":true}}"#)
         } else {

@@ -6,8 +6,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use fakes::certificates::Certificates;
 use serde_json::{Map, Value, json};
-use sinks::testkit::certificates::Certificates;
 
 use super::{
     endpoint::{Endpoint, Fault},

@@ -2,12 +2,12 @@
 
 use std::sync::{Arc, Mutex};
 
-use serde_json::json;
-use sinks::testkit::{
+use fakes::{
     certificates::Certificates,
     http::{Fault, HttpServer, Received, Reply},
     rows,
 };
+use serde_json::json;
 use tokio::{
     io::{AsyncBufReadExt, AsyncWriteExt, BufReader, copy_bidirectional},
     net::{TcpListener, TcpStream},

@@ -2,12 +2,13 @@
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use fakes::{
+    postgres,
+    proxy::{Cut, Proxy},
+    server,
+};
 use mysql_async::prelude::Queryable;
 use serde_json::{Value, json};
-use sinks::testkit::{
-    proxy::{Cut, Proxy},
-    server, sql,
-};
 use tokio::runtime::Runtime;
 use tokio_postgres::{NoTls, SimpleQueryMessage};
 
@@ -53,7 +54,7 @@ impl Database {
                     let admin = postgres(&address).await;
                     admin.batch_execute(&create).await.unwrap();
                     let client = postgres(&format!("postgres://{user}@{server}/{name}")).await;
-                    (Client::Postgres(client), sql::COMMIT)
+                    (Client::Postgres(client), postgres::COMMIT)
                 }
                 _ => {
                     let mut client = mysql_async::Conn::from_url(&address).await.unwrap();

@@ -90,7 +90,7 @@ fn fake_clock(start: &str) -> Option<[(&'static str, String); 3]> {
     let folders = fs::read_dir("/usr/lib").into_iter().flatten().flatten();
     let mut libraries = folders.map(|folder| folder.path().join("faketime/libfaketimeMT.so.1"));
     let Some(library) = libraries.find(|library| library.exists()) else {
-        sinks::testkit::server::skip("faketime is not installed (apt-get install faketime)");
+        fakes::server::skip("faketime is not installed (apt-get install faketime)");
         return None;
     };
     Some([

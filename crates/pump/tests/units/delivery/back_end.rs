@@ -35,8 +35,12 @@ pub enum Act {
     Retry(Option<Duration>),
     Config,
     Hang,
-    /// The first half of the rows arrives, then an error.
+    /// The first half of the rows arrives and is marked, then an error.
     Half,
+    /// One row after the other arrives and is marked, each after most of a minute.
+    Trickle,
+    /// The first half arrives and is marked, then no answer.
+    HalfThenHang,
     /// Everything arrives, then an error.
     LostReply,
     /// Everything arrives, and no answer.
@@ -71,6 +75,8 @@ pub struct BackEnd {
     pub number: usize,
     pub kind: Kind,
     script: Mutex<Script>,
+    /// How long it takes to connect.
+    start_up: Mutex<Duration>,
     contents: Mutex<Contents>,
 }
 
@@ -81,6 +87,7 @@ impl BackEnd {
             number,
             kind,
             script: Mutex::new(script),
+            start_up: Mutex::default(),
             contents: Mutex::default(),
         })
     }
@@ -92,6 +99,14 @@ impl BackEnd {
 
     pub fn follow(&self, script: impl FnMut(usize) -> (Duration, Act) + Send + 'static) {
         *self.script.lock().unwrap() = Box::new(script);
+    }
+
+    pub fn start_slowly(&self, start_up: Duration) {
+        *self.start_up.lock().unwrap() = start_up;
+    }
+
+    fn start_up(&self) -> Duration {
+        *self.start_up.lock().unwrap()
     }
 
     pub fn look<T>(&self, look: impl FnOnce(&Contents) -> T) -> T {
@@ -196,6 +211,9 @@ fn build(context: BuildContext) -> BoxFuture<'static, Result<Box<dyn Sink>, Buil
     Box::pin(async move {
         let number = context.meta.as_u64().unwrap_or_default();
         let desk = DESKS.lock().unwrap().remove(&number);
+        if let Some(desk) = &desk {
+            tokio::time::sleep(desk.back_end.start_up()).await;
+        }
         desk.map(|desk| Box::new(desk) as Box<dyn Sink>)
             .ok_or_else(|| BuildError::Options("no back-end".to_owned()))
     })
@@ -240,7 +258,7 @@ impl Drop for Busy<'_> {
 
 #[async_trait]
 impl Sink for Desk {
-    async fn write(&self, group: &[Selection], _applied: &Arc<Applied>) -> Result<Written, WriteError> {
+    async fn write(&self, group: &[Selection], applied: &Arc<Applied>) -> Result<Written, WriteError> {
         let name = &self.back_end.name;
         if self.busy.swap(true, Ordering::AcqRel) {
             self.world.violation(format!("{name}: two writes at once"));
@@ -252,7 +270,11 @@ impl Sink for Desk {
             tokio::time::sleep(latency).await;
             self.gate.pass().await;
         }
+        // What it has already is not sent again.
+        let rest = applied.rest_of(group);
+        let group = rest.as_slice();
         self.world.check_group(&self.back_end, group);
+        let all = usize::MAX;
         let offered: Vec<RowId> = group
             .iter()
             .flat_map(|selection| selection.records().map(|(row, _)| row).collect::<Vec<_>>())
@@ -263,7 +285,6 @@ impl Sink for Desk {
             let refuses = |row: &RowId| self.world.item(*row).is_some_and(|item| self.back_end.refuses(&item));
             offered.iter().copied().filter(refuses).collect()
         };
-        let all = usize::MAX;
         match act {
             Act::Retry(after) => {
                 let source = "away".into();
@@ -271,10 +292,23 @@ impl Sink for Desk {
             }
             Act::Config => return Err(WriteError::Config("401".into())),
             Act::Hang => return std::future::pending().await,
-            Act::Half => {
+            Act::Trickle => {
+                for row in &offered {
+                    tokio::time::sleep(Duration::from_secs(50)).await;
+                    self.back_end.apply(group, all, &offered_but(&offered, *row));
+                    applied.mark([*row]);
+                }
+            }
+            Act::Half | Act::HalfThenHang => {
                 // What keeps a ledger never applies a part.
                 if self.back_end.kind != Kind::Ledger {
-                    self.back_end.apply(group, offered.len() / 2, &refused);
+                    let half = offered.len().div_ceil(2);
+                    self.back_end.apply(group, half, &refused);
+                    let taken = offered.iter().take(half).filter(|row| !refused.contains(row));
+                    applied.mark(taken.copied());
+                }
+                if act == Act::HalfThenHang {
+                    return std::future::pending().await;
                 }
                 return Err(WriteError::retry("reset"));
             }
@@ -300,6 +334,7 @@ impl Sink for Desk {
                     source: "mapping".into(),
                 });
             }
+            _ if act == Act::Trickle => {}
             _ => self.back_end.apply(group, all, &refused),
         }
         match act {
@@ -311,6 +346,11 @@ impl Sink for Desk {
             }),
         }
     }
+}
+
+/// All of them but one.
+fn offered_but(offered: &[RowId], row: RowId) -> Vec<RowId> {
+    offered.iter().copied().filter(|other| *other != row).collect()
 }
 
 /// What a record says it is.

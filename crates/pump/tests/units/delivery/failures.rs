@@ -142,6 +142,24 @@ async fn a_back_end_that_never_answers_does_not_keep_the_process_from_stopping()
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_a_source_loses_is_counted_and_the_lane_goes_on() {
+    let back_end = BackEnd::willing("P", 0, Kind::Whole);
+    back_end.follow(|_| (Duration::ZERO, Act::Config));
+    let world = world(&[&back_end]);
+    world.push(0, items(100, &[]));
+    let process = Process::start(&world, "one", &Options::default()).await;
+    process.reaches(0, LaneState::Paused, MINUTE).await;
+    world.lose();
+    back_end.follow(|_| (Duration::ZERO, Act::Accept));
+    world.push(0, items(110, &[]).split_off(100));
+    until("the later rows are there", 10 * MINUTE, || back_end.count() == 10).await;
+    assert_eq!(process.lane(0).dropped["vanished"], 100);
+    process.reaches(0, LaneState::Running, MINUTE).await;
+    assert_eq!(process.lane(0).backlog_rows, 0);
+    assert!(world.memory.list().await.unwrap().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
 async fn evicted_rows_are_counted_and_the_lane_goes_on() {
     let back_end = BackEnd::willing("P", 0, Kind::Whole);
     back_end.follow(|call| (Duration::ZERO, if call < 3 { Act::Config } else { Act::Accept }));

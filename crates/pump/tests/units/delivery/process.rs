@@ -1,6 +1,13 @@
 //! One running instance: its view of the source, its engine, and how it ends.
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
 use analytics::{
     ClaimId, Filter, Key, RowId, Transform,
@@ -13,6 +20,7 @@ use tyk_pump::{
     config::{DeliverySettings, ModeChoice, OnFull, PumpSettings, RedisSettings, RedisTopology, Secret, Settings},
     delivery::{
         Engine,
+        disk::Disk,
         status::{LaneState, LaneStatus, StatusBoard},
     },
     instrumentation::Instrumentation,
@@ -26,8 +34,11 @@ use tyk_pump::{
 
 use super::{
     back_end::{Gate, Phase, open_desk},
-    world::{UNWANTED, World},
+    world::{LanePlan, UNWANTED, World},
 };
+
+/// `maxmemory`, where `used_memory` is known.
+pub const MAX_MEMORY: u64 = 10_000_000;
 
 /// What differs between the processes of the tests.
 #[derive(Clone, Debug)]
@@ -40,6 +51,10 @@ pub struct Options {
     pub max_unacked: Option<u64>,
     pub memory_budget: u64,
     pub spool_dir: Option<PathBuf>,
+    pub disk: Disk,
+    pub write_stall: Duration,
+    pub dead_letters: u64,
+    pub used_memory: Option<Arc<AtomicU64>>,
     /// One answer of the source in this many is lost after it did what it was asked; 0: none.
     pub lost_answers: u32,
     pub seed: u64,
@@ -56,6 +71,10 @@ impl Default for Options {
             max_unacked: None,
             memory_budget: 256 << 20,
             spool_dir: None,
+            disk: Disk::default(),
+            write_stall: Duration::from_secs(60),
+            dead_letters: 100_000,
+            used_memory: None,
             lost_answers: 0,
             seed: 0,
         }
@@ -66,13 +85,20 @@ pub struct Process {
     pub engine: Arc<Engine>,
     pub status: Arc<StatusBoard>,
     pub gate: watch::Sender<Phase>,
+    /// Dead letters cannot be stored in the source.
+    pub no_letters: Arc<AtomicBool>,
+    world: Arc<World>,
+    options: Options,
     run: JoinHandle<()>,
 }
 
 impl Process {
     pub async fn start(world: &Arc<World>, owner: &str, options: &Options) -> Self {
         let (gate, phase) = watch::channel(Phase::Runs);
+        let no_letters = Arc::new(AtomicBool::new(false));
         let source = Watched {
+            no_letters: no_letters.clone(),
+            used_memory: options.used_memory.clone(),
             inner: world.memory.instance(owner).lease(options.lease),
             world: world.clone(),
             gate: Gate(phase.clone()),
@@ -82,34 +108,11 @@ impl Process {
         let pumps: Vec<Pump> = world
             .lanes
             .iter()
-            .map(|plan| {
-                let desk = open_desk(world.clone(), plan.back_end.clone(), Gate(phase.clone()));
-                let mut filter = Filter::default();
-                if plan.filtered {
-                    filter.skip_api_ids.push(format!("api{UNWANTED}"));
-                }
-                let settings = PumpSettings {
-                    name: plan.back_end.name.clone(),
-                    kind: "test".to_owned(),
-                    filter,
-                    transform: Transform {
-                        omit_detailed: plan.omits_bodies,
-                        ..Transform::NONE
-                    },
-                    timeout: options.timeout,
-                    compat: options.compat,
-                    on_full: options.on_full,
-                    meta: desk.into(),
-                    refused: None,
-                };
-                Pump {
-                    settings,
-                    spec: plan.back_end.kind.spec(),
-                }
-            })
+            .map(|plan| pump(world, plan, &phase, options))
             .collect();
         let status = Arc::new(StatusBoard::new(owner.to_owned()));
-        let engine = Engine::start(
+        let engine = Engine::start_on(
+            options.disk.clone(),
             settings(owner, options),
             pumps,
             Arc::new(source),
@@ -125,6 +128,9 @@ impl Process {
             engine,
             status,
             gate,
+            no_letters,
+            world: world.clone(),
+            options: options.clone(),
             run,
         }
     }
@@ -149,6 +155,28 @@ impl Process {
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
 
+    /// Stops a lane and puts another one in its place.
+    pub async fn replace(&self, number: usize) {
+        let pump = pump(
+            &self.world,
+            &self.world.lanes[number],
+            &self.gate.subscribe(),
+            &self.options,
+        );
+        self.engine.replace_lane(pump).await.unwrap();
+    }
+
+    /// Gives a lane that was removed back.
+    pub async fn add(&self, number: usize) {
+        let pump = pump(
+            &self.world,
+            &self.world.lanes[number],
+            &self.gate.subscribe(),
+            &self.options,
+        );
+        self.engine.add_lane(pump).await.unwrap();
+    }
+
     pub fn lane(&self, number: usize) -> LaneStatus {
         self.status.snapshot().pumps[number].clone()
     }
@@ -164,6 +192,33 @@ impl Process {
     }
 }
 
+/// A pump that writes to the back-end of `plan`.
+pub fn pump(world: &Arc<World>, plan: &LanePlan, phase: &watch::Receiver<Phase>, options: &Options) -> Pump {
+    let desk = open_desk(world.clone(), plan.back_end.clone(), Gate(phase.clone()));
+    let mut filter = Filter::default();
+    if plan.filtered {
+        filter.skip_api_ids.push(format!("api{UNWANTED}"));
+    }
+    let settings = PumpSettings {
+        name: plan.back_end.name.clone(),
+        kind: "test".to_owned(),
+        filter,
+        transform: Transform {
+            omit_detailed: plan.omits_bodies,
+            ..Transform::NONE
+        },
+        timeout: options.timeout,
+        compat: options.compat,
+        on_full: options.on_full,
+        meta: desk.into(),
+        refused: None,
+    };
+    Pump {
+        settings,
+        spec: plan.back_end.kind.spec(),
+    }
+}
+
 /// Polls in virtual time.
 pub async fn until(what: &str, within: Duration, mut holds: impl FnMut() -> bool) {
     let deadline = tokio::time::Instant::now() + within;
@@ -173,7 +228,7 @@ pub async fn until(what: &str, within: Duration, mut holds: impl FnMut() -> bool
     }
 }
 
-fn settings(owner: &str, options: &Options) -> Settings {
+pub fn settings(owner: &str, options: &Options) -> Settings {
     Settings {
         redis: RedisSettings {
             topology: RedisTopology::Single,
@@ -194,7 +249,8 @@ fn settings(owner: &str, options: &Options) -> Settings {
             memory_budget: options.memory_budget,
             spool_dir: options.spool_dir.clone(),
             stop_deadline: Duration::from_secs(10),
-            dead_letter_max_count: 100_000,
+            write_stall: options.write_stall,
+            dead_letter_max_count: options.dead_letters,
             dead_letter_max_bytes: 1 << 30,
         },
         pumps: Vec::new(),
@@ -222,6 +278,8 @@ struct Watched {
     gate: Gate,
     rng: std::sync::Mutex<StdRng>,
     lost_answers: u32,
+    no_letters: Arc<AtomicBool>,
+    used_memory: Option<Arc<AtomicU64>>,
 }
 
 impl Watched {
@@ -300,7 +358,12 @@ impl Claims for Watched {
 
     async fn usage(&self) -> Result<Usage, SourceError> {
         self.gate.pass().await;
-        self.inner.usage().await
+        let mut usage = self.inner.usage().await?;
+        if let Some(used) = &self.used_memory {
+            usage.used_memory = Some(used.load(Ordering::Relaxed));
+            usage.max_memory = Some(MAX_MEMORY);
+        }
+        Ok(usage)
     }
 }
 
@@ -308,6 +371,9 @@ impl Claims for Watched {
 impl DeadStore for Watched {
     async fn store_dead(&self, letters: &[DeadLetter], limits: DeadLimits) -> Result<DeadStored, SourceError> {
         self.gate.pass().await;
+        if self.no_letters.load(Ordering::Relaxed) {
+            return Err(SourceError::Unavailable(anyhow::anyhow!("no letters")));
+        }
         let result = self.inner.store_dead(letters, limits).await;
         if result.is_ok() {
             for letter in letters {

@@ -58,7 +58,8 @@ fn faults(seed: u64, faulty: Arc<AtomicBool>) -> Script {
             65..67 => Act::Retry(Some(Duration::from_secs(5))),
             67..70 => Act::Config,
             70..77 => Act::Hang,
-            77..88 => Act::Half,
+            77..84 => Act::Half,
+            84..88 => Act::HalfThenHang,
             88..95 => Act::LostReply,
             _ => Act::LostAnswer,
         };
@@ -170,7 +171,8 @@ impl History {
     async fn step(&mut self) {
         let instance = self.rng.random_range(0..self.processes.len());
         match self.rng.random_range(0..100) {
-            0..45 => self.push(),
+            0..42 => self.push(),
+            42..45 => self.replace(instance).await,
             45..55 => self.world.memory.fail_next(self.rng.random_range(1..8)),
             55..65 => {
                 if let Some(process) = self.take(instance) {
@@ -198,8 +200,22 @@ impl History {
         tokio::time::sleep(Duration::from_millis(pause)).await;
     }
 
+    /// A lane is stopped and another one goes on with its rows.
+    async fn replace(&mut self, instance: usize) {
+        let lane = self.rng.random_range(0..self.world.lanes.len());
+        if let Some(process) = &self.processes[instance]
+            && *process.gate.borrow() == Phase::Runs
+        {
+            process.replace(lane).await;
+        }
+    }
+
     async fn evict(&mut self) {
         if !self.evicts {
+            return;
+        }
+        if self.rng.random_bool(0.2) {
+            self.world.lose();
             return;
         }
         let claims = self.world.memory.list().await.unwrap_or_default();
@@ -250,7 +266,7 @@ impl History {
             for (name, state, cause) in process.engine.lanes() {
                 let cause = cause.unwrap_or_default();
                 if state == LaneState::Paused && cause.contains("refuses") {
-                    process.engine.accept_refusals(name);
+                    process.engine.accept_refusals(&name);
                 }
                 if state == LaneState::Paused && cause.contains("undecodable") {
                     process.engine.accept_refusals(UNDECODABLE);

@@ -9,8 +9,8 @@ use std::{
 use analytics::{Batch, ClaimId, Int, RowId, Selection, Text, record::Builder};
 use bytes::Bytes;
 use tyk_pump::{
-    delivery::{dead_letter::DeadLetters, durable, spool},
-    source::{DeadLimits, memory::MemorySource},
+    delivery::{dead_files::DeadFiles, durable, spool},
+    source::memory::MemorySource,
 };
 
 use super::back_end::{BackEnd, path};
@@ -122,6 +122,25 @@ impl World {
         self.facts.lock().unwrap().rows.get(&row).cloned()
     }
 
+    /// The source loses everything: rows of its claims may be missing from now on, and those of its lists are.
+    pub fn lose(&self) {
+        let mut claims = self.memory.lose();
+        // What was in lists only is missing as well.
+        claims.push(ClaimId(ulid::Ulid::nil()));
+        self.facts.lock().unwrap().evicted.extend(claims);
+    }
+
+    /// Back-ends take these items from now on.
+    pub fn cure(&self, numbers: &[u64]) {
+        let mut facts = self.facts.lock().unwrap();
+        let Facts { items, rows, .. } = &mut *facts;
+        for item in items.values_mut().chain(rows.values_mut()) {
+            if numbers.contains(&item.number) {
+                item.refused_by = 0;
+            }
+        }
+    }
+
     pub fn evict(&self, claim: ClaimId) {
         self.facts.lock().unwrap().evicted.insert(claim);
         self.memory.evict(claim);
@@ -220,19 +239,8 @@ impl World {
     }
 
     fn dead_files(&self) -> HashSet<(Arc<str>, RowId)> {
-        let limits = DeadLimits {
-            count: u64::MAX,
-            bytes: u64::MAX,
-        };
-        let empty = Arc::new(MemorySource::with_records(Vec::new()));
-        let stores = self
-            .spools
-            .iter()
-            .map(|folder| DeadLetters::new(empty.clone(), Some(folder), limits));
-        let letters = stores.flat_map(|store| {
-            let listing = store.list(None, usize::MAX);
-            futures::FutureExt::now_or_never(listing).unwrap().unwrap()
-        });
+        let stores = self.spools.iter().map(|folder| DeadFiles::new(folder));
+        let letters = stores.flat_map(|store| store.list(None).unwrap());
         letters.map(|letter| (letter.lane, letter.row)).collect()
     }
 

@@ -72,7 +72,6 @@ impl Drop for Lock {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
 mod tests {
     use super::Lock;
 

@@ -50,8 +50,6 @@ pub const SPEC: SinkSpec = SinkSpec {
     },
     writes_empty: true,
     options: options::schema::<Options>,
-    #[cfg(feature = "testkit")]
-    harness: Some(crate::testkit::csv::start),
     ..SinkSpec::new("csv", "CSV Pump", "csv-pump", "TYK_PMP_PUMPS_CSV_META", build)
 };
 
@@ -100,13 +98,11 @@ impl Csv {
     }
 
     /// Names files by another clock.
-    #[cfg(feature = "testkit")]
     pub fn with_clock(self, clock: Clock) -> Csv {
         Csv { clock, ..self }
     }
 
-    /// Lets `hook` decide what fails from now on.
-    #[cfg(feature = "testkit")]
+    /// Lets `hook` decide what fails from now on, as a test of faults does.
     pub async fn set_hook(&self, hook: step::Hook) {
         self.directory.lock().await.steps.hook = Some(hook);
     }

@@ -18,13 +18,11 @@ pub enum Step {
 }
 
 /// Decides how many of the bytes of a step pass; fewer than asked for means that the rest fails.
-#[cfg(feature = "testkit")]
 pub type Hook = std::sync::Arc<dyn Fn(Step, usize) -> usize + Send + Sync>;
 
 /// The hook of a directory; does nothing outside tests.
 #[derive(Clone, Default)]
 pub(super) struct Steps {
-    #[cfg(feature = "testkit")]
     pub(super) hook: Option<Hook>,
 }
 
@@ -38,14 +36,7 @@ impl Steps {
     }
 
     /// How many of `len` bytes may be written.
-    #[cfg(feature = "testkit")]
     pub(super) fn allowed(&self, step: Step, len: usize) -> usize {
         self.hook.as_ref().map_or(len, |hook| hook(step, len).min(len))
-    }
-
-    /// How many of `len` bytes may be written.
-    #[cfg(not(feature = "testkit"))]
-    pub(super) fn allowed(&self, _step: Step, len: usize) -> usize {
-        len
     }
 }

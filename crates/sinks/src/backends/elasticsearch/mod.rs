@@ -32,8 +32,6 @@ use crate::{
 pub const SPEC: SinkSpec = SinkSpec {
     guarantee: Guarantee::ExactlyOnce,
     options: crate::options::schema::<Options>,
-    #[cfg(feature = "testkit")]
-    harness: Some(crate::testkit::elasticsearch::start),
     ..SinkSpec::new(
         "elasticsearch",
         "Elasticsearch Pump",

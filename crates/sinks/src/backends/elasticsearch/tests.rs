@@ -1,15 +1,12 @@
 use std::sync::Arc;
 
-use std::sync::{OnceLock, atomic::Ordering::Relaxed};
+use std::sync::atomic::Ordering::Relaxed;
 
-use analytics::{
-    ClaimId, Flag, When,
-    logrus::{LogForm, LogFormat, LogLevel},
-};
+use analytics::{ClaimId, Flag, When};
 use serde_json::{Value, json};
 
 use super::*;
-use crate::testkit::{
+use fakes::{
     certificates::Certificates,
     elasticsearch::{Documents, answer},
     http::{Fault, HttpServer, Received, Reply},
@@ -20,14 +17,8 @@ const CLAIM: ClaimId = ClaimId(ulid::Ulid(1));
 
 fn context(meta: Value, compat: bool) -> BuildContext {
     BuildContext {
-        pump: "TEST".into(),
-        meta,
         compat,
-        log: LogForm {
-            format: LogFormat::Text,
-            level: LogLevel::Info,
-        },
-        fleet: Arc::new(OnceLock::from(Arc::from("fleet"))),
+        ..BuildContext::new("TEST", "fleet", meta)
     }
 }
 

@@ -76,8 +76,6 @@ impl Default for Options {
 pub const SPEC: SinkSpec = SinkSpec {
     guarantee: Guarantee::BestEffort,
     options: options::schema::<Options>,
-    #[cfg(feature = "testkit")]
-    harness: Some(crate::testkit::wire::graylog),
     ..SinkSpec::new(
         "graylog",
         "Graylog Pump",

@@ -74,8 +74,6 @@ impl BodyMasks {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
-
     use super::*;
 
     fn masked(names: &[&str], rewrite: bool, body: &str) -> Option<String> {

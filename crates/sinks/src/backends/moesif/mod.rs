@@ -83,8 +83,6 @@ pub struct Options {
 /// The type `moesif`.
 pub const SPEC: SinkSpec = SinkSpec {
     options: options::schema::<Options>,
-    #[cfg(feature = "testkit")]
-    harness: Some(crate::testkit::saas::moesif),
     ..SinkSpec::new(
         "moesif",
         "Moesif Pump",

@@ -55,8 +55,6 @@ const COMMON: SinkSpec = SinkSpec {
     decodes_bodies: false,
     options: options::collection,
     indexes: Some(indexes_of_mongo),
-    #[cfg(feature = "testkit")]
-    harness: Some(crate::testkit::mongo::start_records),
     ..SinkSpec::new(
         "mongo",
         "MongoDB Pump",
@@ -78,8 +76,6 @@ pub const GRAPH: SinkSpec = SinkSpec {
     options: crate::options::schema::<CollectionOptions>,
     build: build_graph,
     indexes: Some(indexes_of_graph),
-    #[cfg(feature = "testkit")]
-    harness: Some(crate::testkit::mongo::start_graph),
     ..COMMON
 };
 
@@ -92,8 +88,6 @@ pub const MCP: SinkSpec = SinkSpec {
     options: crate::options::schema::<CollectionOptions>,
     build: build_mcp,
     indexes: Some(indexes_of_mcp),
-    #[cfg(feature = "testkit")]
-    harness: Some(crate::testkit::mongo::start_mcp),
     ..COMMON
 };
 
@@ -106,8 +100,6 @@ pub const SELECTIVE: SinkSpec = SinkSpec {
     options: options::selective,
     build: build_selective,
     indexes: Some(indexes_of_selective),
-    #[cfg(feature = "testkit")]
-    harness: Some(crate::testkit::mongo::start_selective),
     ..COMMON
 };
 
@@ -128,8 +120,6 @@ pub const AGGREGATE: SinkSpec = SinkSpec {
     options: options::aggregate,
     build: build_aggregate,
     indexes: Some(indexes_of_aggregate),
-    #[cfg(feature = "testkit")]
-    harness: Some(crate::testkit::mongo::start_aggregate),
     ..COMMON
 };
 
@@ -143,8 +133,6 @@ pub const MCP_AGGREGATE: SinkSpec = SinkSpec {
     options: crate::options::schema::<McpAggregateOptions>,
     build: build_mcp_aggregate,
     indexes: Some(indexes_of_mcp_aggregate),
-    #[cfg(feature = "testkit")]
-    harness: Some(crate::testkit::mongo::start_mcp_aggregate),
     ..COMMON
 };
 
@@ -155,8 +143,6 @@ pub const UPTIME: SinkSpec = SinkSpec {
     build: build_uptime,
     migrate: None,
     indexes: Some(indexes_of_uptime),
-    #[cfg(feature = "testkit")]
-    harness: Some(crate::testkit::mongo::start_uptime),
     ..COMMON
 };
 

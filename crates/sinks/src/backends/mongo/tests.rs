@@ -1,16 +1,11 @@
 //! Against a real server, which `PUMP_TEST_MONGO` names.
 
 use std::{
-    sync::{Arc, OnceLock, atomic::Ordering},
+    sync::{Arc, atomic::Ordering},
     time::Duration,
 };
 
-use analytics::{
-    Batch, ClaimId, Key, RecordKind, Selection, Text, Time, Wire, Zone,
-    logrus::{LogForm, LogFormat, LogLevel},
-    msgpack,
-    record::Builder,
-};
+use analytics::{Batch, ClaimId, Key, RecordKind, Selection, Text, Time, Wire, Zone, msgpack, record::Builder};
 use futures::TryStreamExt;
 use mongodb::{
     IndexModel,
@@ -24,12 +19,10 @@ mod counting;
 mod retention;
 
 use super::*;
-use crate::{
-    WriteError, Written,
-    testkit::{
-        mongo::{Store, Trouble},
-        rows, server,
-    },
+use crate::{WriteError, Written};
+use fakes::{
+    mongo::{Store, Trouble},
+    rows, server,
 };
 
 const CLAIM: ClaimId = ClaimId(ulid::Ulid(1 << 90));
@@ -38,14 +31,8 @@ const HOUR: i64 = 1_699_999_200;
 
 fn context(pump: &str, meta: Value, compat: bool) -> BuildContext {
     BuildContext {
-        pump: pump.into(),
-        meta,
         compat,
-        log: LogForm {
-            format: LogFormat::Text,
-            level: LogLevel::Info,
-        },
-        fleet: Arc::new(OnceLock::from(Arc::from("fleet"))),
+        ..BuildContext::new(pump, "fleet", meta)
     }
 }
 
@@ -133,7 +120,7 @@ async fn write(sink: &dyn Sink, group: &[Selection]) -> Written {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_document_that_breaks_a_unique_index_costs_only_itself() {
     for compat in [false, true] {
-        let Some(store) = Store::start("records").await else {
+        let Some(store) = Store::start().await else {
             return;
         };
         let index = IndexModel::builder()
@@ -171,7 +158,7 @@ async fn a_document_that_breaks_a_unique_index_costs_only_itself() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn lost_answers_double_nothing() {
-    let Some(store) = Store::start("records").await else {
+    let Some(store) = Store::start().await else {
         return;
     };
     let meta = json!({"mongo_url": store.url(), "collection_name": "records", "max_insert_batch_size_bytes": 307_200});
@@ -186,7 +173,7 @@ async fn lost_answers_double_nothing() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn unacknowledged_writes_are_acknowledged() {
-    let Some(store) = Store::start("records").await else {
+    let Some(store) = Store::start().await else {
         return;
     };
     let meta = json!({"mongo_url": format!("{}&w=0", store.url()), "collection_name": "records"});
@@ -197,7 +184,7 @@ async fn unacknowledged_writes_are_acknowledged() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn both_names_of_the_driver_are_accepted() {
-    let Some(store) = Store::start("records").await else {
+    let Some(store) = Store::start().await else {
         return;
     };
     for driver in ["mgo", "mongo-go"] {

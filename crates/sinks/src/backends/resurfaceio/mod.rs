@@ -57,8 +57,6 @@ pub struct Options {
 /// The type `resurfaceio`.
 pub const SPEC: SinkSpec = SinkSpec {
     options: options::schema::<Options>,
-    #[cfg(feature = "testkit")]
-    harness: Some(crate::testkit::saas::resurfaceio),
     ..SinkSpec::new(
         "resurfaceio",
         "Resurface Pump",

@@ -151,8 +151,6 @@ impl Options {
 /// The type `splunk`.
 pub const SPEC: SinkSpec = SinkSpec {
     options: options::schema::<Options>,
-    #[cfg(feature = "testkit")]
-    harness: Some(crate::testkit::splunk::start),
     ..SinkSpec::new(
         "splunk",
         "Splunk Pump",

@@ -1,30 +1,17 @@
-use std::sync::{Arc, OnceLock, atomic::Ordering::Relaxed};
+use std::sync::{Arc, atomic::Ordering::Relaxed};
 
-use analytics::{
-    Int, Text, When,
-    logrus::{LogForm, LogFormat, LogLevel},
-    record::Builder,
-};
+use analytics::{Int, Text, When, record::Builder};
 use serde_json::{Value, json};
 
 use super::*;
-use crate::testkit::{
+use fakes::{
     certificates::Certificates,
     http::{Fault, HttpServer, Received, Reply},
     rows::{self, Row},
 };
 
 fn context(meta: Value) -> BuildContext {
-    BuildContext {
-        pump: "TEST".into(),
-        meta,
-        compat: false,
-        log: LogForm {
-            format: LogFormat::Text,
-            level: LogLevel::Info,
-        },
-        fleet: Arc::new(OnceLock::from(Arc::from("fleet"))),
-    }
+    BuildContext::new("TEST", "fleet", meta)
 }
 
 fn with(server: &HttpServer, mut meta: Value) -> Splunk {

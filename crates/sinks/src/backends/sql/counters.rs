@@ -27,8 +27,6 @@ pub const AGGREGATE: SinkSpec = SinkSpec {
     },
     build: |context| SqlPump::build(context, rest),
     migrate: Some(|context, mode| SqlPump::migrate(context, mode, rest)),
-    #[cfg(feature = "testkit")]
-    harness: Some(crate::testkit::sql::start_aggregate),
     ..SPEC
 };
 
@@ -46,8 +44,6 @@ pub const GRAPH_AGGREGATE: SinkSpec = SinkSpec {
     },
     build: |context| SqlPump::build(context, graph),
     migrate: Some(|context, mode| SqlPump::migrate(context, mode, graph)),
-    #[cfg(feature = "testkit")]
-    harness: Some(crate::testkit::sql::start_graph_aggregate),
     ..AGGREGATE
 };
 
@@ -66,8 +62,6 @@ pub const MCP_AGGREGATE: SinkSpec = SinkSpec {
     },
     build: |context| SqlPump::build(context, mcp),
     migrate: Some(|context, mode| SqlPump::migrate(context, mode, mcp)),
-    #[cfg(feature = "testkit")]
-    harness: Some(crate::testkit::sql::start_mcp_aggregate),
     ..AGGREGATE
 };
 

@@ -82,8 +82,6 @@ pub const SPEC: SinkSpec = SinkSpec {
     decodes_bodies: false,
     options: schema::<Options>,
     migrate: Some(|context, mode| SqlPump::migrate(context, mode, setup)),
-    #[cfg(feature = "testkit")]
-    harness: Some(crate::testkit::sql::start_raw),
     ..SinkSpec::new("sql", "SQL Pump", "SQL-pump", "TYK_PMP_PUMPS_SQL_META", |context| {
         SqlPump::build(context, setup)
     })

@@ -43,8 +43,6 @@ pub const GRAPH: SinkSpec = SinkSpec {
     },
     build: |context| SqlPump::build(context, graph),
     migrate: Some(|context, mode| SqlPump::migrate(context, mode, graph)),
-    #[cfg(feature = "testkit")]
-    harness: Some(crate::testkit::sql::start_graph),
     ..SPEC
 };
 
@@ -63,8 +61,6 @@ pub const MCP: SinkSpec = SinkSpec {
     },
     build: |context| SqlPump::build(context, mcp),
     migrate: Some(|context, mode| SqlPump::migrate(context, mode, mcp)),
-    #[cfg(feature = "testkit")]
-    harness: Some(crate::testkit::sql::start_mcp),
     ..SPEC
 };
 

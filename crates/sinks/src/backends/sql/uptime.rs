@@ -37,8 +37,6 @@ pub const UPTIME: SinkSpec = SinkSpec {
     purge_line: false,
     options: schema::<Options>,
     migrate: Some(|context, mode| SqlPump::migrate(context, mode, setup)),
-    #[cfg(feature = "testkit")]
-    harness: Some(crate::testkit::sql::start_uptime),
     ..SinkSpec::new(
         "sql",
         "SQL Pump",

@@ -80,8 +80,6 @@ impl Default for Options {
 pub const SPEC: SinkSpec = SinkSpec {
     guarantee: Guarantee::BestEffort,
     options: options::schema::<Options>,
-    #[cfg(feature = "testkit")]
-    harness: Some(crate::testkit::wire::syslog),
     ..SinkSpec::new(
         "syslog",
         "Syslog Pump",

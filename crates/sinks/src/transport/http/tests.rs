@@ -3,12 +3,10 @@ use std::time::Instant;
 use tokio::net::TcpListener;
 
 use super::*;
-use crate::{
-    testkit::{
-        certificates::Certificates,
-        http::{Fault, HttpServer, Received, Reply},
-    },
-    transport::tls::{PemFile, Verification},
+use crate::transport::tls::{PemFile, Verification};
+use fakes::{
+    certificates::Certificates,
+    http::{Fault, HttpServer, Received, Reply},
 };
 
 async fn echo() -> HttpServer {

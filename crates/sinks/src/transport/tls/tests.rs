@@ -8,7 +8,7 @@ use tokio::{
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
 use super::*;
-use crate::testkit::certificates::Certificates;
+use fakes::certificates::Certificates;
 
 /// Greets over TLS, once.
 async fn greet(listener: TcpListener, acceptor: TlsAcceptor) -> io::Result<()> {

@@ -4,7 +4,7 @@ mod datagrams;
 mod stream;
 
 pub use datagrams::{Datagrams, MAX_DATAGRAM};
-pub use stream::{Connect, Stream, StreamWire};
+pub use stream::{Connect, Stream, StreamWire, connections};
 
 use std::fmt;
 

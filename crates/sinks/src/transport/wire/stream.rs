@@ -1,6 +1,13 @@
 //! Connections over TCP and TLS that are written to and never read from.
 
-use std::{future::poll_fn, io, pin::Pin, sync::Arc, task::Poll, time::Duration};
+use std::{
+    future::{poll_fn, ready},
+    io,
+    pin::Pin,
+    sync::Arc,
+    task::Poll,
+    time::Duration,
+};
 
 use futures::{FutureExt, future::BoxFuture};
 use rustls::ClientConfig;
@@ -124,6 +131,14 @@ async fn is_open(stream: &mut Box<dyn Stream>) -> bool {
             Poll::Ready(_) => return false,
         }
     }
+}
+
+/// Connections that are open at once.
+pub fn connections<S: Stream + 'static>(open: impl Fn() -> io::Result<S> + Send + Sync + 'static) -> Connect {
+    Arc::new(move || {
+        let opened = open().map(|stream| Box::new(stream) as Box<dyn Stream>);
+        ready(opened.map_err(WriteError::retry)).boxed()
+    })
 }
 
 /// Connections over TCP.

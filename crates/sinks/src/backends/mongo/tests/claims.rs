@@ -31,7 +31,7 @@ fn minute_by_minute(number: u64, builder: &mut Builder) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_claim_keeps_its_window_when_the_option_changes() {
-    let Some(store) = Store::start(HOURLY).await else {
+    let Some(store) = Store::start().await else {
         return;
     };
     let with = |minutes: u64| json!({"mongo_url": store.url(), "aggregation_time": minutes});
@@ -50,7 +50,7 @@ async fn a_claim_keeps_its_window_when_the_option_changes() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn notes_of_claims_that_an_earlier_process_finished_go() {
-    let Some(store) = Store::start(HOURLY).await else {
+    let Some(store) = Store::start().await else {
         return;
     };
     let meta = json!({"mongo_url": store.url()});

@@ -37,7 +37,7 @@ const AGGREGATES: &str = "z_tyk_analyticz_aggregate_o1";
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn lost_answers_count_nothing_twice() {
-    let Some(store) = Store::start(AGGREGATES).await else {
+    let Some(store) = Store::start().await else {
         return;
     };
     let meta = json!({"mongo_url": store.url(), "use_mixed_collection": true});
@@ -61,7 +61,7 @@ async fn lost_answers_count_nothing_twice() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_instances_count_every_row_once() {
-    let Some(store) = Store::start(AGGREGATES).await else {
+    let Some(store) = Store::start().await else {
         return;
     };
     let meta = json!({"mongo_url": store.url()});
@@ -85,7 +85,7 @@ async fn two_instances_count_every_row_once() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn late_records_count_in_their_own_hour() {
-    let Some(store) = Store::start(AGGREGATES).await else {
+    let Some(store) = Store::start().await else {
         return;
     };
     let sink = sink(&AGGREGATE, json!({"mongo_url": store.url()})).await;
@@ -105,7 +105,7 @@ async fn late_records_count_in_their_own_hour() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn documents_stay_below_12_mb_and_lose_nothing() {
-    let Some(store) = Store::start(AGGREGATES).await else {
+    let Some(store) = Store::start().await else {
         return;
     };
     // The whole number takes minutes.
@@ -147,7 +147,7 @@ async fn documents_stay_below_12_mb_and_lose_nothing() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_full_dimension_counts_the_rest_together() {
-    let Some(store) = Store::start(AGGREGATES).await else {
+    let Some(store) = Store::start().await else {
         return;
     };
     let meta = json!({"mongo_url": store.url(), "max_keys_per_dimension": 3});
@@ -174,7 +174,7 @@ async fn a_full_dimension_counts_the_rest_together() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn averages_in_lists_are_those_of_the_counters() {
-    let Some(store) = Store::start(AGGREGATES).await else {
+    let Some(store) = Store::start().await else {
         return;
     };
     let sink = sink(&AGGREGATE, json!({"mongo_url": store.url()})).await;
@@ -194,7 +194,7 @@ async fn averages_in_lists_are_those_of_the_counters() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_upstream_has_made_is_continued() {
-    let Some(store) = Store::start(AGGREGATES).await else {
+    let Some(store) = Store::start().await else {
         return;
     };
     let hour = || mongodb::bson::DateTime::from_millis(HOUR * 1000);

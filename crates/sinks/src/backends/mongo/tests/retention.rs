@@ -21,7 +21,7 @@ fn has(found: &[(String, Option<u64>)], name: &str, seconds: u64) -> bool {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn retention_is_an_index_in_new_collections_and_in_old_ones() {
-    let Some(store) = Store::start("records").await else {
+    let Some(store) = Store::start().await else {
         return;
     };
     let old = store.database.collection::<Document>("old");

@@ -1,5 +1,3 @@
-#![allow(clippy::unwrap_used)]
-
 use super::*;
 
 fn pairs(texts: &[(&str, &str)]) -> Vec<Pair> {

@@ -3,10 +3,10 @@
 use serde_json::{Value, json};
 
 use super::{raw::meta, *};
-use crate::{BuildError, MigrationMode, testkit::context};
+use crate::{BuildContext, BuildError, MigrationMode};
 
 async fn migrate(place: &Place, kind: &str, more: Value, mode: MigrationMode) -> Result<Vec<String>, BuildError> {
-    (crate::find(kind).unwrap().migrate.unwrap())(context(meta(place, more)), mode).await
+    (crate::find(kind).unwrap().migrate.unwrap())(BuildContext::new("TEST", "fleet", meta(place, more)), mode).await
 }
 
 /// All tables of the pumps.

@@ -296,7 +296,7 @@ async fn a_change_does_not_make_readers_wait_for_long() {
 
 #[tokio::test]
 async fn tls_is_as_strict_as_the_connection_string_says() {
-    let Some(address) = crate::testkit::server::address("mariadb-tls") else {
+    let Some(address) = fakes::server::address("mariadb-tls") else {
         return;
     };
     let ping = async |tls: &str| {

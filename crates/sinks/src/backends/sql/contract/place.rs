@@ -12,15 +12,13 @@ use mysql_async::prelude::Queryable;
 use tempfile::TempDir;
 use tokio_postgres::{NoTls, SimpleQueryMessage};
 
-use crate::{
-    sql::{
-        connect,
-        database::{Access, Database},
-        options::Connection,
-        table::{Class, Table},
-    },
-    testkit::server,
+use crate::sql::{
+    connect,
+    database::{Access, Database},
+    options::Connection,
+    table::{Class, Table},
 };
+use fakes::server;
 
 /// A database.
 pub(super) struct Place {

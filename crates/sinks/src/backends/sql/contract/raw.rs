@@ -9,7 +9,7 @@ use analytics::{
 use serde_json::json;
 
 use super::*;
-use crate::{BuildContext, Sink, sql::raw::RawLayout, testkit::context};
+use crate::{BuildContext, Sink, sql::raw::RawLayout};
 
 /// Records in which every column has a value at least once.
 pub(super) fn deck() -> Vec<Builder> {
@@ -102,7 +102,7 @@ pub(super) async fn pump(place: &Place, name: &str, more: serde_json::Value) -> 
 pub(super) async fn build(place: &Place, name: &str, more: serde_json::Value, compat: bool) -> Box<dyn Sink> {
     let context = BuildContext {
         compat,
-        ..context(meta(place, more))
+        ..BuildContext::new("TEST", "fleet", meta(place, more))
     };
     (crate::find(name).unwrap().build)(context).await.unwrap()
 }

@@ -41,9 +41,12 @@ async fn a_plan_leaves_no_file_and_changes_none() {
     let plan = async || {
         let meta = serde_json::json!({"type": "sqlite", "connection_string": path});
         let migrate = crate::find("sql").unwrap().migrate.unwrap();
-        migrate(crate::testkit::context(meta), crate::MigrationMode::Plan)
-            .await
-            .unwrap()
+        migrate(
+            crate::BuildContext::new("TEST", "fleet", meta),
+            crate::MigrationMode::Plan,
+        )
+        .await
+        .unwrap()
     };
     let files = || std::fs::read_dir(&folder).unwrap().count();
     assert_eq!((plan().await.len(), files()), (2, 0));

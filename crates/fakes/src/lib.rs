@@ -1,0 +1,20 @@
+//! What tests of any crate need: fake back-ends, the way to real ones, numbered records, certificates. Knows no sink, so that
+//! the tests inside the sinks can use it too.
+
+pub mod certificates;
+pub mod elasticsearch;
+mod gate;
+pub mod http;
+mod log;
+pub mod mongo;
+mod pipe;
+pub mod postgres;
+pub mod proxy;
+mod receiver;
+pub mod rows;
+pub mod server;
+
+pub use gate::Gate;
+pub use log::Log;
+pub use pipe::Pipe;
+pub use receiver::{Connection, Receiver};

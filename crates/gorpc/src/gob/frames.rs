@@ -1,0 +1,57 @@
+//! Messages of a stream.
+
+use bytes::{Buf, Bytes, BytesMut};
+
+use super::{Fault, GobError, MAX_MESSAGE};
+
+/// Cuts a stream, which comes in pieces of any size, into messages.
+#[derive(Debug, Default)]
+pub struct Frames {
+    buffer: BytesMut,
+    /// Messages returned so far.
+    seen: u64,
+}
+
+impl Frames {
+    /// The next piece of the stream.
+    pub fn feed(&mut self, piece: &[u8]) {
+        self.buffer.extend_from_slice(piece);
+    }
+
+    /// The next message without its length; `None`: it is not complete yet.
+    pub fn next_message(&mut self) -> Result<Option<Bytes>, GobError> {
+        let error = |fault| GobError {
+            message: self.seen + 1,
+            offset: 0,
+            fault,
+        };
+        let Some(&first) = self.buffer.first() else {
+            return Ok(None);
+        };
+        let width = match first {
+            0..128 => 0,
+            128..248 => return Err(error(Fault::LongNumber(first.wrapping_neg()))),
+            _ => usize::from(first.wrapping_neg()),
+        };
+        let length = match self.buffer.get(1..=width) {
+            None => return Ok(None),
+            Some([]) => u64::from(first),
+            Some(bytes) => bytes.iter().fold(0, |sum, &byte| sum << 8 | u64::from(byte)),
+        };
+        let whole = match usize::try_from(length) {
+            Ok(length) if length <= MAX_MESSAGE => length,
+            _ => return Err(error(Fault::LongMessage(length))),
+        };
+        if self.buffer.len() - 1 - width < whole {
+            return Ok(None);
+        }
+        self.buffer.advance(1 + width);
+        self.seen += 1;
+        Ok(Some(self.buffer.split_to(whole).freeze()))
+    }
+
+    /// Whether the stream may end here.
+    pub fn is_at_boundary(&self) -> bool {
+        self.buffer.is_empty()
+    }
+}

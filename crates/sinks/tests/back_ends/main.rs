@@ -1,0 +1,7 @@
+//! Sinks against real back-ends: disks that fail, log servers, search servers, Postgres.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod csv_disk;
+mod log_servers;
+mod search;
+mod sql;

@@ -1,0 +1,14 @@
+//! The back-ends, one module for each that works like no other.
+
+pub mod csv;
+pub mod dummy;
+pub mod elasticsearch;
+pub mod hybrid;
+pub mod mariadb;
+pub mod mongo;
+pub mod saas;
+pub mod splunk;
+pub mod sql;
+pub mod sqlite;
+pub mod stdout;
+pub mod wire;

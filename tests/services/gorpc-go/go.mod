@@ -1,0 +1,3 @@
+module gorpc-go
+
+go 1.21
