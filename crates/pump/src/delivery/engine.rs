@@ -301,13 +301,14 @@ impl Engine {
 
     /// The source was reached for the first time.
     pub fn source_is_open(&self) {
+        self.source_down.store(false, Ordering::Release);
         self.status.source(|source| source.state = "up".to_owned());
     }
 
     /// The source has answered.
     pub fn source_is_up(&self) {
         if self.source_down.swap(false, Ordering::AcqRel) {
-            let mode = self.mode.read().unwrap_or_else(PoisonError::into_inner).clone();
+            let mode = self.mode.lock().unwrap_or_else(PoisonError::into_inner).clone();
             tracing::info!(prefix = "main", mode = mode.label, reason = %mode.reason, "records can be taken again");
         }
         self.status.source(|source| source.state = "up".to_owned());

@@ -101,11 +101,6 @@ impl MemorySource {
         }
     }
 
-    /// Makes everything vanish: lists, claims, dead letters.
-    pub fn lose_data(&self) {
-        self.store().lose_data();
-    }
-
     fn store(&self) -> MutexGuard<'_, Store> {
         self.store.lock().unwrap_or_else(PoisonError::into_inner)
     }

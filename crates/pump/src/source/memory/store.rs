@@ -33,8 +33,6 @@ pub(super) struct Store {
     vanished: BTreeSet<ClaimId>,
     /// Calls that are still to fail.
     pub(super) failures: usize,
-    /// Claims that were there when the data was lost.
-    vanished: BTreeSet<ClaimId>,
     lanes: BTreeSet<Arc<str>>,
     ids: ulid::Generator,
 }
@@ -49,7 +47,6 @@ impl Default for Store {
             spooled: BTreeSet::new(),
             vanished: BTreeSet::new(),
             failures: 0,
-            vanished: BTreeSet::new(),
             lanes: BTreeSet::new(),
             ids: ulid::Generator::new(),
         }
@@ -161,15 +158,6 @@ impl Store {
         }
         state.claim.base = low;
         Acknowledged::Open { base: low }
-    }
-
-    /// Everything goes, as with a Redis that restarts without its data.
-    pub(super) fn lose_data(&mut self) {
-        self.vanished.extend(self.claims.keys());
-        self.claims.clear();
-        self.lists.clear();
-        self.dead.clear();
-        self.spooled.clear();
     }
 
     pub(super) fn heard_of(&mut self, lanes: &[Arc<str>]) {

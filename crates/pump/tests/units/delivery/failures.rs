@@ -201,9 +201,7 @@ async fn rows_that_vanish_with_the_data_of_the_source_are_counted_by_every_lane(
     let process = Process::start(&world, "one", &Options::default()).await;
     process.reaches(0, LaneState::Paused, MINUTE).await;
     until("one pump has them", MINUTE, || process.lane(1).delivered == 100).await;
-    let claim = world.memory.list().await.unwrap()[0].id.clone();
-    world.evict(analytics::ClaimId(ulid::Ulid::from_string(&claim).unwrap()));
-    world.memory.lose_data();
+    world.lose();
     until("the loss is noticed", 10 * MINUTE, || process.lane(0).backlog_rows == 0).await;
     assert_eq!(process.lane(0).dropped["vanished"], 100);
     assert!(
