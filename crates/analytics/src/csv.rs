@@ -25,17 +25,49 @@ static COLUMNS: LazyLock<Vec<Store>> = LazyLock::new(|| {
 
 /// Appends the record's row, line end included. Every record has one.
 pub fn write_row(out: &mut Vec<u8>, view: &RecordView<'_>) {
+    write_cells(out, view, Formulas::AsTheyAre);
+}
+
+/// The same, but a text that a spreadsheet would run as a formula has an apostrophe before it.
+pub fn write_row_for_spreadsheets(out: &mut Vec<u8>, view: &RecordView<'_>) {
+    write_cells(out, view, Formulas::Escaped);
+}
+
+/// What becomes of texts that begin as formulas do.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Formulas {
+    AsTheyAre,
+    Escaped,
+}
+
+impl Formulas {
+    /// Appends what must stand before a text.
+    fn guard(self, out: &mut Vec<u8>, text: &[u8]) {
+        if self == Formulas::Escaped && matches!(text.first(), Some(b'=' | b'+' | b'-' | b'@' | b'\t' | b'\r')) {
+            out.push(b'\'');
+        }
+    }
+}
+
+fn write_cells(out: &mut Vec<u8>, view: &RecordView<'_>, formulas: Formulas) {
     for (position, column) in COLUMNS.iter().enumerate() {
         if position > 0 {
             out.push(b',');
         }
-        write_column(out, view, *column);
+        write_column(out, view, *column, formulas);
     }
     out.push(b'\n');
 }
 
-fn write_column(out: &mut Vec<u8>, view: &RecordView<'_>, column: Store) {
+fn write_column(out: &mut Vec<u8>, view: &RecordView<'_>, column: Store, formulas: Formulas) {
     match column {
+        Store::Text(text) if formulas == Formulas::Escaped => {
+            let text = view.text(text);
+            let mut cell = Vec::with_capacity(text.len() + 1);
+            formulas.guard(&mut cell, &text);
+            cell.extend_from_slice(&text);
+            write_field(out, &cell);
+        }
         Store::Text(text) => write_field(out, &view.text(text)),
         Store::Int(Int::Month, _) => gotime::write_month(out, view.int(Int::Month)),
         Store::Int(int @ (Int::LatencyTotal | Int::LatencyUpstream | Int::LatencyGateway), _) => {
@@ -46,8 +78,13 @@ fn write_column(out: &mut Vec<u8>, view: &RecordView<'_>, column: Store) {
         Store::Float(float) => write_unsigned(out, float_bits(view.float(float))),
         Store::Time(when) => gotime::write_text(out, view.time(when)),
         Store::Flag(flag) => out.extend_from_slice(if view.flag(flag) { b"true" } else { b"false" }),
-        Store::Tags => write_joined(out, view.tags(), |out, tag| out.extend_from_slice(tag)),
+        // Some spreadsheets take the semicolon between two items for the end of a cell.
+        Store::Tags => write_joined(out, view.tags(), |out, tag| {
+            formulas.guard(out, tag);
+            out.extend_from_slice(tag);
+        }),
         Store::CityNames => write_joined(out, view.city_names(), |out, (language, name)| {
+            formulas.guard(out, language);
             out.extend_from_slice(language);
             out.push(b':');
             out.extend_from_slice(name);
@@ -74,7 +111,7 @@ fn float_bits(value: f64) -> u64 {
     }
 }
 
-fn write_joined<T>(out: &mut Vec<u8>, items: Option<impl Iterator<Item = T>>, write_item: fn(&mut Vec<u8>, T)) {
+fn write_joined<T>(out: &mut Vec<u8>, items: Option<impl Iterator<Item = T>>, write_item: impl Fn(&mut Vec<u8>, T)) {
     let start = out.len();
     for (position, item) in items.into_iter().flatten().enumerate() {
         if position > 0 {

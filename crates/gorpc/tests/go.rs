@@ -15,9 +15,12 @@ use gorpc::{
     Address, Answer, CallError, Client, ClientOptions, IncomingCall, Outcome, Server, ServerOptions, Style, gob::Basic,
 };
 use tokio::{
-    io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines},
-    process::{Child, ChildStdout, Command},
-    sync::OnceCell,
+    io::{AsyncBufReadExt, AsyncWriteExt, BufReader},
+    process::{Child, Command},
+    sync::{
+        OnceCell,
+        mpsc::{UnboundedReceiver, unbounded_channel},
+    },
 };
 
 const SOON: Duration = Duration::from_secs(60);
@@ -48,14 +51,22 @@ async fn judge() -> Option<&'static PathBuf> {
     built.await.as_ref()
 }
 
-/// A Go server and the lines that it prints.
-async fn go_server(binary: &Path) -> (Child, u16, Lines<BufReader<ChildStdout>>) {
+/// A Go server and the lines that it prints, which are read at once: a full pipe would stop it in the middle of a call.
+async fn go_server(binary: &Path) -> (Child, u16, UnboundedReceiver<String>) {
     let mut server = Command::new(binary);
     server.arg("serve").stdout(Stdio::piped()).kill_on_drop(true);
     let mut server = server.spawn().unwrap();
     let mut lines = BufReader::new(server.stdout.take().unwrap()).lines();
     let port = lines.next_line().await.unwrap().unwrap().parse().unwrap();
-    (server, port, lines)
+    let (sender, printed) = unbounded_channel();
+    tokio::spawn(async move {
+        while let Ok(Some(line)) = lines.next_line().await {
+            if sender.send(line).is_err() {
+                return;
+            }
+        }
+    });
+    (server, port, printed)
 }
 
 fn client(port: u16, compressed: bool) -> Client {
@@ -72,9 +83,9 @@ fn client(port: u16, compressed: bool) -> Client {
     })
 }
 
-async fn next(lines: &mut Lines<BufReader<ChildStdout>>) -> serde_json::Value {
-    let line = tokio::time::timeout(SOON, lines.next_line()).await.unwrap().unwrap();
-    serde_json::from_str(&line.unwrap()).unwrap()
+async fn next(printed: &mut UnboundedReceiver<String>) -> serde_json::Value {
+    let line = tokio::time::timeout(SOON, printed.recv()).await.unwrap().unwrap();
+    serde_json::from_str(&line).unwrap()
 }
 
 #[tokio::test]

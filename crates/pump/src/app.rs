@@ -7,7 +7,6 @@ use std::{
 
 use async_trait::async_trait;
 use sinks::Guarantee;
-use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -15,14 +14,16 @@ use crate::{
     config::Settings,
     delivery::{
         Engine,
+        cause::{Cause, CauseClass},
+        engine::Accepting,
         replay::Replayed,
         retry::Backoff,
         status::{LaneState, StatusBoard},
-        undecodable,
     },
     demo::{self, DemoOptions},
     instrumentation::{self, Instrumentation},
     plan::{Pump, PumpPlan},
+    scrub,
     source::{
         Mode, Source, SourceError,
         memory::MemorySource,
@@ -50,12 +51,12 @@ impl Fatal {
     }
 }
 
-/// Runs the pump until a stop signal or, in demo mode, until the demo data is delivered.
+/// Runs the pump until `stop` is cancelled or, in demo mode, until the demo data is delivered.
 ///
 /// # Errors
 /// What keeps the process from working at all: see [`Fatal`].
-pub async fn run(settings: Settings, demo: Option<DemoOptions>) -> Result<(), Fatal> {
-    let stop = stop_signal()?;
+pub async fn run(settings: Settings, demo: Option<DemoOptions>, stop: CancellationToken) -> Result<(), Fatal> {
+    scrub::know(&settings);
     let instrumentation = Instrumentation::start(instrumentation::wanted(), settings.statsd.as_ref())
         .map_err(|error| Fatal::new(error.to_string()))?;
     let status = Arc::new(StatusBoard::new(settings.delivery.instance_id.clone()));
@@ -121,9 +122,15 @@ async fn drain(
 ) -> Result<(), Fatal> {
     let fleet = Arc::new(OnceLock::new());
     let (delay, chunk) = (settings.purge_delay.as_secs(), settings.purge_chunk);
-    let engine = Engine::start(settings, pumps, source.clone(), status, instrumentation, fleet.clone())
-        .await
-        .map_err(|error| Fatal::new(crate::error_text(&error)))?;
+    let start = Engine::start(settings, pumps, source.clone(), status, instrumentation, fleet.clone());
+    let engine = tokio::select! {
+        engine = start => engine.map_err(|error| Fatal::new(crate::error_text(&error)))?,
+        // Nothing is claimed yet.
+        () = stop.cancelled() => {
+            tracing::info!(prefix = "main", "Tyk-pump stopped.");
+            return Ok(());
+        }
+    };
     refuse_if_nothing_runs(&engine).await?;
     // Set once: a second engine in one process does not exist.
     let _ = running.engine.set(engine.clone());
@@ -222,8 +229,11 @@ fn report_mode(mode: &Mode) {
 fn report_absent(plan: &PumpPlan, status: &StatusBoard) {
     for pump in &plan.absent {
         let board = status.add_lane(pump.name.clone(), &pump.kind, None);
-        let remedy = "correct the type, or remove the pump";
-        board.enter(LaneState::Disabled, Some(pump.reason.clone()), Some(remedy.to_owned()));
+        let cause = Cause::new(CauseClass::Configuration, pump.reason.clone());
+        board.enter(
+            LaneState::Disabled,
+            Some(cause.with_remedy("correct the type, or remove the pump")),
+        );
     }
     if let Some(kind) = &plan.absent_uptime {
         tracing::error!(
@@ -247,32 +257,15 @@ fn serve_admin(settings: &Settings, status: &Arc<StatusBoard>, running: &Arc<Run
         port: settings.health_port,
         profiler: settings.profiler,
         compat: settings.compat,
+        access: settings.admin.clone(),
     };
     let bound = admin::bind(&admin).map_err(|error| Fatal {
         prefix: "server",
         text: error.to_string(),
     })?;
     let (status, running) = (status.clone(), running.clone());
-    tokio::spawn(async move {
-        if let Err(error) = admin::serve(bound, status, running, CancellationToken::new()).await {
-            tracing::error!(prefix = "server", "the health endpoint has stopped answering: {error}");
-        }
-    });
+    tokio::spawn(admin::serve(bound, status, running, CancellationToken::new()));
     Ok(())
-}
-
-fn stop_signal() -> Result<CancellationToken, Fatal> {
-    let stop = CancellationToken::new();
-    for kind in [SignalKind::interrupt(), SignalKind::terminate()] {
-        let mut signals =
-            signal(kind).map_err(|error| Fatal::new(format!("cannot listen for stop signals: {error}")))?;
-        let stop = stop.clone();
-        tokio::spawn(async move {
-            signals.recv().await;
-            stop.cancel();
-        });
-    }
-    Ok(stop)
 }
 
 /// The engine as the admin server reaches it, once it runs.
@@ -289,23 +282,10 @@ impl Actions for Running {
     }
 
     async fn accept_refusals(&self, pump: &str) -> Result<(), Refused> {
-        match self.engine.get() {
-            Some(engine) => {
-                // Undecodable elements pause every lane.
-                let concerns = |lane: &str| pump == undecodable::LANE || lane.to_lowercase() == pump.to_lowercase();
-                let mut concerned = engine.lanes().filter(|(lane, ..)| concerns(lane)).peekable();
-                if concerned.peek().is_none() {
-                    return Err(Refused::UnknownPump(pump.to_owned()));
-                }
-                if concerned.all(|(_, state, _)| state != LaneState::Paused) {
-                    return Err(Refused::NothingRefused(pump.to_owned()));
-                }
-                match engine.accept_refusals(pump) {
-                    true => Ok(()),
-                    false => Err(Refused::UnknownPump(pump.to_owned())),
-                }
-            }
-            None => Err(Refused::UnknownPump(pump.to_owned())),
+        match self.engine.get().map(|engine| engine.accept_refusals(pump)) {
+            Some(Accepting::Next) => Ok(()),
+            Some(Accepting::NothingRefused) => Err(Refused::NothingRefused(pump.to_owned())),
+            Some(Accepting::UnknownPump) | None => Err(Refused::UnknownPump(pump.to_owned())),
         }
     }
 

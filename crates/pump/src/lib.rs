@@ -19,6 +19,8 @@ pub mod operations;
 pub mod plan;
 mod pump_name;
 pub mod quickstart;
+pub mod scrub;
+pub mod signals;
 pub mod source;
 mod upkeep;
 

@@ -1,15 +1,20 @@
 //! `tyk-pump`: see the library of the same name.
 
-use std::{io::Write, process::ExitCode};
+use std::{io::Write, process::ExitCode, time::Duration};
 
 use analytics::logrus::LogForm;
+use rustix::process::{Resource, getrlimit, setrlimit};
+use tokio_util::sync::CancellationToken;
 use tyk_pump::{
     app::{self, Fatal},
     cli::{self, Invocation, Printed, RunOptions},
     config::{self, Request, Settings},
     demo::DemoOptions,
-    failpoints, logging, operations,
+    failpoints, logging, operations, scrub, signals,
 };
+
+/// How long writes in threads may still run when everything else has ended.
+const LAST_WRITES: Duration = Duration::from_secs(1);
 
 fn main() -> ExitCode {
     match cli::parse(std::env::args_os()) {
@@ -28,18 +33,42 @@ fn print(printed: &Printed) -> ExitCode {
 
 fn run(options: RunOptions) -> ExitCode {
     failpoints::expect_one_of(&failpoints::ALL);
+    raise_descriptor_limit();
     let Some(settings) = load(&options) else {
+        logging::flush();
         return ExitCode::FAILURE;
     };
     let demo = demo(&options);
-    let ended = runtime().and_then(|runtime| runtime.block_on(app::run(settings, demo)));
-    match ended {
+    let code = match run_until_stopped(settings, demo) {
         Ok(()) => ExitCode::SUCCESS,
         Err(fatal) => {
             logging::fatal(fatal.prefix, &fatal.text);
             ExitCode::FAILURE
         }
-    }
+    };
+    logging::flush();
+    code
+}
+
+/// As many descriptors as the process may have, as every program of Go takes them. Where that is refused the lower limit
+/// counts.
+fn raise_descriptor_limit() {
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    let _ = setrlimit(Resource::Nofile, limit);
+}
+
+fn run_until_stopped(settings: Settings, demo: Option<DemoOptions>) -> Result<(), Fatal> {
+    let runtime = runtime()?;
+    let stop = listen(settings.delivery.stop_deadline)?;
+    let ended = runtime.block_on(app::run(settings, demo, stop));
+    // A write that hangs in a thread, into a pipe that nobody reads for instance, must not keep the process.
+    runtime.shutdown_timeout(LAST_WRITES);
+    ended
+}
+
+fn listen(deadline: Duration) -> Result<CancellationToken, Fatal> {
+    signals::listen(deadline).map_err(|error| Fatal::new(format!("cannot listen for stop signals: {error}")))
 }
 
 fn runtime() -> Result<tokio::runtime::Runtime, Fatal> {
@@ -95,13 +124,19 @@ fn demo(options: &RunOptions) -> Option<DemoOptions> {
 }
 
 fn operate(command: cli::Command) -> ExitCode {
-    let done = runtime().map_err(anyhow::Error::from);
-    match done.and_then(|runtime| runtime.block_on(operations::run(command, &mut std::io::stdout()))) {
+    let done = runtime().map_err(anyhow::Error::from).and_then(|runtime| {
+        let done = runtime.block_on(operations::run(command, &mut std::io::stdout()));
+        runtime.shutdown_timeout(LAST_WRITES);
+        done
+    });
+    logging::flush();
+    match done {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(error) => {
             // There is nowhere left to complain.
-            let _ = writeln!(std::io::stderr(), "tyk-pump: error: {}", tyk_pump::error_text(&error));
+            let text = format!("tyk-pump: error: {}", tyk_pump::error_text(&error));
+            let _ = writeln!(std::io::stderr(), "{}", scrub::secrets(&text));
             ExitCode::FAILURE
         }
     }

@@ -13,14 +13,14 @@ use async_trait::async_trait;
 use sinks::Sink;
 
 use crate::{
-    admin::{client, remote::RemoteStore},
+    admin::{client::Client, remote::RemoteStore},
     cli::{ClaimsCommand, Command, DeadLetterCommand, LaneCommand},
     config::{self, Request, Settings, Severity},
     delivery::{dead_letter::DeadLetters, disk::Disk},
     load,
     plan::PumpPlan,
     pump_name::PumpNames,
-    quickstart,
+    quickstart, scrub,
     source::{
         ClaimReport, Claims, DeadLetter, DeadLetterId, DeadLimits, DeadStore, Ledgers, Operate, Terms, letter, table,
     },
@@ -69,7 +69,7 @@ pub async fn run(command: Command, out: &mut dyn Write) -> anyhow::Result<bool> 
         Command::Lane(LaneCommand::AcceptRefusals { file, pump }) => {
             let settings = settings(&file.conf)?;
             let pump = names(&settings).resolve(&pump)?;
-            client::accept_refusals(settings.health_port, &pump).await?;
+            Client::new(&settings).accept_refusals(&pump).await?;
             writeln!(
                 out,
                 "pump {pump} goes on; what its back-end refuses becomes dead letters until a record is accepted"
@@ -86,7 +86,10 @@ fn settings(conf: &Path) -> anyhow::Result<Settings> {
         .iter()
         .find(|finding| finding.severity == Severity::Fatal);
     match (loaded.settings, fatal) {
-        (Some(settings), None) => Ok(settings),
+        (Some(settings), None) => {
+            scrub::know(&settings);
+            Ok(settings)
+        }
         (_, Some(finding)) => bail!("{}", finding.text.trim_end()),
         (None, None) => bail!("{} cannot be used; tyk-pump check says why", conf.display()),
     }
@@ -127,8 +130,9 @@ struct Opened {
 /// The configured source; one that a running pump keeps to itself, through that pump's admin port.
 async fn open(settings: &Settings) -> anyhow::Result<Opened> {
     let spec = table::of(settings);
-    if spec.exclusive && client::status(settings.health_port).await.is_ok() {
-        let store = Arc::new(RemoteStore::new(settings.health_port));
+    let daemon = Client::new(settings);
+    if spec.exclusive && daemon.status().await.is_ok() {
+        let store = Arc::new(RemoteStore::new(daemon));
         return Ok(Opened {
             claims: store.clone(),
             dead: store,
@@ -140,8 +144,8 @@ async fn open(settings: &Settings) -> anyhow::Result<Opened> {
         false => opened?,
         true => opened.with_context(|| {
             format!(
-                "no pump answers on port {} (health_check_endpoint_port) of this machine, and its store cannot be opened instead",
-                settings.health_port
+                "no pump answers at {} (health_check_endpoint_port, or admin_listen), and its store cannot be opened instead",
+                daemon.address()
             )
         })?,
     };
@@ -324,7 +328,7 @@ async fn dead_letters(command: DeadLetterCommand, out: &mut dyn Write) -> anyhow
                 }
                 None => None,
             };
-            let answer = client::replay(settings.health_port, pump.as_deref(), limit).await?;
+            let answer = Client::new(&settings).replay(pump.as_deref(), limit).await?;
             let figure = |name: &str| answer.get(name).and_then(serde_json::Value::as_u64).unwrap_or_default();
             writeln!(out, "{} accepted, {} kept", figure("accepted"), figure("kept"))?;
             if let Some(cause) = answer.get("cause").and_then(serde_json::Value::as_str) {
@@ -362,6 +366,11 @@ async fn dead_letters(command: DeadLetterCommand, out: &mut dyn Write) -> anyhow
 }
 
 fn print_letter(letter: &DeadLetter, json: bool, out: &mut dyn Write) -> anyhow::Result<()> {
+    // One of a version that did not look at causes may name secrets.
+    let letter = &DeadLetter {
+        cause: scrub::secrets(&letter.cause).into_owned(),
+        ..letter.clone()
+    };
     if json {
         writeln!(out, "{}", letter::encode(letter))?;
         return Ok(());

@@ -5,7 +5,7 @@ use std::{fmt::Display, io::Write};
 use futures::future::BoxFuture;
 use sinks::{BuildContext, BuildError, Fleet, IndexReport, IndexState, MigrationMode, SinkSpec};
 
-use crate::{cli::MigrateOptions, config::Settings, plan::PumpPlan};
+use crate::{cli::MigrateOptions, config::Settings, plan::PumpPlan, scrub};
 
 /// A function of a sink type that lists or makes changes.
 type Hook<T> = fn(BuildContext, MigrationMode) -> BoxFuture<'static, Result<Vec<T>, BuildError>>;
@@ -68,7 +68,7 @@ fn write_indexes(pump: &str, reports: Vec<IndexReport>, out: &mut dyn Write) -> 
             IndexState::Other(keys) => writeln!(out, "-- {name}: there, not of this pump, {keys}")?,
             IndexState::Missing(statement) => writeln!(out, "-- {name}: missing\n{statement}")?,
             IndexState::Built(statement) => writeln!(out, "-- {name}: built\n{statement}")?,
-            IndexState::Failed(error) => writeln!(out, "-- {name}: missing, and not built: {error}")?,
+            IndexState::Failed(error) => writeln!(out, "-- {name}: missing, and not built: {}", scrub::secrets(error))?,
             IndexState::Differs { how, remedy } => {
                 writeln!(
                     out,
@@ -105,7 +105,7 @@ async fn for_each_pump<T>(
             Ok(found) => all_well &= write(name, found, out)?,
             Err(error) => {
                 all_well = false;
-                writeln!(out, "-- {name}: {error}")?;
+                writeln!(out, "-- {name}: {}", scrub::secrets(&error.to_string()))?;
             }
         }
     }

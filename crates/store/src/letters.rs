@@ -2,11 +2,14 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    fs::{File, OpenOptions},
-    io,
+    fs::File,
+    io::{self, Write},
     os::unix::fs::FileExt,
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use analytics::{ClaimId, RowId};
@@ -16,8 +19,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     Letter, LetterId, LetterLimits, LettersStored,
-    files::sync_folder,
+    files::{close_to_others, make_folder, ours, sync_folder},
     log::frame::{self, Found, Payload},
+    now_ms,
 };
 
 /// Bytes of entries that do not count any more before the file is written anew.
@@ -66,46 +70,72 @@ pub(crate) struct Letters {
     file: File,
     end: u64,
     garbage: u64,
+    damaged: Arc<AtomicU64>,
     lanes: BTreeMap<Arc<str>, Lane>,
 }
 
 impl Letters {
-    /// Opens the file, which is made when it is not there; a torn tail is cut off.
+    /// Opens the file, which is made when it is not there. What is damaged is put aside.
     pub(crate) fn open(folder: &Path) -> io::Result<Self> {
         let path = folder.join("dead-letters");
-        let file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .open(&path)?;
+        let file = ours().create(true).truncate(false).open(&path)?;
+        close_to_others(&file)?;
         let mut letters = Self {
             path,
             file,
             end: 0,
             garbage: 0,
+            damaged: Arc::default(),
             lanes: BTreeMap::new(),
         };
         let contents = std::fs::read(&letters.path)?;
-        while let Found::Frame(len) = frame::look(contents.get(letters.end as usize..).unwrap_or_default()) {
-            let start = letters.end;
-            let bytes = contents.get(start as usize..).unwrap_or_default();
+        let mut at = 0;
+        while at < contents.len() {
+            let bytes = contents.get(at..).unwrap_or_default();
+            let Found::Frame(len) = frame::look(bytes) else {
+                let next = frame::next(&contents, at + 1, contents.len());
+                let end = next.unwrap_or(contents.len());
+                letters.put_aside(contents.get(at..end).unwrap_or_default(), at as u64)?;
+                at = end;
+                continue;
+            };
             if let Some(Payload::Change(json)) = frame::read(bytes) {
-                letters.replay(json, start, len as u32);
+                letters.replay(json, at as u64, len as u32);
             }
-            letters.end += len as u64;
+            at += len;
         }
-        if letters.end < contents.len() as u64 {
-            tracing::warn!(
-                prefix = "embedded",
-                "{}: the last {} bytes are no entry; cut off",
-                letters.path.display(),
-                contents.len() as u64 - letters.end
-            );
-            letters.file.set_len(letters.end)?;
+        letters.end = at as u64;
+        if letters.damaged.load(Ordering::Relaxed) > 0 {
+            // Without it, so that the next start does not find it again.
+            letters.rewrite()?;
         }
         sync_folder(folder)?;
         Ok(letters)
+    }
+
+    /// Copies what is no entry to a file of its own, for whoever wants to look at it.
+    fn put_aside(&self, bytes: &[u8], at: u64) -> io::Result<()> {
+        self.damaged.fetch_add(1, Ordering::Relaxed);
+        let folder = self.path.with_file_name("quarantine");
+        make_folder(&folder)?;
+        let path = folder.join(format!("dead-letters-{}-{at}.bytes", now_ms()));
+        let mut file = ours().create(true).truncate(true).open(&path)?;
+        file.write_all(bytes)?;
+        file.sync_data()?;
+        sync_folder(&folder)?;
+        tracing::error!(
+            prefix = "embedded",
+            "{}: {} bytes at {at} are damaged, or were not written completely; the letters before and behind them count; put aside: {}",
+            self.path.display(),
+            bytes.len(),
+            path.display()
+        );
+        Ok(())
+    }
+
+    /// Parts that were damaged when the file was opened, or were found to be since then.
+    pub(crate) fn damaged(&self) -> Arc<AtomicU64> {
+        self.damaged.clone()
     }
 
     fn replay(&mut self, json: &[u8], start: u64, len: u32) {
@@ -240,36 +270,35 @@ impl Letters {
     }
 
     /// Letters of a lane, or of all, oldest first.
-    pub(crate) fn list(&self, lane: Option<&str>, limit: usize) -> io::Result<Vec<Letter>> {
+    pub(crate) fn list(&mut self, lane: Option<&str>, limit: usize) -> io::Result<Vec<Letter>> {
         let lanes = self
             .lanes
             .iter()
             .filter(|(name, _)| lane.is_none_or(|lane| lane == &***name));
-        let mut spots: Vec<(u64, RowId, Spot)> = Vec::new();
-        for (_, known) in lanes {
-            let oldest = known.by_time.iter().take(limit);
-            spots.extend(oldest.filter_map(|(at, row)| Some((*at, *row, *known.letters.get(row)?))));
+        let mut spots: Vec<(u64, LetterId, Spot)> = Vec::new();
+        for (name, known) in lanes {
+            for (at, row) in known.by_time.iter().take(limit) {
+                let reader = name.clone();
+                let id = LetterId { reader, row: *row };
+                spots.extend(known.letters.get(row).map(|spot| (*at, id, *spot)));
+            }
         }
-        spots.sort_by_key(|(at, row, _)| (*at, *row));
+        spots.sort_by(|one, other| (one.0, one.1.row).cmp(&(other.0, other.1.row)));
         spots.truncate(limit);
         let mut letters = Vec::with_capacity(spots.len());
-        for (_, _, spot) in spots {
+        let mut wrong = Vec::new();
+        for (_, id, spot) in spots {
             let bytes = self.bytes(spot)?;
-            if let Some(Payload::Change(json)) = frame::read(&bytes)
-                && let Ok(Entry::Letter(letter)) = serde_json::from_slice(json)
-                && let (Ok(claim), Ok(raw)) = (letter.claim.parse(), STANDARD.decode(&letter.raw))
-            {
-                let claim = ClaimId(claim);
-                letters.push(Letter {
-                    reader: letter.pump,
-                    list: letter.key,
-                    row: RowId { claim, row: letter.row },
-                    cause: letter.cause,
-                    at_ms: letter.at,
-                    raw: Bytes::from(raw),
-                    form: letter.form,
-                });
+            match read(&bytes) {
+                Some(letter) => letters.push(letter),
+                None => {
+                    self.put_aside(&bytes, spot.start)?;
+                    wrong.push(id);
+                }
             }
+        }
+        if !wrong.is_empty() {
+            self.remove(&wrong)?;
         }
         Ok(letters)
     }
@@ -293,12 +322,7 @@ impl Letters {
     /// Writes what counts into a new file.
     fn rewrite(&mut self) -> io::Result<()> {
         let fresh = self.path.with_extension("tmp");
-        let file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .open(&fresh)?;
+        let file = ours().create(true).truncate(true).open(&fresh)?;
         let mut end = 0;
         let mut moved = Vec::new();
         for (lane, known) in &self.lanes {
@@ -321,6 +345,26 @@ impl Letters {
         (self.file, self.end, self.garbage) = (file, end, 0);
         Ok(())
     }
+}
+
+/// The letter in a frame; `None`: it is damaged.
+fn read(bytes: &[u8]) -> Option<Letter> {
+    let Some(Payload::Change(json)) = frame::read(bytes) else {
+        return None;
+    };
+    let Ok(Entry::Letter(letter)) = serde_json::from_slice(json) else {
+        return None;
+    };
+    let claim = ClaimId(letter.claim.parse().ok()?);
+    Some(Letter {
+        reader: letter.pump,
+        list: letter.key,
+        row: RowId { claim, row: letter.row },
+        cause: letter.cause,
+        at_ms: letter.at,
+        raw: Bytes::from(STANDARD.decode(&letter.raw).ok()?),
+        form: letter.form,
+    })
 }
 
 /// Entries that are written together.

@@ -19,7 +19,10 @@ mod types;
 use std::{
     collections::{BTreeSet, HashMap},
     io,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
@@ -55,8 +58,11 @@ struct Leases {
 }
 
 struct Shared {
+    recovered: Recovered,
     log: Arc<Log>,
     letters: Mutex<Letters>,
+    /// Damaged parts of the letters.
+    damaged_letters: Arc<AtomicU64>,
     leases: Mutex<Leases>,
 }
 
@@ -91,7 +97,9 @@ impl Store {
     pub fn open(settings: &Settings) -> anyhow::Result<Self> {
         let log = Log::open(&settings.dir, settings.fsync, settings.max_bytes)?;
         let letters = Letters::open(log.folder())?;
-        let found = log.recovered();
+        let damaged_letters = letters.damaged();
+        let mut found = log.recovered();
+        found.damaged += damaged_letters.load(Ordering::Relaxed);
         if found.damaged > 0 {
             tracing::error!(
                 prefix = "embedded",
@@ -103,6 +111,8 @@ impl Store {
         Ok(Self {
             shared: Arc::new(Shared {
                 log,
+                damaged_letters,
+                recovered: found,
                 letters: Mutex::new(letters),
                 leases: Mutex::new(Leases {
                     by_claim: HashMap::new(),
@@ -149,7 +159,7 @@ impl Store {
 
     /// What opening the folder found.
     pub fn recovered(&self) -> Recovered {
-        self.shared.log.recovered()
+        self.shared.recovered
     }
 
     /// Where it lies.

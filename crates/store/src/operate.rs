@@ -1,6 +1,9 @@
 //! Figures, and what operators do to claims.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::HashMap,
+    sync::{Arc, atomic::Ordering},
+};
 
 use analytics::ClaimId;
 use tokio::time::Instant;
@@ -25,7 +28,8 @@ pub enum Found {
 impl Store {
     /// How the store is.
     pub fn facts(&self) -> Facts {
-        let (facts, _) = self.shared.log.with(|locked| locked.facts());
+        let (mut facts, _) = self.shared.log.with(|locked| locked.facts());
+        facts.damaged += self.shared.damaged_letters.load(Ordering::Relaxed);
         facts
     }
 

@@ -130,6 +130,12 @@ pub struct Facts {
     pub torn: u64,
     /// Why nothing can be written at the moment.
     pub trouble: Option<String>,
+    /// Elements that were refused because the store was full, since it was opened.
+    pub refused_full: u64,
+    /// Elements that were refused because the disk did not take them.
+    pub refused_disk: u64,
+    /// Why clients are refused at the moment.
+    pub refusing: Option<String>,
 }
 
 /// A claim as operators see it.

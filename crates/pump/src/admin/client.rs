@@ -2,7 +2,7 @@
 
 use std::{
     fmt::{Display, Write},
-    net::Ipv4Addr,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
 };
 
 use anyhow::{Context, bail};
@@ -14,83 +14,124 @@ use tokio::{
 };
 
 use super::store::Wanted;
+use crate::config::{Secret, Settings};
 
 /// Longest answer that is read: dead letters hold whole records.
 const ANSWER_LIMIT: u64 = 256 << 20;
 
-/// Lets the records that the back-end of `pump` refuses become dead letters.
-///
-/// # Errors
-/// No daemon answers on `port`, or it says why it does not do it.
-pub async fn accept_refusals(port: u16, pump: &str) -> anyhow::Result<Value> {
-    post(port, &format!("/lanes/{}/accept-refusals", encoded(pump))).await
+/// The way to the admin pages of the daemon that has this configuration.
+#[derive(Clone, Debug)]
+pub struct Client {
+    address: SocketAddr,
+    token: Secret,
 }
 
-/// Offers up to `limit` dead letters of `pump`, or of all pumps, to their back-ends once more.
-///
-/// # Errors
-/// No daemon answers on `port`, or it says why it does not do it.
-pub async fn replay(port: u16, pump: Option<&str>, limit: usize) -> anyhow::Result<Value> {
-    let mut path = format!("/dead-letters/replay?limit={limit}");
-    if let Some(pump) = pump {
-        // Writing to a String cannot fail.
-        let _ = write!(path, "&pump={}", encoded(pump));
+impl Client {
+    /// Does not connect yet.
+    pub fn new(settings: &Settings) -> Self {
+        let here = SocketAddr::from((Ipv4Addr::LOCALHOST, settings.health_port));
+        Self::at(settings.admin.listen.unwrap_or(here), settings.admin.token.clone())
     }
-    post(port, &path).await
-}
 
-/// Does something to the store of the daemon's own.
-///
-/// # Errors
-/// No daemon answers on `port`, or it says why it does not do it.
-pub async fn store(port: u16, wanted: &Wanted) -> anyhow::Result<Value> {
-    let mut path = "/store?".to_owned();
-    if let Value::Object(fields) = serde_json::to_value(wanted)? {
-        for (name, value) in fields.iter().filter(|(_, value)| !value.is_null()) {
-            let value = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+    /// The same for an address; that of all interfaces means this machine.
+    pub fn at(mut address: SocketAddr, token: Secret) -> Self {
+        match address.ip() {
+            IpAddr::V4(ip) if ip.is_unspecified() => address.set_ip(Ipv4Addr::LOCALHOST.into()),
+            IpAddr::V6(ip) if ip.is_unspecified() => address.set_ip(Ipv6Addr::LOCALHOST.into()),
+            _ => {}
+        }
+        Self { address, token }
+    }
+
+    /// Where the daemon is asked.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Lets the records that the back-end of `pump` refuses become dead letters.
+    ///
+    /// # Errors
+    /// No daemon answers, or it says why it does not do it.
+    pub async fn accept_refusals(&self, pump: &str) -> anyhow::Result<Value> {
+        self.post(&format!("/lanes/{}/accept-refusals", encoded(pump))).await
+    }
+
+    /// Offers up to `limit` dead letters of `pump`, or of all pumps, to their back-ends once more.
+    ///
+    /// # Errors
+    /// No daemon answers, or it says why it does not do it.
+    pub async fn replay(&self, pump: Option<&str>, limit: usize) -> anyhow::Result<Value> {
+        let mut path = format!("/dead-letters/replay?limit={limit}");
+        if let Some(pump) = pump {
             // Writing to a String cannot fail.
-            let _ = write!(path, "{name}={}&", encoded(&value));
+            let _ = write!(path, "&pump={}", encoded(pump));
+        }
+        self.post(&path).await
+    }
+
+    /// Does something to the store of the daemon's own.
+    ///
+    /// # Errors
+    /// No daemon answers, or it says why it does not do it.
+    pub async fn store(&self, wanted: &Wanted) -> anyhow::Result<Value> {
+        let mut path = "/store?".to_owned();
+        if let Value::Object(fields) = serde_json::to_value(wanted)? {
+            for (name, value) in fields.iter().filter(|(_, value)| !value.is_null()) {
+                let value = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+                // Writing to a String cannot fail.
+                let _ = write!(path, "{name}={}&", encoded(&value));
+            }
+        }
+        self.post(path.trim_end_matches('&')).await
+    }
+
+    /// The page `/status`.
+    ///
+    /// # Errors
+    /// No daemon answers.
+    pub async fn status(&self) -> anyhow::Result<Value> {
+        self.request("GET", "/status").await
+    }
+
+    async fn post(&self, path: &str) -> anyhow::Result<Value> {
+        self.request("POST", path).await
+    }
+
+    /// The server closes the connection after its answer, so that the body needs no framing: a whole HTTP client would
+    /// be a large dependency for a few requests to this machine.
+    async fn request(&self, method: &str, path: &str) -> anyhow::Result<Value> {
+        let address = self.address;
+        let connected = TcpStream::connect(address).await;
+        let mut connection = connected.with_context(|| {
+            format!(
+                "no tyk-pump answers at {address}; is it running, and is health_check_endpoint_port (or admin_listen, \
+                 if that is set) right?"
+            )
+        })?;
+        let authorization = match self.token.reveal() {
+            "" => String::new(),
+            token => format!("authorization: Bearer {token}\r\n"),
+        };
+        let request = format!(
+            "{method} {path} HTTP/1.0\r\nhost: localhost:{}\r\n{authorization}content-length: 0\r\nconnection: close\r\n\r\n",
+            address.port()
+        );
+        connection.write_all(request.as_bytes()).await?;
+        let mut answer = Vec::new();
+        connection.take(ANSWER_LIMIT).read_to_end(&mut answer).await?;
+        let answer = String::from_utf8_lossy(&answer);
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
+        let status = head.split(' ').nth(1).unwrap_or_default();
+        let body: Value = serde_json::from_str(body)
+            .with_context(|| format!("{address} answers {status:?} and no JSON: it is not that of this tyk-pump"))?;
+        match body.get("error").and_then(Value::as_str) {
+            Some(error) => bail!("{error}"),
+            None if status == "200" => Ok(body),
+            None => bail!("tyk-pump answers {status}: {body}"),
         }
     }
-    post(port, path.trim_end_matches('&')).await
-}
-
-/// The page `/status`.
-///
-/// # Errors
-/// No daemon answers on `port`.
-pub async fn status(port: u16) -> anyhow::Result<Value> {
-    request(port, "GET", "/status").await
 }
 
 fn encoded(text: &str) -> impl Display + '_ {
     utf8_percent_encode(text, NON_ALPHANUMERIC)
-}
-
-async fn post(port: u16, path: &str) -> anyhow::Result<Value> {
-    request(port, "POST", path).await
-}
-
-/// The server closes the connection after its answer, so that the body needs no framing: a whole HTTP client would be
-/// a large dependency for a few requests to this machine.
-async fn request(port: u16, method: &str, path: &str) -> anyhow::Result<Value> {
-    let connected = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await;
-    let mut connection = connected.with_context(|| {
-        format!("no tyk-pump answers on port {port} of this machine; is it running, and is health_check_endpoint_port right?")
-    })?;
-    let request =
-        format!("{method} {path} HTTP/1.0\r\nhost: localhost:{port}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
-    connection.write_all(request.as_bytes()).await?;
-    let mut answer = Vec::new();
-    connection.take(ANSWER_LIMIT).read_to_end(&mut answer).await?;
-    let answer = String::from_utf8_lossy(&answer);
-    let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
-    let status = head.split(' ').nth(1).unwrap_or_default();
-    let body: Value = serde_json::from_str(body)
-        .with_context(|| format!("port {port} answers {status:?} and no JSON: it is not that of this tyk-pump"))?;
-    match body.get("error").and_then(Value::as_str) {
-        Some(error) => bail!("{error}"),
-        None if status == "200" => Ok(body),
-        None => bail!("tyk-pump answers {status}: {body}"),
-    }
 }

@@ -1,22 +1,16 @@
 //! `/metrics`: the figures of `/status` as Prometheus text exposition. Written by hand: every figure comes from one
 //! snapshot, so that a scrape never mixes two moments, which registered collectors would.
 
+mod process;
+
 use std::fmt::{Display, Write};
 
 use crate::delivery::{
-    status::{LaneState, LaneStatus, SourceStatus, Status},
+    cause::CauseClass,
+    latency::BOUNDS_MS,
+    status::{DROP_REASONS, LaneState, LaneStatus, SourceStatus, Status},
     undecodable::LANE as UNDECODABLE,
 };
-
-const STATES: [(LaneState, &str); 7] = [
-    (LaneState::Starting, "starting"),
-    (LaneState::Running, "running"),
-    (LaneState::Retrying, "retrying"),
-    (LaneState::Stalled, "stalled"),
-    (LaneState::Paused, "paused"),
-    (LaneState::Disabled, "disabled"),
-    (LaneState::Stopped, "stopped"),
-];
 
 /// One figure of a pump: name without `tyk_pump_`, type, help, where it stands.
 type LaneMetric = (&'static str, &'static str, &'static str, fn(&LaneStatus) -> u64);
@@ -85,8 +79,13 @@ struct Page(String);
 
 impl Page {
     fn head(&mut self, name: &str, kind: &str, help: &str) {
+        self.head_of(&format!("tyk_pump_{name}"), kind, help);
+    }
+
+    /// The same with the whole name.
+    fn head_of(&mut self, name: &str, kind: &str, help: &str) {
         // Writing to a String cannot fail.
-        let _ = write!(self.0, "# HELP tyk_pump_{name} {help}\n# TYPE tyk_pump_{name} {kind}\n");
+        let _ = write!(self.0, "# HELP {name} {help}\n# TYPE {name} {kind}\n");
     }
 
     fn sample(&mut self, name: &str, labels: &[(&str, &str)], value: impl Display) {
@@ -99,6 +98,10 @@ impl Page {
             self.0.push('}');
         }
         let _ = writeln!(self.0, " {value}");
+    }
+
+    fn line(&mut self, line: std::fmt::Arguments<'_>) {
+        let _ = writeln!(self.0, "{line}");
     }
 
     fn single(&mut self, name: &str, kind: &str, help: &str, value: impl Display) {
@@ -130,8 +133,16 @@ pub fn render(status: &Status) -> String {
         "1 when every pump delivers and the source is up.",
         ready,
     );
+    page.single(
+        "log_lines_left_out_total",
+        "counter",
+        "Lines that are missing in the log because it was not read fast enough.",
+        status.log_lines_left_out,
+    );
     render_source(&mut page, &status.source);
     render_lanes(&mut page, &status.source, &status.pumps);
+    render_latency(&mut page, &status.pumps);
+    process::render(&mut page);
     page.0
 }
 
@@ -166,6 +177,13 @@ fn render_source(page: &mut Page, source: &SourceStatus) {
     );
     let held = u8::from(source.claiming_held.is_some());
     page.single("claiming_held", "gauge", "1 while claiming is held back.", held);
+    let refused = source.refused;
+    page.single(
+        "refused_elements_total",
+        "counter",
+        "Elements that gateways were refused.",
+        refused,
+    );
     page.single(
         "source_not_lists",
         "gauge",
@@ -202,49 +220,106 @@ fn render_lanes(page: &mut Page, source: &SourceStatus, lanes: &[LaneStatus]) {
         "Records that are gone for good, by reason.",
     );
     for lane in lanes {
-        for (reason, rows) in &lane.dropped {
+        for reason in DROP_REASONS {
+            let rows = lane.dropped.get(reason).copied().unwrap_or_default();
             page.sample("dropped_rows_total", &[("pump", &lane.pump), ("reason", reason)], rows);
         }
     }
-    for (reason, rows) in &source.undecodable_dropped {
+    for reason in DROP_REASONS
+        .into_iter()
+        .filter(|reason| reason.starts_with("dead_letter"))
+    {
+        let rows = source.undecodable_dropped.get(reason).copied().unwrap_or_default();
         page.sample("dropped_rows_total", &[("pump", UNDECODABLE), ("reason", reason)], rows);
     }
     page.head("pump_state", "gauge", "1 for the state that the pump is in.");
     for lane in lanes {
-        for (state, name) in STATES {
+        for state in LaneState::ALL {
             let value = u8::from(lane.state == state);
-            page.sample("pump_state", &[("pump", &lane.pump), ("state", name)], value);
+            page.sample("pump_state", &[("pump", &lane.pump), ("state", state.name())], value);
         }
     }
-    page.head("pump_info", "gauge", "Type and guarantee of each pump.");
+    page.head(
+        "pump_info",
+        "gauge",
+        "Type, guarantee and state of each pump, and the kind of cause that holds it up.",
+    );
     for lane in lanes {
         let labels = [
             ("pump", &*lane.pump),
             ("type", lane.kind.as_str()),
             ("guarantee", lane.guarantee.as_str()),
+            ("state", lane.state.name()),
+            ("cause", lane.cause_class.map_or("", CauseClass::name)),
         ];
         page.sample("pump_info", &labels, 1);
     }
 }
 
+fn render_latency(page: &mut Page, lanes: &[LaneStatus]) {
+    page.head("write_seconds", "histogram", "How long writes to the back-end took.");
+    for lane in lanes {
+        let latency = &lane.latency;
+        for (bound, writes) in BOUNDS_MS.iter().zip(latency.at_most) {
+            let bound = (*bound as f64 / 1e3).to_string();
+            page.sample("write_seconds_bucket", &[("pump", &lane.pump), ("le", &bound)], writes);
+        }
+        page.sample(
+            "write_seconds_bucket",
+            &[("pump", &lane.pump), ("le", "+Inf")],
+            latency.writes,
+        );
+        page.sample(
+            "write_seconds_sum",
+            &[("pump", &lane.pump)],
+            latency.micros as f64 / 1e6,
+        );
+        page.sample("write_seconds_count", &[("pump", &lane.pump)], latency.writes);
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::render;
-    use crate::delivery::status::{LaneState, StatusBoard};
+    use crate::delivery::{
+        cause::{Cause, CauseClass},
+        status::{LaneState, StatusBoard},
+    };
 
     #[test]
     fn every_drop_shows_with_its_pump_and_reason() {
         let board = StatusBoard::new("box-1".to_owned());
         let lane = board.add_lane("A\"B\\C".into(), "csv", Some(sinks::Guarantee::ExactlyOnce));
-        lane.change(|facts| facts.delivered = 7);
-        lane.enter(LaneState::Paused, None, None);
-        lane.dropped("spool full", 3);
-        lane.dropped("oldest", 4);
+        lane.change(|facts| {
+            facts.delivered = 7;
+            facts.latency.observe(Duration::from_millis(7));
+        });
+        lane.enter(
+            LaneState::Paused,
+            Some(Cause::new(CauseClass::Refused, "a \"long\" story")),
+        );
+        lane.dropped("evicted", 3);
+        lane.dropped("budget", 4);
         let page = render(&board.snapshot());
         for line in [
             r#"tyk_pump_delivered_rows_total{pump="A\"B\\C"} 7"#,
-            r#"tyk_pump_dropped_rows_total{pump="A\"B\\C",reason="oldest"} 4"#,
-            r#"tyk_pump_dropped_rows_total{pump="A\"B\\C",reason="spool full"} 3"#,
+            r#"tyk_pump_dropped_rows_total{pump="A\"B\\C",reason="budget"} 4"#,
+            r#"tyk_pump_dropped_rows_total{pump="A\"B\\C",reason="evicted"} 3"#,
+            // A series that begins with its first drop hides that drop from increase().
+            r#"tyk_pump_dropped_rows_total{pump="A\"B\\C",reason="dead_letters_full"} 0"#,
+            r#"tyk_pump_dropped_rows_total{pump="!undecodable",reason="dead_letters_full"} 0"#,
+            r#"tyk_pump_dropped_rows_total{pump="A\"B\\C",reason="spool_damaged"} 0"#,
+            r#"tyk_pump_dead_rows_total{pump="A\"B\\C"} 0"#,
+            r#"tyk_pump_pump_info{pump="A\"B\\C",type="csv",guarantee="exactly once",state="paused",cause="refused"} 1"#,
+            r#"tyk_pump_write_seconds_bucket{pump="A\"B\\C",le="0.005"} 0"#,
+            r#"tyk_pump_write_seconds_bucket{pump="A\"B\\C",le="0.01"} 1"#,
+            r#"tyk_pump_write_seconds_bucket{pump="A\"B\\C",le="60"} 1"#,
+            r#"tyk_pump_write_seconds_bucket{pump="A\"B\\C",le="+Inf"} 1"#,
+            r#"tyk_pump_write_seconds_sum{pump="A\"B\\C"} 0.007"#,
+            r#"tyk_pump_write_seconds_count{pump="A\"B\\C"} 1"#,
+            "tyk_pump_log_lines_left_out_total 0",
             r#"tyk_pump_pump_state{pump="A\"B\\C",state="paused"} 1"#,
             r#"tyk_pump_pump_state{pump="A\"B\\C",state="running"} 0"#,
             "tyk_pump_ready 0",
@@ -267,9 +342,28 @@ mod tests {
                 declared.push(name);
             } else if !line.starts_with('#') {
                 let name = line.split(['{', ' ']).next().unwrap_or_default();
-                assert_eq!(declared.last().map(String::as_str), Some(name), "{line}");
+                let family = ["_bucket", "_sum", "_count"].iter().find_map(|part| {
+                    name.strip_suffix(part)
+                        .filter(|family| family.ends_with("write_seconds"))
+                });
+                assert_eq!(
+                    declared.last().map(String::as_str),
+                    Some(family.unwrap_or(name)),
+                    "{line}"
+                );
             }
         }
         assert!(declared.len() > 20);
+        #[cfg(target_os = "linux")]
+        for name in [
+            "process_cpu_seconds_total",
+            "process_resident_memory_bytes",
+            "process_open_fds",
+        ] {
+            let value = page
+                .lines()
+                .find_map(|line| line.strip_prefix(name)?.trim().parse::<f64>().ok());
+            assert!(value.is_some_and(|value| value > 0.0), "{name}: {value:?}");
+        }
     }
 }

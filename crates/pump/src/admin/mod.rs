@@ -1,10 +1,14 @@
 //! The HTTP server of the daemon: upstream's health endpoint to the byte, and beside it what upstream never had:
 //! `/livez`, `/readyz`, `/status`, `/metrics` and the actions that operators send to lanes.
 //!
-//! With `compat` on, `/metrics` answers 404 as upstream's server does; the other added paths stay.
+//! All of it answers on the port of the health endpoint; with `admin_listen` that port keeps what probes ask for, and
+//! everything else moves to the other address. With `compat` on, `/metrics` answers 404 as upstream's server does; the
+//! other added paths stay.
 
+mod access;
 pub mod actions;
 pub mod client;
+mod listener;
 pub mod metrics;
 mod profile;
 pub mod remote;
@@ -15,13 +19,11 @@ use std::{
     io,
     net::{Ipv4Addr, Ipv6Addr, SocketAddr},
     sync::Arc,
-    time::Duration,
 };
 
 use axum::{
-    Router,
     body::Body,
-    extract::{ConnectInfo, Query, Request, State},
+    extract::Query,
     http::{HeaderValue, Method, StatusCode, Uri, header, request::Parts},
     response::{IntoResponse, Response},
 };
@@ -34,10 +36,8 @@ use tokio_util::sync::CancellationToken;
 
 pub use actions::{Actions, Refused};
 
-use crate::delivery::status::StatusBoard;
-
-/// How long running requests may go on after the stop signal.
-const STOP_GRACE: Duration = Duration::from_secs(1);
+use self::access::{Refusal, may_act, may_look};
+use crate::{config::AdminAccess, delivery::status::StatusBoard};
 
 /// Connections that wait to be accepted.
 const BACKLOG: i32 = 1024;
@@ -56,32 +56,64 @@ pub struct AdminSettings {
     pub profiler: bool,
     /// `compat` of the whole configuration.
     pub compat: bool,
+    /// `admin_listen`, `admin_token` and `admin_hosts`.
+    pub access: AdminAccess,
 }
 
 /// Why the server cannot start.
 #[derive(Debug, thiserror::Error)]
-#[error(
-    "Error serving health check endpoint: listen tcp :{port}: {source}; set health_check_endpoint_port \
-     (TYK_PMP_HEALTHCHECKENDPOINTPORT) to a free port"
-)]
-pub struct BindError {
-    port: u16,
-    source: io::Error,
+pub enum BindError {
+    /// The port of the health endpoint.
+    #[error(
+        "Error serving health check endpoint: listen tcp :{port}: {source}; set health_check_endpoint_port \
+         (TYK_PMP_HEALTHCHECKENDPOINTPORT) to a free port"
+    )]
+    Health {
+        /// Which port.
+        port: u16,
+        /// Why.
+        source: io::Error,
+    },
+    /// The address of everything else.
+    #[error(
+        "Error serving admin pages: listen tcp {address}: {source}; set admin_listen to an address of this machine with a free port"
+    )]
+    Admin {
+        /// Which address.
+        address: SocketAddr,
+        /// Why.
+        source: io::Error,
+    },
 }
 
-/// A server that has its port and does not answer yet.
+/// What a listener answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Surface {
+    /// Everything.
+    All,
+    /// What probes ask for: the health endpoint, `/livez`, and `/readyz` without reasons.
+    Probes,
+}
+
+/// A server that has its ports and does not answer yet.
 pub struct Bound {
-    listener: TcpListener,
-    local: SocketAddr,
+    listeners: Vec<(TcpListener, SocketAddr, Surface)>,
     health_path: String,
     profiler: bool,
     compat: bool,
+    access: AdminAccess,
 }
 
 impl Bound {
-    /// The port that was taken.
+    /// The port of the health endpoint.
     pub fn port(&self) -> u16 {
-        self.local.port()
+        self.listeners.first().map_or(0, |(_, local, _)| local.port())
+    }
+
+    /// Where everything answers.
+    pub fn admin(&self) -> Option<SocketAddr> {
+        let all = self.listeners.iter().find(|(_, _, surface)| *surface == Surface::All);
+        all.map(|(_, local, _)| *local)
     }
 }
 
@@ -89,34 +121,54 @@ struct Server {
     health_path: String,
     profiler: bool,
     compat: bool,
+    access: AdminAccess,
     board: Arc<StatusBoard>,
     actions: Arc<dyn Actions>,
 }
 
-/// Takes the port on all interfaces, IPv6 and IPv4. Must be called within the runtime.
+/// Takes the port on all interfaces, IPv6 and IPv4, and the address of the admin pages if they have one of their own. One
+/// with the same port is the address of everything. Must be called within the runtime.
 ///
 /// # Errors
-/// The port is taken or may not be used.
+/// A port is taken or may not be used.
 pub fn bind(settings: &AdminSettings) -> Result<Bound, BindError> {
     let name = settings.name.trim_start_matches('/');
-    let fail = |source| BindError {
-        port: settings.port,
-        source,
+    let port = settings.port;
+    let mut listeners = Vec::new();
+    let (apart, shared) = match settings.access.listen {
+        Some(address) if address.port() == port && port != 0 => (None, Some(address)),
+        apart => (apart, None),
     };
-    let listener = listen(settings.port).map_err(fail)?;
-    let local = listener.local_addr().map_err(fail)?;
-    tracing::info!(
-        prefix = "server",
-        "Serving health check endpoint at http://localhost:{}/{name} ...",
-        local.port()
-    );
-    Ok(Bound {
-        listener,
-        local,
+    if shared.is_none() {
+        let surface = if apart.is_some() { Surface::Probes } else { Surface::All };
+        let listener = listen(port).map_err(|source| BindError::Health { port, source })?;
+        let local = listener
+            .local_addr()
+            .map_err(|source| BindError::Health { port, source })?;
+        listeners.push((listener, local, surface));
+    }
+    if let Some(address) = apart.or(shared) {
+        let fail = |source| BindError::Admin { address, source };
+        let listener = listen_on(address).and_then(into_tokio).map_err(fail)?;
+        let local = listener.local_addr().map_err(fail)?;
+        if apart.is_some() {
+            tracing::info!(prefix = "server", "Serving admin pages at http://{local}/status ...");
+        }
+        listeners.push((listener, local, Surface::All));
+    }
+    let bound = Bound {
+        listeners,
         health_path: format!("/{name}"),
         profiler: settings.profiler,
         compat: settings.compat,
-    })
+        access: settings.access.clone(),
+    };
+    tracing::info!(
+        prefix = "server",
+        "Serving health check endpoint at http://localhost:{}/{name} ...",
+        bound.port()
+    );
+    Ok(bound)
 }
 
 fn listen(port: u16) -> io::Result<TcpListener> {
@@ -127,6 +179,10 @@ fn listen(port: u16) -> io::Result<TcpListener> {
         }
         other => other?,
     };
+    into_tokio(listener)
+}
+
+fn into_tokio(listener: std::net::TcpListener) -> io::Result<TcpListener> {
     listener.set_nonblocking(true)?;
     TcpListener::from_std(listener)
 }
@@ -149,43 +205,24 @@ fn listen_on(address: SocketAddr) -> io::Result<std::net::TcpListener> {
 }
 
 /// Answers until `stop` is cancelled; requests that run then have a second to finish.
-///
-/// # Errors
-/// The listener failed for good.
-pub async fn serve(
-    bound: Bound,
-    board: Arc<StatusBoard>,
-    actions: Arc<dyn Actions>,
-    stop: CancellationToken,
-) -> io::Result<()> {
+pub async fn serve(bound: Bound, board: Arc<StatusBoard>, actions: Arc<dyn Actions>, stop: CancellationToken) {
     let server = Arc::new(Server {
         health_path: bound.health_path,
         profiler: bound.profiler,
         compat: bound.compat,
+        access: bound.access,
         board,
         actions,
     });
-    let service = Router::new()
-        .fallback(answer)
-        .with_state(server)
-        .into_make_service_with_connect_info::<SocketAddr>();
-    let serving = axum::serve(bound.listener, service).with_graceful_shutdown(stop.clone().cancelled_owned());
-    let grace = async {
-        stop.cancelled().await;
-        tokio::time::sleep(STOP_GRACE).await;
-    };
-    tokio::select! {
-        result = serving => result,
-        () = grace => Ok(()),
-    }
+    let serving = bound.listeners.into_iter().map(|(listener, _, surface)| {
+        let server = server.clone();
+        let answer = move |peer, request| answer(server.clone(), surface, peer, request);
+        listener::serve(listener, answer, stop.clone())
+    });
+    futures::future::join_all(serving).await;
 }
 
-async fn answer(
-    State(server): State<Arc<Server>>,
-    ConnectInfo(peer): ConnectInfo<SocketAddr>,
-    request: Request,
-) -> Response {
-    let (request, _) = request.into_parts();
+async fn answer(server: Arc<Server>, surface: Surface, peer: SocketAddr, request: Parts) -> Response {
     let uri = &request.uri;
     let path = percent_decode_str(uri.path()).decode_utf8_lossy();
     if path == server.health_path {
@@ -194,17 +231,23 @@ async fn answer(
     if let Cow::Owned(clean) = clean_path(uri.path()) {
         return redirect(&clean, uri.query());
     }
+    if surface == Surface::Probes {
+        return probe(&server, &path, &request.method);
+    }
     if server.profiler
         && let Some(name) = path.strip_prefix("/debug/pprof/")
     {
-        return profile::answer(name, uri).await;
+        return match may_look(&server.access, &request) {
+            Ok(()) => profile::answer(name, uri).await,
+            Err(refusal) => refuse(&refusal),
+        };
     }
     let pump = path
         .strip_prefix("/lanes/")
         .and_then(|rest| rest.strip_suffix("/accept-refusals"));
     if pump.is_some() || matches!(&*path, "/dead-letters/replay" | "/store") {
-        if let Some(refusal) = refuse_action(peer, &request) {
-            return refusal;
+        if let Err(refusal) = may_act(&server.access, peer, &request) {
+            return refuse(&refusal);
         }
         return match pump {
             Some(pump) => accept_refusals(&*server.actions, pump).await,
@@ -251,20 +294,28 @@ fn exposition(server: &Server) -> Response {
     ([(header::CONTENT_TYPE, form)], body).into_response()
 }
 
-/// An action changes what becomes of records, so only a process on this machine may ask for it: no other host, no proxy
-/// that forwards for one, no page in a browser. `None`: it may.
-fn refuse_action(peer: SocketAddr, request: &Parts) -> Option<Response> {
-    if request.method != Method::POST {
-        return Some(StatusCode::METHOD_NOT_ALLOWED.into_response());
+/// What the port of the health endpoint answers when the admin pages are elsewhere.
+fn probe(server: &Server, path: &str, method: &Method) -> Response {
+    let (status, body) = match path {
+        "/livez" => (StatusCode::OK, "ok\n"),
+        "/readyz" if server.board.snapshot().ready => (StatusCode::OK, "ready\n"),
+        "/readyz" => (
+            StatusCode::SERVICE_UNAVAILABLE,
+            "not ready; /readyz at admin_listen says why\n",
+        ),
+        _ => return not_found(),
+    };
+    match *method {
+        Method::GET | Method::HEAD => text(status, body.to_owned()),
+        _ => StatusCode::METHOD_NOT_ALLOWED.into_response(),
     }
-    let relayed = ["origin", "forwarded", "x-forwarded-for"]
-        .iter()
-        .any(|name| request.headers.contains_key(*name));
-    if peer.ip().to_canonical().is_loopback() && !relayed {
-        return None;
+}
+
+fn refuse(refusal: &Refusal) -> Response {
+    match refusal.status {
+        StatusCode::METHOD_NOT_ALLOWED => StatusCode::METHOD_NOT_ALLOWED.into_response(),
+        status => json_answer(status, &json!({ "error": refusal.reason })),
     }
-    let error = "only programs on the pump's own machine may do this; run tyk-pump there";
-    Some(json_answer(StatusCode::FORBIDDEN, &json!({ "error": error })))
 }
 
 async fn accept_refusals(actions: &dyn Actions, pump: &str) -> Response {

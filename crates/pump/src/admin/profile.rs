@@ -17,6 +17,9 @@ const FREQUENCY: i32 = 99;
 /// Seconds of a profile when the request names none.
 const DEFAULT_SECONDS: u64 = 30;
 
+/// Longest profile: whoever asked and went away must not keep others from taking one for ever.
+const MOST_SECONDS: u64 = 600;
+
 const INDEX: &str = "<!DOCTYPE html>
 <html><head><title>/debug/pprof/</title></head><body>
 <h1>/debug/pprof/</h1>
@@ -43,7 +46,7 @@ pub(super) async fn answer(name: &str, uri: &Uri) -> Response {
                 .and_then(|seconds| seconds.parse().ok())
                 .filter(|&seconds| seconds > 0)
                 .unwrap_or(DEFAULT_SECONDS);
-            cpu_profile(Duration::from_secs(seconds)).await
+            cpu_profile(Duration::from_secs(seconds.min(MOST_SECONDS))).await
         }
         other => error_text(
             StatusCode::NOT_FOUND,

@@ -6,7 +6,7 @@ use analytics::ClaimId;
 use async_trait::async_trait;
 use serde::de::DeserializeOwned;
 
-use super::{client, store::Wanted};
+use super::{client::Client, store::Wanted};
 use crate::source::{
     ClaimReport, DeadLetter, DeadLetterId, DeadLimits, DeadStore, DeadStored, Ledgers, Operate, Restored, SourceError,
     Terms, letter::Written,
@@ -15,22 +15,20 @@ use crate::source::{
 /// Dead letters that one request names.
 const REMOVED_AT_ONCE: usize = 200;
 
-/// Asks the daemon that has its admin server on this port.
+/// Asks a running daemon.
 #[derive(Debug)]
 pub struct RemoteStore {
-    port: u16,
+    daemon: Client,
 }
 
 impl RemoteStore {
     /// Does not connect yet.
-    pub fn new(port: u16) -> Self {
-        Self { port }
+    pub fn new(daemon: Client) -> Self {
+        Self { daemon }
     }
 
     async fn ask<T: DeserializeOwned>(&self, wanted: Wanted, field: &str) -> Result<T, SourceError> {
-        let answer = client::store(self.port, &wanted)
-            .await
-            .map_err(SourceError::Unavailable)?;
+        let answer = self.daemon.store(&wanted).await.map_err(SourceError::Unavailable)?;
         let value = answer.get(field).cloned().unwrap_or_default();
         serde_json::from_value(value).map_err(|error| SourceError::Unavailable(error.into()))
     }

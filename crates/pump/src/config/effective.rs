@@ -11,6 +11,7 @@ use sinks::Known;
 
 use super::{
     Config, DeliverySettings, ModeChoice, OnFull, PumpEntry, PumpSettings, Request, Settings, StatsdSettings,
+    admin::admin_access,
     embedded::embedded_settings,
     env::Environment,
     finding::{Findings, Place, did_you_mean},
@@ -81,6 +82,7 @@ pub fn settings(
         log,
         health_name: health_name(top, findings),
         health_port: health_port(top, findings),
+        admin: admin_access(top, findings),
         compat: inherited.compat,
         profiler: top.is_on("enable_http_profiler"),
         statsd: statsd(top, env, findings),

@@ -1,15 +1,11 @@
 //! `embedded_storage` as the embedded store needs it.
 
-use std::{
-    net::{SocketAddr, ToSocketAddrs},
-    path::PathBuf,
-    time::Duration,
-};
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use super::{
     finding::Findings,
     settings::{EmbeddedSettings, Fsync, Secret, ServerTls},
-    values::{Values, parse_bytes, parse_span},
+    values::{Values, parse_address, parse_bytes, parse_span},
 };
 
 const KEY: &str = "embedded_storage";
@@ -90,11 +86,7 @@ fn listen(values: &Values, open: bool, findings: &mut Findings) -> SocketAddr {
         "" => return default,
         text => text,
     };
-    let full = match given.strip_prefix(':') {
-        Some(port) => format!("0.0.0.0:{port}"),
-        None => given.to_owned(),
-    };
-    let Some(address) = full.to_socket_addrs().ok().and_then(|mut found| found.next()) else {
+    let Some(address) = parse_address(given) else {
         let text = format!("{KEY}.listen is \"{given}\" – write address:port: \"127.0.0.1:6380\"");
         findings.fatal(values.place("listen"), text);
         return default;

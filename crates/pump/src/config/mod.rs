@@ -4,6 +4,7 @@
 //! [`pumps`] apply variables, [`kv`] replaces references to secrets, [`effective`] makes [`Settings`] of it. Whatever
 //! is noticed on the way is a [`Finding`]; nothing is logged here.
 
+mod admin;
 pub mod check;
 pub mod effective;
 pub mod embedded;

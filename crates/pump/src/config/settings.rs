@@ -114,6 +114,17 @@ pub struct EmbeddedSettings {
     pub idle_timeout: Duration,
 }
 
+/// Where the admin pages are, and who may act there.
+#[derive(Clone, Debug, Default)]
+pub struct AdminAccess {
+    /// `admin_listen`; `None`: on the port of the health endpoint.
+    pub listen: Option<SocketAddr>,
+    /// `admin_token`; empty: programs on this machine may act.
+    pub token: Secret,
+    /// `admin_hosts`: names of this machine beside `localhost`.
+    pub hosts: Vec<String>,
+}
+
 /// `delivery.*`.
 #[derive(Clone, Debug)]
 pub struct DeliverySettings {
@@ -228,6 +239,8 @@ pub struct Settings {
     pub health_name: String,
     /// Its port.
     pub health_port: u16,
+    /// The other pages.
+    pub admin: AdminAccess,
     /// `enable_http_profiler`
     pub profiler: bool,
     /// StatsD address of the self-metrics; `None`: off.

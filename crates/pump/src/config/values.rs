@@ -1,6 +1,9 @@
 //! Values of settings with the place that each came from.
 
-use std::collections::BTreeMap;
+use std::{
+    collections::BTreeMap,
+    net::{SocketAddr, ToSocketAddrs},
+};
 
 use super::finding::Place;
 
@@ -141,6 +144,15 @@ impl Values {
         }
         found
     }
+}
+
+/// The address in `host:port`, or in `:port`, which is that of all interfaces.
+pub fn parse_address(text: &str) -> Option<SocketAddr> {
+    let full = match text.strip_prefix(':') {
+        Some(port) => format!("0.0.0.0:{port}"),
+        None => text.to_owned(),
+    };
+    full.to_socket_addrs().ok()?.next()
 }
 
 /// Seconds from a number or a text of numbers with units: `90`, `1.5s`, `2m30s`, `500ms`.

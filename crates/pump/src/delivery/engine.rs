@@ -17,6 +17,7 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
 use super::{
+    cause::{Cause, CauseClass},
     dead_letter::DeadLetters,
     disk::Disk,
     facts::LaneState,
@@ -42,6 +43,17 @@ const WINDOW_ROWS: u64 = 5_000;
 const BUILD_PATIENCE: Duration = Duration::from_secs(5);
 /// How long a lane may take to end after it has been told to give up its write.
 const GIVING_UP: Duration = Duration::from_secs(2);
+
+/// What comes of accepting refusals.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Accepting {
+    /// The next refused rows become dead letters, until one is accepted.
+    Next,
+    /// Nothing refused holds the pump up.
+    NothingRefused,
+    /// There is no such pump.
+    UnknownPump,
+}
 
 /// Claims records and delivers them through one lane a pump. When it is dropped, everything ends at once, as in a crash.
 pub struct Engine {
@@ -160,7 +172,7 @@ impl Engine {
         if wants_spool && !spooling.exists() {
             (spooling, adopts) = (spool, true);
         }
-        facts.enter(LaneState::Starting, None, None);
+        facts.enter(LaneState::Starting, None);
         let control = Arc::new(LaneControl::new(self.stop.child_token()));
         let handle = LaneHandle {
             id: id.clone(),
@@ -240,7 +252,7 @@ impl Engine {
     }
 
     /// Name, state and its cause of every lane.
-    pub fn lanes(&self) -> Vec<(Arc<str>, LaneState, Option<String>)> {
+    pub fn lanes(&self) -> Vec<(Arc<str>, LaneState, Option<Cause>)> {
         let lanes = self.lanes.look();
         let facts = lanes.values().map(|lane| {
             let facts = lane.facts.borrow();
@@ -283,20 +295,30 @@ impl Engine {
         drop(estates);
     }
 
-    /// Lets the refused rows of a pump (or undecodable elements) into the dead letters, whatever their share.
-    /// `false`: there is no such pump.
-    pub fn accept_refusals(&self, lane: &str) -> bool {
+    /// Lets the refused rows of a pump (or undecodable elements) that hold it up into the dead letters, whatever their
+    /// share. Where nothing holds it up, nothing changes: what is refused later is judged when it comes.
+    pub fn accept_refusals(&self, lane: &str) -> Accepting {
         let lanes = self.lanes.look();
+        let held_up = |lane: &LaneHandle, class| {
+            let facts = lane.facts.borrow();
+            facts.state == LaneState::Paused && facts.cause.as_ref().is_some_and(|cause| cause.class == class)
+        };
         if lane == undecodable::LANE {
+            if !lanes.values().any(|lane| held_up(lane, CauseClass::Undecodable)) {
+                return Accepting::NothingRefused;
+            }
             self.services.undecodable.let_through();
             lanes.values().for_each(|lane| lane.control.wake());
-            return true;
+            return Accepting::Next;
         }
-        let known = lanes.values().find(|known| known.id.pump.eq_ignore_ascii_case(lane));
-        if let Some(lane) = known {
-            lane.control.accept_refusals();
+        match lanes.values().find(|known| known.id.pump.eq_ignore_ascii_case(lane)) {
+            None => Accepting::UnknownPump,
+            Some(lane) if held_up(lane, CauseClass::Refused) => {
+                lane.control.accept_refusals();
+                Accepting::Next
+            }
+            Some(_) => Accepting::NothingRefused,
         }
-        known.is_some()
     }
 
     /// The source was reached for the first time.

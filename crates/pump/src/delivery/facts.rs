@@ -1,10 +1,23 @@
 //! What a lane says of itself. The engine decides by it, and `/status` shows it.
 
-use std::{collections::BTreeMap, time::Duration, time::SystemTime};
+use std::{collections::BTreeMap, fmt, time::Duration, time::SystemTime};
 
 use serde::Serialize;
 use sinks::Guarantee;
 use tokio::{sync::watch, time::Instant};
+
+use super::{cause::Cause, latency::Latency};
+
+/// Why rows are gone for good. Every reason has a counter from the start, so that its first row shows as an increase.
+pub const DROP_REASONS: [&str; 7] = [
+    "budget",
+    "dead_letter_too_large",
+    "dead_letters_damaged",
+    "dead_letters_full",
+    "evicted",
+    "spool_damaged",
+    "vanished",
+];
 
 /// A lane that has had no row accepted for so long fails. Before, it only stumbles: one lost connection, or a back-end that
 /// is connected to at the start, must not cost rows of a large backlog.
@@ -31,6 +44,38 @@ pub enum LaneState {
     Stopped,
 }
 
+impl LaneState {
+    /// Every state.
+    pub const ALL: [LaneState; 7] = [
+        LaneState::Starting,
+        LaneState::Running,
+        LaneState::Retrying,
+        LaneState::Stalled,
+        LaneState::Paused,
+        LaneState::Disabled,
+        LaneState::Stopped,
+    ];
+
+    /// As labels and JSON have it.
+    pub fn name(self) -> &'static str {
+        match self {
+            LaneState::Starting => "starting",
+            LaneState::Running => "running",
+            LaneState::Retrying => "retrying",
+            LaneState::Stalled => "stalled",
+            LaneState::Paused => "paused",
+            LaneState::Disabled => "disabled",
+            LaneState::Stopped => "stopped",
+        }
+    }
+}
+
+impl fmt::Display for LaneState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
 /// What a lane says of itself. Its counters only grow while the process lives, whoever follows whom under the pump's key.
 #[derive(Clone, Debug, Default)]
 pub struct LaneFacts {
@@ -38,10 +83,8 @@ pub struct LaneFacts {
     pub state: LaneState,
     /// When it entered that state.
     pub since: Option<SystemTime>,
-    /// Why it is in its state.
-    pub cause: Option<String>,
-    /// What to do about it.
-    pub remedy: Option<String>,
+    /// Why it is in its state, and what to do about it.
+    pub cause: Option<Cause>,
     /// When the next attempt begins, while it waits for one.
     pub next_attempt: Option<SystemTime>,
     /// Last error.
@@ -58,6 +101,8 @@ pub struct LaneFacts {
     pub dead: u64,
     /// Rows that may stand in the back-end twice.
     pub possibly_doubled: u64,
+    /// How long writes took.
+    pub latency: Latency,
     /// Rows that are gone for good, by reason.
     pub dropped: BTreeMap<&'static str, u64>,
     /// Rows in the group that is being written.
@@ -117,8 +162,8 @@ impl Facts {
         self.0.send_modify(change);
     }
 
-    /// Enters `state`; `cause` and `remedy` say why and what to do.
-    pub fn enter(&self, state: LaneState, cause: Option<String>, remedy: Option<String>) {
+    /// Enters `state`.
+    pub fn enter(&self, state: LaneState, cause: Option<Cause>) {
         self.change(|facts| {
             if facts.state != state || facts.since.is_none() {
                 facts.state = state;
@@ -129,7 +174,6 @@ impl Facts {
                 _ => facts.idle_since.or_else(|| Some(Instant::now())),
             };
             facts.cause = cause;
-            facts.remedy = remedy;
         });
     }
 
@@ -155,6 +199,7 @@ impl Facts {
 
     /// Counts rows that are gone for good.
     pub fn dropped(&self, reason: &'static str, rows: u64) {
+        debug_assert!(DROP_REASONS.contains(&reason), "{reason} has no counter from the start");
         if rows > 0 {
             self.change(|facts| *facts.dropped.entry(reason).or_default() += rows);
         }

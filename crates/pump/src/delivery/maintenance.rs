@@ -190,6 +190,8 @@ impl Engine {
         self.status.source(|source| {
             source.mode_reason = usage.condition.unwrap_or_else(|| mode.reason.to_string());
             source.mode = Some(mode);
+            source.refusing = usage.refusing;
+            source.refused = usage.refused;
             source.unclaimed = usage
                 .unclaimed
                 .iter()

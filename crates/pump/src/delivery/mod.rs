@@ -4,9 +4,11 @@
 //! held; `lane` is one pump's way through the claims; [`status`] is what the daemon shows of itself.
 
 pub mod budget;
+pub mod cause;
 mod claiming;
 pub mod dead_files;
 pub mod dead_letter;
+mod discreet;
 pub mod disk;
 pub mod durable;
 pub mod engine;
@@ -14,6 +16,7 @@ pub mod facts;
 pub mod held;
 mod lane;
 mod lanes;
+pub mod latency;
 mod letters;
 mod maintenance;
 pub mod progress;

@@ -5,8 +5,9 @@
 //! that. A file is complete or it does not exist; what cannot be read is moved to `quarantine/`, counted, never fatal.
 
 use std::{
-    fs::{self, File},
+    fs::{self, DirBuilder, File},
     io,
+    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -97,9 +98,21 @@ impl Spool {
     /// Opens (or makes) the spool of `pump` below `spool_dir`.
     pub fn open(spool_dir: &Path, pump: &str) -> Result<Self, SpoolError> {
         let folder = spool_dir.join(durable::escape(pump));
-        fs::create_dir_all(&folder).map_err(failed(&folder))?;
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(&folder)
+            .map_err(failed(&folder))?;
         let path = folder.join("lock");
-        let lock = File::create(&path).map_err(failed(&path))?;
+        // Never through a symbolic link, and nothing is cut off: the target could be anybody's file.
+        let lock = File::options()
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600)
+            .custom_flags(rustix::fs::OFlags::NOFOLLOW.bits() as i32)
+            .open(&path)
+            .map_err(failed(&path))?;
         rustix::fs::flock(&lock, rustix::fs::FlockOperation::NonBlockingLockExclusive).map_err(|error| {
             let text = format!("another process uses this spool directory ({error})");
             SpoolError::Io {
@@ -274,6 +287,18 @@ mod tests {
             buffer.extend_from_slice(element);
         }
         Batch::decode(ClaimId(ulid::Ulid(9)), Arc::new(key), 70, buffer.into(), spans)
+    }
+
+    #[test]
+    fn a_lock_that_is_a_link_is_refused_and_its_target_stays() {
+        let dir = tempfile::tempdir().unwrap();
+        let target = dir.path().join("target");
+        fs::write(&target, "somebody else's").unwrap();
+        fs::create_dir(dir.path().join("A")).unwrap();
+        std::os::unix::fs::symlink(&target, dir.path().join("A/lock")).unwrap();
+        let error = Spool::open(dir.path(), "A").unwrap_err().to_string();
+        assert!(error.contains("lock"), "{error}");
+        assert_eq!(fs::read_to_string(&target).unwrap(), "somebody else's");
     }
 
     proptest! {

@@ -15,8 +15,9 @@ use serde::Serialize;
 use sinks::Guarantee;
 use tokio::sync::watch;
 
-pub use super::facts::{Facts, LaneFacts, LaneState};
-use crate::source::Mode;
+pub use super::facts::{DROP_REASONS, Facts, LaneFacts, LaneState};
+use super::{cause::CauseClass, latency::Latency};
+use crate::{logging, scrub, source::Mode};
 
 /// One pump as `/status` shows it.
 #[derive(Clone, Debug, Serialize)]
@@ -34,6 +35,8 @@ pub struct LaneStatus {
     pub since: u64,
     /// Why it is in that state.
     pub cause: Option<String>,
+    /// What kind of cause that is.
+    pub cause_class: Option<CauseClass>,
     /// What to do about it.
     pub remedy: Option<String>,
     /// Age in seconds of the oldest record that it has not delivered; 0 = up to date.
@@ -66,6 +69,9 @@ pub struct LaneStatus {
     pub last_error_at: Option<u64>,
     /// When it tries again, seconds since 1970, while it waits for that.
     pub next_attempt_at: Option<u64>,
+    /// How long writes took; a histogram of the metrics.
+    #[serde(skip)]
+    pub latency: Latency,
 }
 
 /// The source as `/status` shows it.
@@ -105,6 +111,11 @@ pub struct SourceStatus {
     pub commands: Option<u64>,
     /// Whether claiming is held back, and why.
     pub claiming_held: Option<String>,
+    /// Why gateways are refused at the moment; of a store of the pump's own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub refusing: Option<String>,
+    /// Elements that gateways were refused since the start; of a store of the pump's own.
+    pub refused: u64,
     /// Rows that have vanished from their lists while claiming was held back: an estimate.
     pub expired_rows: u64,
     /// Pumps that claims wait for although nobody has them configured, with their rows.
@@ -124,6 +135,8 @@ pub struct Status {
     pub ready: bool,
     /// Why not, one line each.
     pub not_ready: Vec<String>,
+    /// Lines that are missing in the log because nobody read it fast enough.
+    pub log_lines_left_out: u64,
     /// The source.
     pub source: SourceStatus,
     /// Every pump, in the order of the configuration.
@@ -206,6 +219,14 @@ impl StatusBoard {
     /// Everything, now.
     pub fn snapshot(&self) -> Status {
         let mut source = self.source.lock().clone();
+        let texts = [
+            &mut source.last_error,
+            &mut source.claiming_held,
+            &mut source.undecodable_waits,
+        ];
+        for text in texts.into_iter().flatten() {
+            *text = scrub::secrets(text).into_owned();
+        }
         source.decoded = self.decoded.load(Ordering::Relaxed);
         source.undecodable = self.undecodable.load(Ordering::Relaxed);
         let lanes = self.lanes.lock();
@@ -222,6 +243,7 @@ impl StatusBoard {
                 format!("the key {list} is no list, so that gateways cannot push to it: rename or delete it")
             }),
         );
+        not_ready.extend(source.refusing.iter().map(|why| format!("gateways are refused: {why}")));
         not_ready.extend(source.undecodable_waits.iter().cloned());
         for pump in &pumps {
             if !matches!(pump.state, LaneState::Running) {
@@ -230,7 +252,12 @@ impl StatusBoard {
                     .as_deref()
                     .or(pump.last_error.as_deref())
                     .unwrap_or("no cause known");
-                not_ready.push(format!("pump {} is {:?}: {why}", pump.pump, pump.state).to_lowercase());
+                let remedy = pump
+                    .remedy
+                    .as_deref()
+                    .map(|remedy| format!(" – {remedy}"))
+                    .unwrap_or_default();
+                not_ready.push(format!("pump {} is {}: {why}{remedy}", pump.pump, pump.state));
             }
         }
         Status {
@@ -239,6 +266,7 @@ impl StatusBoard {
             uptime_seconds: self.started.elapsed().unwrap_or_default().as_secs(),
             ready: not_ready.is_empty(),
             not_ready,
+            log_lines_left_out: logging::left_out(),
             source,
             pumps,
         }
@@ -262,14 +290,17 @@ fn lane_status(entry: &LaneEntry, mode: Option<&Mode>) -> LaneStatus {
         oldest => epoch_seconds(SystemTime::now()).saturating_sub(oldest / 1000),
     };
     let (last_error_at, last_error) = facts.last_error.unzip();
+    let shown = |text: &str| scrub::secrets(text).into_owned();
+    let cause = facts.cause.as_ref();
     LaneStatus {
         pump: entry.pump.clone(),
         kind: entry.kind.clone(),
         guarantee: promise(facts.guarantee.or(entry.guarantee), mode),
         state: facts.state,
         since: facts.since.map(epoch_seconds).unwrap_or_default(),
-        cause: facts.cause,
-        remedy: facts.remedy,
+        cause: cause.map(|cause| shown(&cause.text)),
+        cause_class: cause.map(|cause| cause.class),
+        remedy: cause.map(|cause| shown(&cause.remedy)),
         lag_seconds,
         in_flight: facts.in_flight,
         backlog_rows: facts.backlog_rows,
@@ -282,8 +313,9 @@ fn lane_status(entry: &LaneEntry, mode: Option<&Mode>) -> LaneStatus {
         dropped: facts.dropped,
         spooled_files: facts.spooled_files,
         spooled_rows: facts.spooled_rows,
-        last_error,
+        last_error: last_error.as_deref().map(shown),
         last_error_at: last_error_at.map(epoch_seconds),
         next_attempt_at: facts.next_attempt.map(epoch_seconds),
+        latency: facts.latency,
     }
 }

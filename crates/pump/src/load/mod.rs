@@ -78,21 +78,25 @@ impl Default for LoadOptions {
 impl LoadOptions {
     /// Where to push: `--redis`, else what the caller read from the configuration, else Redis on this machine.
     pub fn target(&self, configured: Option<RedisSettings>) -> RedisSettings {
-        let address = match (&self.redis, configured) {
-            (None, Some(settings)) => return settings,
-            (Some(address), _) => address.clone(),
-            (None, None) => "127.0.0.1:6379".to_owned(),
-        };
-        RedisSettings {
-            topology: RedisTopology::Single,
-            addrs: vec![address],
-            username: String::new(),
-            password: Secret::default(),
-            database: 0,
-            timeout: Duration::from_secs(5),
-            key_prefix: "analytics-".to_owned(),
-            tls: None,
+        match (&self.redis, configured) {
+            (None, Some(settings)) => settings,
+            (Some(address), _) => redis_at(address),
+            (None, None) => redis_at("127.0.0.1:6379"),
         }
+    }
+}
+
+/// A Redis without login, with the keys of a gateway.
+fn redis_at(address: &str) -> RedisSettings {
+    RedisSettings {
+        topology: RedisTopology::Single,
+        addrs: vec![address.to_owned()],
+        username: String::new(),
+        password: Secret::default(),
+        database: 0,
+        timeout: Duration::from_secs(5),
+        key_prefix: "analytics-".to_owned(),
+        tls: None,
     }
 }
 

@@ -18,13 +18,32 @@ struct Row {
     ms: f64,
 }
 
+/// How many records the database has; none when there is no table yet.
+///
+/// # Errors
+/// The database cannot be read.
+pub(super) fn rows(database: &Path) -> anyhow::Result<i64> {
+    if !database.exists() {
+        return Ok(0);
+    }
+    let connection = open(database)?;
+    if !connection.table_exists(None, "tyk_analytics")? {
+        return Ok(0);
+    }
+    Ok(connection.query_row("SELECT count(*) FROM tyk_analytics", [], |row| row.get(0))?)
+}
+
+fn open(database: &Path) -> anyhow::Result<Connection> {
+    Connection::open_with_flags(database, OpenFlags::SQLITE_OPEN_READ_ONLY)
+        .with_context(|| database.display().to_string())
+}
+
 /// Shows the query and its answer.
 ///
 /// # Errors
 /// The database cannot be read.
 pub(super) fn show(database: &Path, out: &mut dyn Write) -> anyhow::Result<()> {
-    let connection = Connection::open_with_flags(database, OpenFlags::SQLITE_OPEN_READ_ONLY)
-        .with_context(|| database.display().to_string())?;
+    let connection = open(database)?;
     let mut statement = connection.prepare(QUERY)?;
     let rows = statement.query_map([], |row| {
         Ok(Row {

@@ -16,11 +16,11 @@ use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 
 use crate::{
-    admin::client,
+    admin::client::Client,
     app::{self, Fatal},
     config::{self, Request, Settings, env::Environment},
     load::{self, LoadOptions},
-    logging,
+    logging, signals,
 };
 
 /// Where gateways find the store, and the pages of the pump, unless something else is there.
@@ -53,45 +53,79 @@ pub async fn run(options: QuickstartOptions, out: &mut dyn Write) -> anyhow::Res
     let dir = absolute(&options.dir)?;
     std::fs::create_dir_all(&dir).with_context(|| dir.display().to_string())?;
     let conf = dir.join("pump.conf");
-    let (store, admin) = (free_port(STORE_PORT)?, free_port(ADMIN_PORT)?);
-    let document = serde_json::to_string_pretty(&document(&dir, store, admin))?;
-    std::fs::write(&conf, document + "\n").with_context(|| conf.display().to_string())?;
+    let again = conf.exists();
+    if !again {
+        write_configuration(&dir, &conf, out)?;
+    }
     let settings = settings(&conf)?;
+    let Some(store) = settings.embedded.as_ref().map(|store| store.listen) else {
+        bail!(
+            "{} is no configuration of a quickstart: name another folder",
+            conf.display()
+        )
+    };
+    if again {
+        writeln!(out, "{} is there already and counts as it is.", conf.display())?;
+        refuse_if_taken(&conf, "embedded_storage.listen", store)?;
+    }
+    let daemon = Client::new(&settings);
 
     let begun = Instant::now();
-    let mut pump = tokio::spawn(app::run(settings, None));
-    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, store));
-    wait_until_ready(admin, &mut pump).await?;
+    let stop = signals::listen(settings.delivery.stop_deadline)?;
+    let mut pump = tokio::spawn(app::run(settings, None, stop.clone()));
+    wait_until_ready(&daemon, &mut pump).await?;
     writeln!(
         out,
-        "A pump with a store of its own listens on {address}, as a Redis would.\n"
+        "A pump with a store of its own listens on {store}, as a Redis would.\n"
     )?;
-    let before = delivered(&client::status(admin).await?);
+    let database = dir.join("analytics.db");
+    let (before, earlier) = (delivered(&daemon.status().await?), answers::rows(&database)?);
     let options_of_load = LoadOptions {
-        redis: Some(address.to_string()),
+        redis: Some(store.to_string()),
         records: options.records,
         keys: "10".to_owned(),
         ..LoadOptions::default()
     };
-    load::run(options_of_load, None).await?;
-    wait_until_delivered(admin, options.records, &before, &mut pump).await?;
+    load::push(&options_of_load, &options_of_load.target(None), |_| {}).await?;
+    wait_until_delivered(&daemon, options.records, &before, &mut pump).await?;
     let seconds = begun.elapsed().as_secs_f64();
-    let database = dir.join("analytics.db");
     writeln!(
         out,
-        "delivered to every pump; {seconds:.1} s in all\n\n  SQLite  {}\n  CSV     {}\n  pump    {}\n",
+        "{} made-up records went in, as a gateway pushes them, and were delivered to every pump; {seconds:.1} s in all\n\n  \
+         SQLite  {}\n  CSV     {}\n  pump    {}\n",
+        options.records,
         database.display(),
         dir.join("csv").display(),
         conf.display()
     )?;
-    answers::show(&database, out)?;
-    gateway_lines(store, admin, out)?;
-    if options.once {
-        return Ok(());
+    if earlier > 0 {
+        writeln!(
+            out,
+            "The table counts {earlier} records of earlier runs, too; remove {} to begin anew.\n",
+            dir.display()
+        )?;
     }
-    writeln!(out, "\nWaiting for records. Ctrl-C ends it; the records stay.")?;
+    answers::show(&database, out)?;
+    gateway_lines(store, out)?;
+    if options.once {
+        stop.cancel();
+        return ended(pump.await);
+    }
+    writeln!(
+        out,
+        "\nHow the pump is: http://{}/status\n\nWaiting for records. Ctrl-C ends it; the records stay.",
+        daemon.address()
+    )?;
     out.flush()?;
     ended(pump.await)
+}
+
+/// Writes the configuration once, so that its ports stay those that a gateway was told.
+fn write_configuration(dir: &Path, conf: &Path, out: &mut dyn Write) -> anyhow::Result<()> {
+    let store = free_port(STORE_PORT, out)?;
+    let admin = free_port(ADMIN_PORT, out)?;
+    let document = serde_json::to_string_pretty(&document(dir, store, admin))?;
+    std::fs::write(conf, document + "\n").with_context(|| conf.display().to_string())
 }
 
 /// The configuration that is written.
@@ -103,6 +137,7 @@ fn document(dir: &Path, store: u16, admin: u16) -> Value {
         "purge_delay": 1,
         "dont_purge_uptime_data": true,
         "health_check_endpoint_port": admin,
+        "admin_listen": format!("127.0.0.1:{admin}"),
         "pumps": {
             "csv": {"type": "csv", "meta": {"csv_dir": path("csv")}},
             "sql": {"type": "sql", "meta": {"type": "sqlite", "connection_string": path("analytics.db")}},
@@ -110,11 +145,25 @@ fn document(dir: &Path, store: u16, admin: u16) -> Value {
     })
 }
 
-/// This port when it is free, else any.
-fn free_port(wanted: u16) -> anyhow::Result<u16> {
-    let listener =
-        TcpListener::bind((Ipv4Addr::UNSPECIFIED, wanted)).or_else(|_| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)))?;
-    Ok(listener.local_addr()?.port())
+/// This port when it is free, else any, which is said.
+fn free_port(wanted: u16, out: &mut dyn Write) -> anyhow::Result<u16> {
+    if TcpListener::bind((Ipv4Addr::UNSPECIFIED, wanted)).is_ok() {
+        return Ok(wanted);
+    }
+    let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port();
+    writeln!(out, "Port {wanted} is taken: this folder uses {port} instead.")?;
+    Ok(port)
+}
+
+fn refuse_if_taken(conf: &Path, key: &str, address: SocketAddr) -> anyhow::Result<()> {
+    if let Err(error) = TcpListener::bind(address) {
+        bail!(
+            "{address} cannot be used ({error}): does this quickstart run already? Else stop what uses it, or change \
+             {key} in {}",
+            conf.display()
+        );
+    }
+    Ok(())
 }
 
 /// The environment of a gateway's machine must not change what is shown here.
@@ -131,14 +180,14 @@ fn settings(conf: &Path) -> anyhow::Result<Settings> {
     }
 }
 
-async fn wait_until_ready(admin: u16, pump: &mut JoinHandle<Result<(), Fatal>>) -> anyhow::Result<()> {
+async fn wait_until_ready(daemon: &Client, pump: &mut JoinHandle<Result<(), Fatal>>) -> anyhow::Result<()> {
     let end = Instant::now() + PATIENCE;
     while Instant::now() < end {
         if pump.is_finished() {
             ended(pump.await)?;
             bail!("the pump ended before it was ready");
         }
-        if let Ok(status) = client::status(admin).await
+        if let Ok(status) = daemon.status().await
             && status.get("ready").and_then(Value::as_bool) == Some(true)
         {
             return Ok(());
@@ -146,8 +195,9 @@ async fn wait_until_ready(admin: u16, pump: &mut JoinHandle<Result<(), Fatal>>) 
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     bail!(
-        "the pump is not ready after {} s; http://localhost:{admin}/status says why",
-        PATIENCE.as_secs()
+        "the pump is not ready after {} s; http://{}/status says why",
+        PATIENCE.as_secs(),
+        daemon.address()
     )
 }
 
@@ -163,7 +213,7 @@ fn delivered(status: &Value) -> Vec<u64> {
 }
 
 async fn wait_until_delivered(
-    admin: u16,
+    daemon: &Client,
     records: u64,
     before: &[u64],
     pump: &mut JoinHandle<Result<(), Fatal>>,
@@ -174,7 +224,7 @@ async fn wait_until_delivered(
             ended(pump.await)?;
             bail!("the pump ended before it had delivered everything");
         }
-        let now = delivered(&client::status(admin).await?);
+        let now = delivered(&daemon.status().await?);
         let all = now.iter().zip(before).all(|(now, before)| now - before >= records);
         if all && now.len() == before.len() {
             return Ok(());
@@ -182,22 +232,26 @@ async fn wait_until_delivered(
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     bail!(
-        "not everything is delivered after {} s; http://localhost:{admin}/status says why",
-        PATIENCE.as_secs()
+        "not everything is delivered after {} s; http://{}/status says why",
+        PATIENCE.as_secs(),
+        daemon.address()
     )
 }
 
-fn gateway_lines(store: u16, admin: u16, out: &mut dyn Write) -> anyhow::Result<()> {
+/// What a gateway needs to know. Its file is the reader's: nothing here touches it.
+fn gateway_lines(store: SocketAddr, out: &mut dyn Write) -> anyhow::Result<()> {
     let lines = json!({
         "enable_analytics": true,
         "analytics_config": {"type": ""},
         "enable_separate_analytics_store": true,
-        "analytics_storage": {"type": "redis", "host": "127.0.0.1", "port": store},
+        "analytics_storage": {"type": "redis", "host": store.ip().to_string(), "port": store.port()},
     });
     let lines = serde_json::to_string_pretty(&lines)?;
     writeln!(
         out,
-        "\nTo see a gateway's own requests here, put this into its tyk.conf and restart it:\n\n{lines}\n\nHow the pump is: http://localhost:{admin}/status"
+        "\nTo see the requests of a gateway on this machine here, merge this into its tyk.conf and restart it. It makes the \
+         gateway record its requests, and push them to this pump instead of its own Redis; what else is in the file \
+         stays as it is:\n\n{lines}"
     )?;
     Ok(())
 }

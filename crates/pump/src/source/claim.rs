@@ -110,6 +110,10 @@ pub struct Usage {
     pub orphans: Vec<(Arc<str>, u64)>,
     /// Commands that were sent to Redis since the start.
     pub commands: Option<u64>,
+    /// Why gateways are refused at the moment, where the source hears of it.
+    pub refusing: Option<String>,
+    /// Elements that gateways were refused since the start, where the source hears of it.
+    pub refused: u64,
     /// How the store is, in words, where that changes while it is open.
     pub condition: Option<String>,
 }

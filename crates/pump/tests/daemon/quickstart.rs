@@ -17,9 +17,27 @@ fn quickstart_shows_the_whole_way() {
         assert!(output.status.success(), "{text}\n{errors}");
         text
     };
+    // What the standard ports are used for on this machine is none of the test's business: both are taken.
+    let taken: Vec<_> = [6380, 8083]
+        .map(|port| std::net::TcpListener::bind(("0.0.0.0", port)))
+        .into();
     let text = run();
+    for port in [6380, 8083] {
+        assert!(
+            text.contains(&format!("Port {port} is taken: this folder uses ")),
+            "{text}"
+        );
+    }
+    let conf = || std::fs::read_to_string(folder.path().join("here/pump.conf")).unwrap();
+    let first = conf();
+    assert!(first.contains("\"admin_listen\": \"127.0.0.1:"), "{first}");
+    assert!(
+        !text.contains("/status") && !text.contains("/s:"),
+        "a page that is gone, or a second rate: {text}"
+    );
+    assert!(!text.contains("earlier runs"), "{text}");
     for expected in [
-        "pushed 2000 records",
+        "2000 made-up records",
         "delivered to every pump",
         "SELECT api_name",
         "requests",
@@ -39,6 +57,10 @@ fn quickstart_shows_the_whole_way() {
             .count()
             >= 1
     );
-    // It can be run again in the same folder.
-    assert!(run().contains("delivered to every pump"));
+    // It can be run again in the same folder, with the ports that a gateway was told.
+    drop(taken);
+    let again = run();
+    assert!(again.contains("delivered to every pump"), "{again}");
+    assert!(again.contains("counts 2000 records of earlier runs, too"), "{again}");
+    assert_eq!(conf(), first);
 }

@@ -131,21 +131,52 @@ impl Site {
 
     /// The same as [`Site::start`], with environment variables.
     pub fn start_with(&self, environment: &[(&str, &str)]) -> Daemon {
-        let open = |name: &str| -> File {
-            let mut options = OpenOptions::new();
-            options.create(true).append(true).open(self.path(name)).unwrap()
-        };
         let mut command = self.command();
+        command.envs(environment.iter().copied());
+        self.spawn(command, self.output_file("stdout"), self.log_file())
+    }
+
+    /// The same with outputs of the caller's choice. A pipe is never read.
+    pub fn start_piped(&self, stdout: Stdio, stderr: Stdio) -> Daemon {
+        self.spawn(self.command(), stdout, stderr)
+    }
+
+    /// The same for a daemon that may have no more descriptors than these.
+    pub fn start_with_descriptors(&self, most: u32) -> Daemon {
+        let mut command = Command::new("sh");
+        let program = self.command();
+        let limited = format!("ulimit -n {most} && exec \"$0\" \"$@\"");
+        command.env_clear().env("TZ", "UTC").current_dir(self.folder.path());
+        command.args(["-c", &limited]).arg(program.get_program());
+        self.spawn(command, self.output_file("stdout"), self.log_file())
+    }
+
+    /// The file that the log is appended to.
+    pub fn log_file(&self) -> Stdio {
+        self.output_file("log")
+    }
+
+    fn output_file(&self, name: &str) -> Stdio {
+        let mut options = OpenOptions::new();
+        let file: File = options.create(true).append(true).open(self.path(name)).unwrap();
+        file.into()
+    }
+
+    fn spawn(&self, mut command: Command, stdout: Stdio, stderr: Stdio) -> Daemon {
         command
             .arg("-c")
             .arg(self.path("pump.conf"))
-            .envs(environment.iter().copied())
             .stdin(Stdio::null())
-            .stdout(open("stdout"))
-            .stderr(open("log"));
+            .stdout(stdout)
+            .stderr(stderr);
         Daemon {
             child: command.spawn().unwrap(),
         }
+    }
+
+    /// Port of the admin pages.
+    pub fn admin_port(&self) -> u16 {
+        self.port
     }
 
     /// Runs a subcommand, e.g. `claims list --json`.
@@ -284,6 +315,11 @@ impl Daemon {
         let line = status.lines().find(|line| line.starts_with("VmHWM:")).unwrap();
         let kilobytes: u64 = line.split_whitespace().nth(1).unwrap().parse().unwrap();
         kilobytes * 1024
+    }
+
+    /// Descriptors that it has open.
+    pub fn open_descriptors(&self) -> usize {
+        fs::read_dir(format!("/proc/{}/fd", self.child.id())).unwrap().count()
     }
 
     /// CPU time that it has used.

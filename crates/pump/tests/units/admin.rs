@@ -10,8 +10,10 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 use tyk_pump::{
-    admin::{self, Actions, AdminSettings, Refused, client},
+    admin::{self, Actions, AdminSettings, Refused, client::Client},
+    config::{AdminAccess, Secret},
     delivery::{
+        cause::{Cause, CauseClass},
         replay::Replayed,
         status::{LaneState, StatusBoard},
     },
@@ -43,7 +45,7 @@ struct Running {
     port: u16,
     board: Arc<StatusBoard>,
     stop: CancellationToken,
-    server: tokio::task::JoinHandle<std::io::Result<()>>,
+    server: tokio::task::JoinHandle<()>,
 }
 
 fn settings(name: &str) -> AdminSettings {
@@ -52,6 +54,7 @@ fn settings(name: &str) -> AdminSettings {
         port: 0,
         profiler: false,
         compat: false,
+        access: AdminAccess::default(),
     }
 }
 
@@ -72,7 +75,7 @@ impl Running {
     /// The whole answer to one request on a connection of its own, without its `date` line.
     async fn raw(&self, method: &str, path: &str, headers: &str) -> Vec<u8> {
         let mut connection = TcpStream::connect(("127.0.0.1", self.port)).await.unwrap();
-        let request = format!("{method} {path} HTTP/1.1\r\nhost: pump\r\n{headers}connection: close\r\n\r\n");
+        let request = format!("{method} {path} HTTP/1.1\r\nhost: localhost\r\n{headers}connection: close\r\n\r\n");
         connection.write_all(request.as_bytes()).await.unwrap();
         let mut answer = Vec::new();
         connection.read_to_end(&mut answer).await.unwrap();
@@ -194,14 +197,18 @@ async fn readiness_names_every_pump_that_does_not_deliver() {
     let csv = server
         .board
         .add_lane("CSV".into(), "csv", Some(sinks::Guarantee::ExactlyOnce));
-    csv.enter(LaneState::Paused, Some("No such directory".to_owned()), None);
+    let cause = Cause::new(CauseClass::Configuration, "No such directory /var/Log/CSV").with_remedy("Make it");
+    csv.enter(LaneState::Paused, Some(cause));
     let (code, body) = server.answer("GET", "/readyz", "").await;
     assert_eq!(
         (code, body.as_slice()),
-        (503, b"pump csv is paused: no such directory\n".as_slice())
+        (
+            503,
+            "pump CSV is paused: No such directory /var/Log/CSV – Make it\n".as_bytes()
+        )
     );
 
-    csv.enter(LaneState::Running, None, None);
+    csv.enter(LaneState::Running, None);
     assert_eq!(server.answer("GET", "/readyz", "").await, (200, b"ready\n".to_vec()));
     assert_eq!(server.answer("POST", "/readyz", "").await, (405, Vec::new()));
 }
@@ -213,11 +220,11 @@ async fn status_and_metrics_show_the_same_figures() {
         .board
         .add_lane("CSV".into(), "csv", Some(sinks::Guarantee::ExactlyOnce));
     csv.change(|facts| facts.delivered = 12);
-    csv.dropped("oldest", 3);
+    csv.dropped("budget", 3);
     let (code, body) = server.answer("GET", "/status", "").await;
     let status: Value = serde_json::from_slice(&body).unwrap();
     assert_eq!((code, &status["pumps"][0]["delivered"]), (200, &Value::from(12)));
-    assert_eq!(status["pumps"][0]["dropped"]["oldest"], 3);
+    assert_eq!(status["pumps"][0]["dropped"]["budget"], 3);
     let (code, body) = server.answer("GET", "/metrics", "").await;
     let page = String::from_utf8(body).unwrap();
     assert_eq!(code, 200);
@@ -226,7 +233,7 @@ async fn status_and_metrics_show_the_same_figures() {
         "{page}"
     );
     assert!(
-        page.contains("\ntyk_pump_dropped_rows_total{pump=\"CSV\",reason=\"oldest\"} 3\n"),
+        page.contains("\ntyk_pump_dropped_rows_total{pump=\"CSV\",reason=\"budget\"} 3\n"),
         "{page}"
     );
 }
@@ -309,20 +316,19 @@ async fn dead_letters_are_replayed_on_request() {
 #[tokio::test]
 async fn the_client_gets_answers_and_refusals_of_a_daemon_on_this_machine() {
     let server = run(&settings("health"));
-    let accepted = client::accept_refusals(server.port, "CSV").await.unwrap();
+    let daemon = |port| Client::at(SocketAddr::from(([0, 0, 0, 0], port)), Secret::default());
+    let client = daemon(server.port);
+    let accepted = client.accept_refusals("CSV").await.unwrap();
     assert_eq!(accepted["accepted"], true);
-    let refused = client::accept_refusals(server.port, "a/b ?").await.unwrap_err();
+    let refused = client.accept_refusals("a/b ?").await.unwrap_err();
     assert_eq!(refused.to_string(), "there is no pump a/b ?; /status lists them");
-    let replayed = client::replay(server.port, Some("C&V"), 9).await.unwrap();
+    let replayed = client.replay(Some("C&V"), 9).await.unwrap();
     assert_eq!(
         (&replayed["accepted"], &replayed["cause"]),
         (&Value::from(9), &Value::from("C&V"))
     );
     assert_eq!(
-        client::replay(server.port, Some("SQL"), 9)
-            .await
-            .unwrap_err()
-            .to_string(),
+        client.replay(Some("SQL"), 9).await.unwrap_err().to_string(),
         "Redis is away"
     );
     let free = std::net::TcpListener::bind("127.0.0.1:0")
@@ -330,8 +336,204 @@ async fn the_client_gets_answers_and_refusals_of_a_daemon_on_this_machine() {
         .local_addr()
         .unwrap()
         .port();
-    let nobody = client::replay(free, None, 9).await.unwrap_err();
+    let nobody = daemon(free).replay(None, 9).await.unwrap_err();
     assert!(nobody.to_string().contains("health_check_endpoint_port"), "{nobody}");
+}
+
+#[tokio::test]
+async fn with_an_address_of_their_own_the_admin_pages_leave_the_health_port() {
+    let access = AdminAccess {
+        listen: Some(SocketAddr::from(([127, 0, 0, 1], 0))),
+        token: Secret::new("s3cret".to_owned()),
+        hosts: Vec::new(),
+    };
+    let bound = admin::bind(&AdminSettings {
+        access,
+        profiler: true,
+        ..settings("health")
+    })
+    .unwrap();
+    let (port, admin) = (bound.port(), bound.admin().unwrap());
+    assert_ne!(port, admin.port());
+    let (board, stop) = (Arc::new(StatusBoard::new("box-1".to_owned())), CancellationToken::new());
+    let server = tokio::spawn(admin::serve(bound, board.clone(), Arc::new(OnePaused), stop.clone()));
+    let pages = |port| Running {
+        port,
+        board: board.clone(),
+        stop: stop.clone(),
+        server: tokio::spawn(async {}),
+    };
+    let (health, admin) = (pages(port), pages(admin.port()));
+    assert_eq!(health.ask("GET", "/health").await, OK);
+    assert_eq!(health.answer("GET", "/livez", "").await.0, 200);
+    let (code, body) = health.answer("GET", "/readyz", "").await;
+    assert_eq!(
+        (code, body.as_slice()),
+        (503, b"not ready; /readyz at admin_listen says why\n".as_slice())
+    );
+    for path in [
+        "/status",
+        "/metrics",
+        "/debug/pprof/",
+        "/lanes/CSV/accept-refusals",
+        "/store",
+    ] {
+        for method in ["GET", "POST"] {
+            assert_eq!(health.ask(method, path).await, NOT_FOUND, "{method} {path}");
+        }
+    }
+    assert_eq!(admin.ask("GET", "/health").await, OK);
+    assert_eq!(admin.answer("GET", "/status", "").await.0, 200);
+    assert_eq!(admin.answer("GET", "/metrics", "").await.0, 200);
+    assert_eq!(
+        admin.answer("GET", "/readyz", "").await.1,
+        b"source is connecting: not connected yet\n"
+    );
+    for (method, path) in [("POST", "/lanes/CSV/accept-refusals"), ("GET", "/debug/pprof/")] {
+        assert_eq!(admin.answer(method, path, "").await.0, 401, "{path}");
+        assert_eq!(
+            admin.answer(method, path, "authorization: Bearer wrong\r\n").await.0,
+            403,
+            "{path}"
+        );
+        assert_eq!(
+            admin.answer(method, path, "authorization: Bearer s3cret\r\n").await.0,
+            200,
+            "{path}"
+        );
+    }
+    stop.cancel();
+    server.await.unwrap();
+}
+
+/// Pieces that requests are made of, proper and not.
+const PIECES: [&str; 26] = [
+    "POST ",
+    "GET ",
+    "HEAD ",
+    "/lanes/CSV/accept-refusals",
+    "/dead-letters/replay?limit=1",
+    "/store?do=list",
+    "//lanes//CSV/accept-refusals",
+    "http://evil.example/lanes/CSV/accept-refusals",
+    "http://127.0.0.1/lanes/CSV/accept-refusals",
+    " HTTP/1.1\r\n",
+    " HTTP/1.0\r\n",
+    "host: localhost\r\n",
+    "Host: evil.example\r\n",
+    "host: 127.0.0.1:8083\r\n",
+    "host: localhost, evil.example\r\n",
+    "host:\r\n",
+    "origin: null\r\n",
+    "x-forwarded-for: 1\r\n",
+    "content-length: 5\r\n",
+    "transfer-encoding: chunked\r\n",
+    "connection: keep-alive\r\n",
+    "expect: 100-continue\r\n",
+    "\r\n",
+    "\n",
+    "\0",
+    "5\r\nabcde\r\n0\r\n",
+];
+
+#[derive(Default)]
+struct Counting(std::sync::atomic::AtomicU64);
+
+#[async_trait]
+impl Actions for Counting {
+    async fn accept_refusals(&self, _: &str) -> Result<(), Refused> {
+        self.0.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+        Ok(())
+    }
+
+    async fn replay(&self, _: Option<&str>, _: usize) -> anyhow::Result<Replayed> {
+        self.0.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+        anyhow::bail!("nothing to replay")
+    }
+}
+
+#[test]
+fn whatever_is_sent_to_it_the_server_ends_the_connection_and_acts_for_nobody_else() {
+    use proptest::{collection::vec, prelude::any, sample::select, strategy::Strategy, test_runner::TestRunner};
+
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let counting = Arc::new(Counting::default());
+    let port = runtime.block_on(async {
+        let bound = admin::bind(&settings("health")).unwrap();
+        let port = bound.port();
+        let board = Arc::new(StatusBoard::new("box-1".to_owned()));
+        tokio::spawn(admin::serve(bound, board, counting.clone(), CancellationToken::new()));
+        port
+    });
+    let piece = proptest::prop_oneof![
+        8 => select(&PIECES[..]).prop_map(|piece| piece.as_bytes().to_vec()),
+        1 => vec(any::<u8>(), 0..20),
+    ];
+    let acted = || counting.0.load(std::sync::atomic::Ordering::SeqCst);
+    let mut runner = TestRunner::new(proptest::test_runner::Config::with_cases(1_500));
+    runner
+        .run(&vec(piece, 0..14), |pieces| {
+            use std::io::{Read, Write};
+            let request = pieces.concat();
+            let before = acted();
+            let mut connection = std::net::TcpStream::connect(("127.0.0.1", port)).unwrap();
+            connection
+                .set_read_timeout(Some(std::time::Duration::from_secs(15)))
+                .unwrap();
+            // It may hang up on what is no request.
+            let _ = connection.write_all(&request);
+            let _ = connection.shutdown(std::net::Shutdown::Write);
+            let ended = connection.read_to_end(&mut Vec::new());
+            let shown = String::from_utf8_lossy(&request).to_ascii_lowercase();
+            proptest::prop_assert!(
+                !ended.is_err_and(|error| error.kind() == std::io::ErrorKind::WouldBlock),
+                "it does not end: {:?}",
+                shown
+            );
+            let own = ["host: localhost\r", "host: 127.0.0.1:8083\r"]
+                .iter()
+                .any(|host| shown.contains(host));
+            let did = acted() > before;
+            proptest::prop_assert!(!did || own, "it acted for {:?}", shown);
+            Ok(())
+        })
+        .unwrap();
+    let proper = format!("POST /lanes/CSV/accept-refusals HTTP/1.0\r\nhost: localhost:{port}\r\n\r\n");
+    let mut connection = std::net::TcpStream::connect(("127.0.0.1", port)).unwrap();
+    std::io::Write::write_all(&mut connection, proper.as_bytes()).unwrap();
+    let mut answer = String::new();
+    std::io::Read::read_to_string(&mut connection, &mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.0 200 "), "{answer}");
+}
+
+#[tokio::test]
+async fn connections_that_never_ask_take_nobodys_place() {
+    let server = run(&settings("health"));
+    let mut half = Vec::new();
+    for _ in 0..400 {
+        let mut connection = TcpStream::connect(("127.0.0.1", server.port)).await.unwrap();
+        // The server may have let it go already.
+        let _ = connection.write_all(b"GET /livez HTTP/1.1\r\nhost: loc").await;
+        half.push(connection);
+    }
+    assert_eq!(server.answer("GET", "/livez", "").await.0, 200);
+    let mut closed = 0;
+    for connection in &mut half {
+        let mut byte = [0];
+        let read = tokio::time::timeout(std::time::Duration::from_millis(2), connection.read(&mut byte)).await;
+        closed += usize::from(read.is_ok());
+    }
+    assert!(closed >= 400 - 128, "{closed} of the 400 have made room");
+}
+
+#[tokio::test]
+async fn a_head_that_does_not_end_is_cut_off() {
+    let server = run(&settings("health"));
+    let mut connection = TcpStream::connect(("127.0.0.1", server.port)).await.unwrap();
+    connection.write_all(b"GET /livez HTTP/1.1\r\n").await.unwrap();
+    let mut answer = Vec::new();
+    let ended = tokio::time::timeout(std::time::Duration::from_secs(20), connection.read_to_end(&mut answer));
+    ended.await.expect("cut off within 20 s").unwrap();
 }
 
 #[tokio::test]
@@ -345,5 +547,5 @@ async fn a_running_request_does_not_hold_up_the_stop() {
     assert_eq!(server.answer("GET", "/livez", "").await.0, 200);
     server.stop.cancel();
     let stopped = tokio::time::timeout(std::time::Duration::from_secs(5), server.server).await;
-    stopped.expect("the server stops within its grace").unwrap().unwrap();
+    stopped.expect("the server stops within its grace").unwrap();
 }

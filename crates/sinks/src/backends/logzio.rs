@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use analytics::{Int, RecordView, RowId, Selection, Text, When, gotime, json};
+use analytics::{Int, RecordView, Selection, Text, When, gotime, json};
 use async_trait::async_trait;
 use futures::{FutureExt, future::BoxFuture};
 use schemars::JsonSchema;
@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     Applied, BuildContext, BuildError, Sink, SinkSpec, WriteError, Written, options,
     transport::http::{Endpoint, HttpClient, HttpSettings, Request, Url, header::HeaderValue},
-    transport::outbox::{Outbox, Packing, Parcel, Parcels},
+    transport::outbox::{Outbox, Pace, Packing, Parcel, Parcels, Reply},
 };
 
 /// A line feed ends each record; a request has 3 MiB at most.
@@ -102,7 +102,7 @@ impl Logzio {
             url => url.to_owned(),
         };
         let endpoint = Endpoint::parse("meta.url", &base)?;
-        // The token is not escaped, as the reference has it; a `#` would end the URL.
+        // The token is not escaped, as upstream has it; a `#` would end the URL.
         let token = options.token.replace('#', "%23");
         let url = Url::parse(&format!("{}/?token={token}", endpoint.base()))
             .map_err(|error| BuildError::Options(format!("meta.url and meta.token make no URL: {error}")))?;
@@ -116,19 +116,18 @@ impl Logzio {
             client,
             url,
             authorization: endpoint.authorization,
-            outbox: Outbox::default(),
+            outbox: Outbox::new(SPEC.log_prefix, PACKING, Pace::SERVICE),
         })
     }
 }
 
 impl Logzio {
-    async fn send(&self, parcel: Parcel) -> Result<(), WriteError> {
+    async fn send(&self, parcel: Parcel) -> Result<Reply, WriteError> {
         let request = Request::post(self.url.clone())
             .header("content-type", "text/plain")
             .authorization(self.authorization.as_ref())
             .body(parcel.body);
-        self.client.send(request).await?.accepted()?;
-        Ok(())
+        Reply::to_all(self.client.send(request).await?)
     }
 }
 
@@ -195,31 +194,18 @@ fn write_line(out: &mut Vec<u8>, record: &RecordView<'_>) -> Result<(), json::Js
     Ok(())
 }
 
-fn pack(group: &[Selection], wanted: &dyn Fn(RowId) -> bool) -> Parcels {
-    let mut parcels = Parcels::default();
-    let mut line = Vec::new();
-    for (row, record) in group
-        .iter()
-        .flat_map(Selection::records)
-        .filter(|(row, _)| wanted(*row))
-    {
-        line.clear();
-        match write_line(&mut line, &record) {
-            Ok(()) => parcels.add(PACKING, row, &line),
-            Err(error) => parcels.reject(row, error),
-        }
+fn pack(group: &[Selection], parcels: &mut Parcels) {
+    for (row, record) in group.iter().flat_map(Selection::records) {
+        parcels.write(row, |line| write_line(line, &record).map(|()| true));
     }
-    parcels
 }
 
 #[async_trait]
 impl Sink for Logzio {
-    async fn write(&self, group: &[Selection], _applied: &Arc<Applied>) -> Result<Written, WriteError> {
-        self.outbox.deliver(group, pack, |parcel| self.send(parcel)).await
-    }
-
-    async fn forget(&self, claims: &[analytics::ClaimId]) {
-        self.outbox.forget(claims).await;
+    async fn write(&self, group: &[Selection], applied: &Arc<Applied>) -> Result<Written, WriteError> {
+        self.outbox
+            .deliver(group, applied, pack, |parcel| self.send(parcel))
+            .await
     }
 }
 

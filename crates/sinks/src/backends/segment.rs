@@ -15,7 +15,7 @@ use crate::{
     encode::row_uuid::row_uuid,
     options,
     transport::http::{self, Endpoint, HttpClient, HttpSettings, Request, Url, header::HeaderValue},
-    transport::outbox::{Outbox, Packing, Parcel, Parcels},
+    transport::outbox::{Outbox, Pace, Packing, Parcel, Parcels, Reply},
 };
 
 /// Segment takes requests of up to 500 KB; some of it is for what surrounds the events.
@@ -24,7 +24,7 @@ const PACKING: Packing = Packing {
     rows: 250,
     bytes: 480_000,
 };
-/// What surrounds the events names the library that the reference uses.
+/// What surrounds the events names the library that upstream uses.
 const OPEN: &[u8] = br#"{"context":{"library":{"name":"analytics-go","version":"2.1.0"}},"batch":["#;
 
 /// Sends every record to Segment as an event `Hit` with all its fields as properties, in requests of up to 250 events and
@@ -102,11 +102,11 @@ impl Segment {
                 pump: context.pump.clone(),
                 time_of_writing: context.compat,
             },
-            outbox: Outbox::default(),
+            outbox: Outbox::new(SPEC.log_prefix, PACKING, Pace::SERVICE),
         })
     }
 
-    async fn send(&self, parcel: Parcel) -> Result<(), WriteError> {
+    async fn send(&self, parcel: Parcel) -> Result<Reply, WriteError> {
         let mut body = Vec::with_capacity(OPEN.len() + parcel.body.len() + 120);
         body.extend_from_slice(OPEN);
         body.extend_from_slice(&parcel.body);
@@ -122,36 +122,38 @@ impl Segment {
             .header("user-agent", "analytics-go (version: 2.1.0)")
             .authorization(Some(&self.authorization))
             .body(body);
-        self.client.send(request).await?.accepted()?;
-        Ok(())
+        let answer = self.client.send(request).await?;
+        let said: Said = serde_json::from_slice(&answer.body).unwrap_or_default();
+        if answer.status.is_success() && said.success == Some(false) {
+            return Err(WriteError::retry(answer.describe()));
+        }
+        Reply::to_all(answer)
     }
+}
+
+/// What Segment says of a request.
+#[derive(Default, Deserialize)]
+struct Said {
+    success: Option<bool>,
 }
 
 /// Makes events of records.
 #[derive(Clone)]
 struct Encoder {
     pump: Arc<str>,
-    /// Whether an event has the time of writing, as with the reference; otherwise that of the record.
+    /// Whether an event has the time of writing, as with upstream; otherwise that of the record.
     time_of_writing: bool,
 }
 
 impl Encoder {
-    fn pack(&self, group: &[Selection], wanted: &dyn Fn(RowId) -> bool) -> Parcels {
-        let mut parcels = Parcels::default();
-        let (mut plain, mut event) = (Vec::new(), Vec::new());
-        for (row, record) in group
-            .iter()
-            .flat_map(Selection::records)
-            .filter(|(row, _)| wanted(*row))
-        {
+    fn pack(&self, group: &[Selection], parcels: &mut Parcels) {
+        let mut plain = Vec::new();
+        for (row, record) in group.iter().flat_map(Selection::records) {
             plain.clear();
-            event.clear();
-            match self.write_event(&mut event, &mut plain, row, &record) {
-                Ok(()) => parcels.add(PACKING, row, &event),
-                Err(error) => parcels.reject(row, error),
-            }
+            parcels.write(row, |event| {
+                self.write_event(event, &mut plain, row, &record).map(|()| true)
+            });
         }
-        parcels
     }
 
     fn write_event(
@@ -209,14 +211,12 @@ fn write_time(out: &mut Vec<u8>, time: Time) {
 
 #[async_trait]
 impl Sink for Segment {
-    async fn write(&self, group: &[Selection], _applied: &Arc<Applied>) -> Result<Written, WriteError> {
+    async fn write(&self, group: &[Selection], applied: &Arc<Applied>) -> Result<Written, WriteError> {
         let encoder = self.encoder.clone();
-        let pack = move |group: &[Selection], wanted: &dyn Fn(RowId) -> bool| encoder.pack(group, wanted);
-        self.outbox.deliver(group, pack, |parcel| self.send(parcel)).await
-    }
-
-    async fn forget(&self, claims: &[analytics::ClaimId]) {
-        self.outbox.forget(claims).await;
+        let pack = move |group: &[Selection], parcels: &mut Parcels| encoder.pack(group, parcels);
+        self.outbox
+            .deliver(group, applied, pack, |parcel| self.send(parcel))
+            .await
     }
 }
 

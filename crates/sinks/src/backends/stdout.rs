@@ -9,7 +9,7 @@ use std::{
 };
 
 use analytics::{
-    ClaimId, RecordView, RowId, Selection, dump, json,
+    RecordView, RowId, Selection, dump, json,
     logrus::{self, LogForm, LogFormat, LogLevel, Value},
 };
 use async_trait::async_trait;
@@ -17,10 +17,7 @@ use futures::{FutureExt, future::BoxFuture};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{
-    Applied, BuildContext, BuildError, Rejected, Sink, SinkSpec, WriteError, Written, contract::ledger::Ledger,
-    encode::clock, options,
-};
+use crate::{Applied, BuildContext, BuildError, Rejected, Sink, SinkSpec, WriteError, Written, encode::clock, options};
 
 /// Bytes that are handed to the stream at once.
 const CHUNK: usize = 256 << 10;
@@ -113,7 +110,6 @@ impl Stdout {
                 buffer: Vec::new(),
                 record: Vec::new(),
                 ends: Vec::new(),
-                sent: Ledger::default(),
                 torn: false,
             })),
         })
@@ -127,19 +123,15 @@ fn duplicate(stream: BorrowedFd<'_>) -> Result<Box<dyn Write + Send>, crate::Box
 
 #[async_trait]
 impl Sink for Stdout {
-    async fn write(&self, group: &[Selection], _applied: &Arc<Applied>) -> Result<Written, WriteError> {
+    async fn write(&self, group: &[Selection], applied: &Arc<Applied>) -> Result<Written, WriteError> {
         // The lock moves into the thread, so that a write whose future is dropped ends before the next one begins.
         let mut printer = self.printer.clone().lock_owned().await;
-        let group = group.to_vec();
-        let task = tokio::task::spawn_blocking(move || printer.print(&group));
+        let (group, applied) = (group.to_vec(), applied.clone());
+        let task = tokio::task::spawn_blocking(move || printer.print(&group, &applied));
         task.await.map_err(WriteError::retry)?.map_err(|(stream, error)| {
             let error = io::Error::new(error.kind(), format!("cannot write to {stream}: {error}"));
             WriteError::retry(error)
         })
-    }
-
-    async fn forget(&self, claims: &[ClaimId]) {
-        self.printer.lock().await.sent.forget(claims);
     }
 }
 
@@ -166,14 +158,12 @@ struct Printer {
     record: Vec<u8>,
     /// Where the lines in `buffer` end.
     ends: Vec<(usize, RowId)>,
-    /// Rows that this process has written: after a failure or timeout they are not written again.
-    sent: Ledger,
     /// The stream may end inside a line.
     torn: bool,
 }
 
 impl Printer {
-    fn print(&mut self, group: &[Selection]) -> Result<Written, (&'static str, io::Error)> {
+    fn print(&mut self, group: &[Selection], applied: &Applied) -> Result<Written, (&'static str, io::Error)> {
         let mut written = Written::default();
         let stream = match self.form {
             Form::Silent => return Ok(written),
@@ -187,7 +177,7 @@ impl Printer {
         }
         for selection in group {
             for (row, record) in selection.records() {
-                if self.sent.contains(row) {
+                if applied.contains(row) {
                     continue;
                 }
                 match self.add_line(&record) {
@@ -198,11 +188,11 @@ impl Printer {
                     }),
                 }
                 if self.buffer.len() >= CHUNK {
-                    self.flush().map_err(|error| (stream, error))?;
+                    self.flush(applied).map_err(|error| (stream, error))?;
                 }
             }
         }
-        self.flush().map_err(|error| (stream, error))?;
+        self.flush(applied).map_err(|error| (stream, error))?;
         if self.buffer.capacity() > KEPT_BUFFER || self.record.capacity() > KEPT_BUFFER {
             (self.buffer, self.record) = (Vec::new(), Vec::new());
         }
@@ -233,8 +223,8 @@ impl Printer {
         Ok(())
     }
 
-    /// Writes the buffer out and notes which rows are complete, also when it fails on the way.
-    fn flush(&mut self) -> io::Result<()> {
+    /// Writes the buffer out and marks the rows that are complete, also when it fails on the way.
+    fn flush(&mut self, applied: &Applied) -> io::Result<()> {
         let log_lock = matches!(self.form, Form::Log(_)).then(|| io::stderr().lock());
         let mut done = 0;
         let result = loop {
@@ -251,9 +241,8 @@ impl Printer {
             }
         };
         drop(log_lock);
-        for (_, row) in self.ends.iter().take_while(|(end, _)| *end <= done) {
-            self.sent.insert(row.claim, row.row..row.row + 1);
-        }
+        let complete = self.ends.iter().take_while(|(end, _)| *end <= done);
+        applied.mark(complete.map(|(_, row)| *row));
         if done > 0 {
             self.torn = self.buffer.get(done - 1) != Some(&b'\n');
         }

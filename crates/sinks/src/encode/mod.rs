@@ -1,5 +1,7 @@
 //! Encodings that several sinks share.
 
+#[cfg(feature = "http")]
+pub(crate) mod body;
 pub(crate) mod clock;
 #[cfg(feature = "http")]
 pub(crate) mod go_json;

@@ -58,9 +58,10 @@ mod tests {
 
     #[test]
     fn ids_are_uuids_that_never_change() {
+        // A row that is sent again after an upgrade must have the id that it had before.
         assert_eq!(
             row_uuid("SEGMENT", row(1, 2), "event"),
-            row_uuid("SEGMENT", row(1, 2), "event")
+            "06bce3fc-051d-40f9-a0c0-0e416985ff27"
         );
         let uuid = row_uuid("SEGMENT", row(1, 2), "event");
         assert_eq!((uuid.len(), &uuid[14..15]), (36, "4"));

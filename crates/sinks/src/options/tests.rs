@@ -210,10 +210,13 @@ fn the_reference_pages_are_fresh() {
     let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/sinks");
     let pages = pages();
     for (name, page) in &pages {
+        if std::env::var_os("UPDATE").is_some() {
+            std::fs::write(format!("{folder}/{name}"), page).unwrap();
+        }
         let stored = std::fs::read_to_string(format!("{folder}/{name}")).unwrap_or_default();
         assert!(
             stored == *page,
-            "docs/sinks/{name} is stale: run `cargo run -p sinks --bin reference -- docs/sinks`"
+            "docs/sinks/{name} is stale: run this test with UPDATE=1, or `cargo run -p sinks --bin reference -- docs/sinks`"
         );
     }
     for file in std::fs::read_dir(folder).unwrap() {

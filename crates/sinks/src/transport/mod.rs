@@ -7,3 +7,5 @@ pub mod http;
 pub(crate) mod outbox;
 pub mod tls;
 pub mod wire;
+#[cfg(any(feature = "http", feature = "mongo", feature = "mysql", feature = "postgres"))]
+pub(crate) mod words;

@@ -20,6 +20,8 @@ use rustls::{
     version::{TLS12, TLS13},
 };
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime, pem::PemObject};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 /// A version of the protocol; older ones are not spoken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -101,26 +103,30 @@ impl Default for TlsSettings {
     }
 }
 
-/// The `ssl_*` options that several sinks have under these names.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct SslOptions<'a> {
-    /// `ssl_insecure_skip_verify`
+/// The `ssl_*` options of several sinks, flattened into theirs.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct SslOptions {
+    /// With TLS: do not check the server's certificate.
+    #[serde(rename = "ssl_insecure_skip_verify")]
     pub insecure_skip_verify: bool,
-    /// `ssl_cert_file`
-    pub cert_file: &'a str,
-    /// `ssl_key_file`
-    pub key_file: &'a str,
-    /// `ssl_ca_file`
-    pub ca_file: &'a str,
-    /// `ssl_server_name`; empty for sinks without it.
-    pub server_name: &'a str,
+    /// With TLS: PEM file with the certificate of this client. It needs `ssl_key_file` too.
+    #[serde(rename = "ssl_cert_file")]
+    pub cert_file: String,
+    /// With TLS: PEM file with the private key of this client.
+    #[serde(rename = "ssl_key_file")]
+    pub key_file: String,
+    /// With TLS: PEM file with the authorities to trust, in place of the system's.
+    #[serde(rename = "ssl_ca_file")]
+    pub ca_file: String,
 }
 
-impl SslOptions<'_> {
-    /// As upstream reads them: half an identity is none. `warn` gets what the user should know.
-    pub fn settings(&self, mut warn: impl FnMut(&str)) -> TlsSettings {
-        let certificate = PemFile::of("ssl_cert_file", self.cert_file);
-        let key = PemFile::of("ssl_key_file", self.key_file);
+impl SslOptions {
+    /// As upstream reads them: half an identity is none. `server_name` is whom the certificate is made out to; empty: the
+    /// host. `warn` gets what the user should know.
+    pub fn settings(&self, server_name: &str, mut warn: impl FnMut(&str)) -> TlsSettings {
+        let certificate = PemFile::of("ssl_cert_file", &self.cert_file);
+        let key = PemFile::of("ssl_key_file", &self.key_file);
         if certificate.is_some() != key.is_some() {
             let (there, missing) = match &certificate {
                 Some(_) => ("ssl_cert_file", "ssl_key_file"),
@@ -130,7 +136,7 @@ impl SslOptions<'_> {
                 "{there} is set and {missing} is not: no client certificate is used – set both"
             ));
         }
-        let ca_files: Vec<PemFile> = PemFile::of("ssl_ca_file", self.ca_file).into_iter().collect();
+        let ca_files: Vec<PemFile> = PemFile::of("ssl_ca_file", &self.ca_file).into_iter().collect();
         if self.insecure_skip_verify {
             warn("ssl_insecure_skip_verify is on: the server's certificate is not checked");
             if !ca_files.is_empty() {
@@ -142,7 +148,7 @@ impl SslOptions<'_> {
             identity: certificate
                 .zip(key)
                 .map(|(certificate, key)| Identity { certificate, key }),
-            server_name: (!self.server_name.is_empty()).then(|| self.server_name.to_owned()),
+            server_name: (!server_name.is_empty()).then(|| server_name.to_owned()),
             verification: match self.insecure_skip_verify {
                 true => Verification::None,
                 false => Verification::Full,

@@ -154,6 +154,23 @@ pub(crate) fn look(bytes: &[u8]) -> Found {
     }
 }
 
+/// Where the next good frame begins, from `from` on and before `written`.
+pub(crate) fn next(contents: &[u8], from: usize, written: usize) -> Option<usize> {
+    let mut at = from;
+    while let Some(found) = contents
+        .get(at..written)?
+        .windows(MAGIC.len())
+        .position(|four| four == MAGIC)
+    {
+        at += found;
+        if matches!(look(contents.get(at..)?), Found::Frame(_)) {
+            return Some(at);
+        }
+        at += 1;
+    }
+    None
+}
+
 /// Length of the payload, when there is a plausible header.
 pub(crate) fn length(bytes: &[u8]) -> Option<usize> {
     let rest = bytes.strip_prefix(&MAGIC)?;

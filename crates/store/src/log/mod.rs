@@ -25,12 +25,16 @@ use serde::Serialize;
 use tokio::sync::watch;
 
 pub(crate) use frame::ElementsFrame;
+use frame::HEADER;
 use rows::Place;
 pub(crate) use segment::{ReadError, Slice};
 use segment::{SIZE, Segment};
 pub(crate) use state::{Change, ClaimState, State};
 
-use crate::{Facts, Fsync};
+use crate::{
+    Facts, Fsync,
+    files::{close_to_others, ours},
+};
 
 /// Bytes that may wait for the disk; more, and clients wait before they are read.
 const MOST_WAITING: usize = 32 << 20;
@@ -43,6 +47,11 @@ const PATIENCE: Duration = Duration::from_secs(2);
 const SMALL: usize = 8 << 10;
 /// Lists, and strings, that the store keeps.
 pub(crate) const MOST_KEYS: usize = 10_000;
+
+/// A store with so much room is not full, whatever the last client wanted.
+const ROOM: u64 = 1 << 20;
+/// Bytes of all strings together: they are kept in memory, and in every image.
+const MOST_STRINGS: usize = 16 << 20;
 
 /// Why the store does not take something.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -58,6 +67,12 @@ pub enum Refusal {
     /// Too many keys.
     #[error("the store keeps at most {MOST_KEYS} keys of a kind")]
     Keys,
+    /// The strings are too large together.
+    #[error("the store keeps at most {MOST_STRINGS} bytes of strings")]
+    Strings,
+    /// More than recovery would read.
+    #[error("the store takes at most {} bytes at once", frame::MAX_PAYLOAD)]
+    Large,
     /// The disk does not take it.
     #[error("the store cannot write: {0}")]
     Disk(String),
@@ -94,6 +109,16 @@ struct Inner {
     used: u64,
     trouble: Option<String>,
     stopping: bool,
+    refused: Refused,
+}
+
+/// What clients were refused since the store was opened.
+#[derive(Clone, Debug, Default)]
+struct Refused {
+    full: u64,
+    disk: u64,
+    /// Why the last push was; `None`: it was taken.
+    last: Option<Refusal>,
 }
 
 /// What recovery found.
@@ -140,7 +165,7 @@ impl Log {
     /// Another process has it open, or the disk cannot be read or written. Damage is no error.
     pub(crate) fn open(folder: &Path, fsync: Fsync, max_bytes: u64) -> anyhow::Result<Arc<Log>> {
         let shown = folder.display();
-        std::fs::create_dir_all(folder).with_context(|| format!("embedded_storage.dir {shown}"))?;
+        crate::files::make_folder(folder).with_context(|| format!("embedded_storage.dir {shown}"))?;
         let lock = lock(folder)?;
         let found = recovery::recover(folder).with_context(|| format!("embedded_storage.dir {shown}"))?;
         let store = Arc::new(Log {
@@ -252,7 +277,12 @@ impl Log {
 
 fn lock(folder: &Path) -> anyhow::Result<File> {
     let path = folder.join("lock");
-    let file = File::options().create(true).truncate(false).write(true).open(&path)?;
+    let file = ours()
+        .create(true)
+        .truncate(false)
+        .open(&path)
+        .with_context(|| path.display().to_string())?;
+    close_to_others(&file).with_context(|| path.display().to_string())?;
     let end = Instant::now() + PATIENCE;
     loop {
         match file.try_lock() {
@@ -313,6 +343,23 @@ impl Locked<'_> {
             damaged: state.damaged,
             torn: state.torn,
             trouble: self.trouble().map(str::to_owned),
+            refused_full: self.inner.refused.full,
+            refused_disk: self.inner.refused.disk,
+            refusing: self.refusing(),
+        }
+    }
+
+    /// Why clients are refused at the moment.
+    fn refusing(&self) -> Option<String> {
+        if let Some(trouble) = self.trouble() {
+            return Some(Refusal::Disk(trouble.to_owned()).to_string());
+        }
+        let last = self.inner.refused.last.as_ref()?;
+        // Nobody may have tried since there is room again.
+        match last {
+            Refusal::Full { .. } => self.has_room(ROOM).is_err().then(|| last.to_string()),
+            Refusal::Disk(_) => None,
+            Refusal::Keys | Refusal::Strings | Refusal::Large => Some(last.to_string()),
         }
     }
 
@@ -328,10 +375,20 @@ impl Locked<'_> {
 
     /// Appends elements to their list. Returns its new length.
     pub(crate) fn push(&mut self, elements: Sealed) -> Result<u64, Refusal> {
-        let (used, max) = (self.used() + elements.bytes.len() as u64, self.store.max_bytes);
-        if used > max {
-            return Err(Refusal::Full { used: self.used(), max });
+        let count = u64::from(elements.count);
+        let pushed = self.try_push(elements);
+        let refused = &mut self.inner.refused;
+        match &pushed {
+            Ok(_) => {}
+            Err(Refusal::Disk(_)) => refused.disk += count,
+            Err(_) => refused.full += count,
         }
+        refused.last = pushed.as_ref().err().cloned();
+        pushed
+    }
+
+    fn try_push(&mut self, elements: Sealed) -> Result<u64, Refusal> {
+        self.has_room(elements.bytes.len() as u64)?;
         let lists = &self.inner.state.lists;
         if lists.len() >= MOST_KEYS && !lists.contains_key(&elements.list) {
             return Err(Refusal::Keys);
@@ -339,6 +396,15 @@ impl Locked<'_> {
         self.make_room(elements.bytes.len())?;
         let place = self.append(elements.bytes)?;
         Ok(self.inner.state.append(&elements.list, place, elements.count))
+    }
+
+    /// Whether clients may add so many bytes.
+    fn has_room(&self, bytes: u64) -> Result<(), Refusal> {
+        let (used, max) = (self.used(), self.store.max_bytes);
+        match used + bytes > max {
+            true => Err(Refusal::Full { used, max }),
+            false => Ok(()),
+        }
     }
 
     /// Makes sure that elements of so many bytes, and the changes behind them, have their place on the disk.
@@ -378,6 +444,15 @@ impl Locked<'_> {
             }
         }
         let json = serde_json::to_vec(&change).map_err(|error| Refusal::Disk(error.to_string()))?;
+        if let Change::Set { key, value, .. } = &change {
+            self.has_room(json.len() as u64)?;
+            let strings = &self.inner.state.strings;
+            let known = strings.get(key).map_or(0, |text| text.value.len());
+            let all: usize = strings.values().map(|text| text.value.len()).sum();
+            if all - known + value.len() > MOST_STRINGS {
+                return Err(Refusal::Strings);
+            }
+        }
         self.append(frame::change(&json))?;
         self.inner.state.apply(change);
         Ok(())
@@ -411,6 +486,9 @@ impl Locked<'_> {
         }
         if self.inner.stopping {
             return Err(Refusal::Disk("the pump is stopping".to_owned()));
+        }
+        if bytes.len() > HEADER + frame::MAX_PAYLOAD {
+            return Err(Refusal::Large);
         }
         if self.inner.offset >= SIZE {
             self.roll().map_err(|error| Refusal::Disk(error.to_string()))?;
@@ -456,6 +534,13 @@ impl Locked<'_> {
             None => Segment::create(&self.store.folder, next)?,
         };
         let image = serde_json::to_vec(&ImageOf::Image(&self.inner.state)).map_err(io::Error::other)?;
+        let image = frame::change(&image);
+        if image.len() > HEADER + frame::MAX_PAYLOAD {
+            // Recovery would refuse it, and everything that it alone says would be lost.
+            self.inner.spare = Some(segment);
+            let text = format!("what is known of lists and claims takes {} bytes", image.len());
+            return Err(io::Error::other(text));
+        }
         let segment = Arc::new(segment);
         self.inner.current.fill(self.inner.offset);
         self.inner.used += u64::from(self.inner.offset);
@@ -463,7 +548,7 @@ impl Locked<'_> {
         self.inner.current = segment;
         self.inner.offset = 0;
         self.inner.no_spare = None;
-        self.put(frame::change(&image));
+        self.put(image);
         Ok(())
     }
 }

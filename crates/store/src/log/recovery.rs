@@ -2,7 +2,7 @@
 
 use std::{
     collections::{BTreeMap, VecDeque},
-    io,
+    io::{self, Write},
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -14,7 +14,7 @@ use super::{
     segment::{SIZE, Segment},
     state::{Change, State},
 };
-use crate::files::sync_folder;
+use crate::files::{make_folder, ours, sync_folder};
 
 /// What the folder holds.
 pub(super) struct Opened {
@@ -82,6 +82,7 @@ fn opened(
             no_spare: None,
             trouble: None,
             stopping: false,
+            refused: super::Refused::default(),
         },
         recovered: replay.recovered,
     }
@@ -151,7 +152,7 @@ impl Replay<'_> {
                     self.frame(rest, place);
                     at += len;
                 }
-                Found::Nothing | Found::Damage => match next_frame(&contents, at + 1, written) {
+                Found::Nothing | Found::Damage => match frame::next(&contents, at + 1, written) {
                     Some(next) => {
                         self.put_aside(segment.number, at as u32, next as u32);
                         at = next;
@@ -167,9 +168,14 @@ impl Replay<'_> {
         } else if torn > 0 {
             self.recovered.torn_bytes += torn as u64;
             self.state.torn += 1;
+            let aside = quarantine(self.folder, segment.number, end, (at + torn) as u32);
+            let what = aside.map_or_else(
+                |error| format!("it could not be copied: {error}"),
+                |path| path.display().to_string(),
+            );
             tracing::warn!(
                 prefix = "embedded",
-                "{}: {torn} bytes at the end were not written completely, and nobody was told that they were; cut off",
+                "{}: {torn} bytes at the end are no whole entry and are cut off: a write that the end of the process interrupted, or damage to the last one; put aside: {what}",
                 segment.path.display()
             );
         }
@@ -244,34 +250,19 @@ fn written(contents: &[u8]) -> usize {
     left.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1)
 }
 
-/// Where the next good frame begins, from `from` on and before `written`.
-fn next_frame(contents: &[u8], from: usize, written: usize) -> Option<usize> {
-    let mut at = from;
-    while let Some(found) = contents
-        .get(at..written)?
-        .windows(frame::MAGIC.len())
-        .position(|four| four == frame::MAGIC)
-    {
-        at += found;
-        if matches!(frame::look(contents.get(at..)?), Found::Frame(_)) {
-            return Some(at);
-        }
-        at += 1;
-    }
-    None
-}
-
 /// Copies a damaged stretch to a file of its own, for whoever wants to look at it.
 pub(super) fn quarantine(folder: &Path, segment: u32, start: u32, end: u32) -> io::Result<PathBuf> {
     let aside = folder.join("quarantine");
-    std::fs::create_dir_all(&aside)?;
+    make_folder(&aside)?;
     let path = aside.join(format!("{segment:010}-{start}.bytes"));
     let known = Segment::all(folder)?;
     let Some(segment) = known.get(&segment) else {
         return Err(io::Error::from(io::ErrorKind::NotFound));
     };
     let end = u64::from(end).min(segment.filled()) as u32;
-    std::fs::write(&path, segment.copy(start, end)?)?;
+    let mut file = ours().create(true).truncate(true).open(&path)?;
+    file.write_all(&segment.copy(start, end)?)?;
+    file.sync_data()?;
     sync_folder(&aside)?;
     Ok(path)
 }

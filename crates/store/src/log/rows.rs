@@ -4,12 +4,27 @@ use std::collections::VecDeque;
 
 use serde::{Deserialize, Serialize};
 
-/// Stretches grow to this size while the same list is written.
-const STRETCH: u32 = 256 << 10;
-/// Foreign bytes inside a stretch that cost less to read over than another entry costs in memory.
-const GAP: u32 = 4 << 10;
-/// Entries of one list before neighbours are joined.
-const MOST: usize = 32 << 10;
+/// How far a stretch may reach.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Grain {
+    /// Its bytes, foreign ones included.
+    stretch: u32,
+    /// Foreign bytes at a time.
+    gap: u32,
+}
+
+impl Grain {
+    /// Reading over foreign bytes costs less than another entry costs in memory.
+    pub(super) const FINE: Grain = Grain {
+        stretch: 256 << 10,
+        gap: 4 << 10,
+    };
+    /// When there are many entries: reading costs more, but memory and images stay small.
+    pub(super) const COARSE: Grain = Grain {
+        stretch: 8 << 20,
+        gap: 8 << 20,
+    };
+}
 
 /// Where a frame stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -88,10 +103,10 @@ impl Rows {
     }
 
     /// Notes a frame that has been appended to the log.
-    pub(super) fn append(&mut self, place: Place, count: u32, tally: Tally<'_>) {
+    pub(super) fn append(&mut self, place: Place, count: u32, grain: Grain, tally: Tally<'_>) {
         let series = self.series;
         if let Some(last) = self.runs.back_mut()
-            && joins(last, place, series)
+            && joins(last, place, series, grain)
             && last.count.checked_add(count).is_some()
         {
             last.end = place.end;
@@ -109,35 +124,32 @@ impl Rows {
         };
         self.runs.push_back(run);
         tally(place.segment, 1);
-        if self.runs.len() > MOST {
-            self.join_neighbours(tally);
-        }
     }
 
-    /// Halves the number of entries, as far as neighbours stand in the same segment.
-    fn join_neighbours(&mut self, tally: Tally<'_>) {
-        let mut joined: VecDeque<Run> = VecDeque::with_capacity(self.runs.len() / 2 + 1);
-        let mut open = false;
+    /// Joins neighbours in the same segment as far as this grain allows.
+    pub(super) fn join_neighbours(&mut self, grain: Grain, tally: Tally<'_>) {
+        let mut joined: VecDeque<Run> = VecDeque::new();
         for run in self.runs.drain(..) {
+            let place = Place {
+                segment: run.segment,
+                start: run.start,
+                end: run.end,
+            };
             match joined.back_mut() {
                 Some(last)
-                    if open
-                        && last.segment == run.segment
-                        && last.series == run.series
-                        && run.skip == 0
+                    if run.skip == 0
+                        && last.end_row() == run.first
+                        && joins(last, place, run.series, grain)
                         && last.count.checked_add(run.count).is_some() =>
                 {
                     last.end = run.end;
                     last.count += run.count;
-                    open = false;
                     tally(run.segment, -1);
                 }
-                _ => {
-                    joined.push_back(run);
-                    open = true;
-                }
+                _ => joined.push_back(run),
             }
         }
+        joined.shrink_to_fit();
         self.runs = joined;
     }
 
@@ -221,11 +233,11 @@ impl Rows {
     }
 }
 
-fn joins(last: &Run, place: Place, series: u32) -> bool {
+fn joins(last: &Run, place: Place, series: u32, grain: Grain) -> bool {
     last.series == series
         && last.segment == place.segment
-        && place.end - last.start <= STRETCH
-        && place.start.saturating_sub(last.end) <= GAP
+        && place.end - last.start <= grain.stretch
+        && place.start.saturating_sub(last.end) <= grain.gap
 }
 
 #[cfg(test)]
@@ -275,7 +287,7 @@ mod tests {
                         if base == end {
                             (base, end) = (0, 0);
                         }
-                        rows.append(Place { segment, start, end: offset }, count, &mut tally);
+                        rows.append(Place { segment, start, end: offset }, count, Grain::FINE, &mut tally);
                         end += u64::from(count);
                     }
                     Step::DropBelow(by) => {
@@ -287,7 +299,7 @@ mod tests {
                         series += 1;
                         rows.drop_from(end, series, &mut tally);
                     }
-                    Step::Join => rows.join_neighbours(&mut tally),
+                    Step::Join => rows.join_neighbours(Grain::COARSE, &mut tally),
                 }
                 prop_assert_eq!(rows.len(), end - base);
                 let mut next = base;
@@ -309,26 +321,5 @@ mod tests {
                 prop_assert_eq!(tally, runs as i64);
             }
         }
-    }
-
-    #[test]
-    fn the_index_of_a_list_stays_small_however_it_is_written() {
-        let mut rows = Rows::new(0);
-        // Every frame of the list is followed by 20 KiB of others'.
-        for number in 0..1_000_000u32 {
-            let (segment, at) = (number / 3000, number % 3000);
-            let start = at * 21_000;
-            rows.append(
-                Place {
-                    segment,
-                    start,
-                    end: start + 1000,
-                },
-                1,
-                &mut |_, _| {},
-            );
-        }
-        assert_eq!(rows.len(), 1_000_000);
-        assert!(rows.runs.len() <= MOST, "{}", rows.runs.len());
     }
 }

@@ -2,7 +2,7 @@
 
 use std::{
     collections::BTreeMap,
-    fs::{File, OpenOptions},
+    fs::File,
     io,
     os::unix::fs::FileExt,
     path::{Path, PathBuf},
@@ -19,7 +19,7 @@ use super::{
     frame::{self, Gathered, HEADER, Payload},
     rows::Run,
 };
-use crate::files::sync_folder;
+use crate::files::{close_to_others, ours, sync_folder};
 
 /// Size at which a new segment begins.
 pub(super) const SIZE: u32 = 64 << 20;
@@ -64,12 +64,7 @@ impl Segment {
     /// Makes the file, with its space reserved. After an error the file may be there: see [`Segment::discard`].
     pub(super) fn create(folder: &Path, number: u32) -> io::Result<Self> {
         let path = Self::path(folder, number);
-        let file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .open(&path)?;
+        let file = ours().create(true).truncate(true).open(&path)?;
         let segment = Self {
             number,
             path,
@@ -108,7 +103,8 @@ impl Segment {
             let Some(number) = number.filter(|number| Self::path(folder, *number) == path) else {
                 continue;
             };
-            let file = OpenOptions::new().read(true).write(true).open(&path)?;
+            let file = ours().open(&path)?;
+            close_to_others(&file)?;
             let filled = AtomicU32::new(file.metadata()?.len() as u32);
             let segment = Segment {
                 number,
@@ -218,6 +214,11 @@ pub(crate) struct Slice {
 }
 
 impl Slice {
+    /// Memory that it takes.
+    pub(crate) fn size(&self) -> usize {
+        self.runs.len() * size_of::<(Run, Option<Arc<Segment>>)>()
+    }
+
     /// How many rows there are.
     pub(crate) fn len(&self) -> u64 {
         self.runs.iter().map(|(run, _)| u64::from(run.count)).sum()

@@ -14,7 +14,7 @@ use ulid::Ulid;
 
 use crate::Claim;
 
-use super::rows::{Place, Rows, Run};
+use super::rows::{Grain, Place, Rows, Run};
 
 /// A change of anything but the elements of lists.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -68,6 +68,9 @@ impl Change {
         }
     }
 }
+
+/// Stretches of all lists and claims together that are kept fine.
+const MOST_STRETCHES: u64 = 16 << 10;
 
 /// A list that nobody has claimed.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -157,6 +160,9 @@ pub(crate) struct State {
     /// Torn tails that were cut off so far.
     pub(crate) torn: u64,
     next_series: u32,
+    /// Stretches of everything together above which they are joined.
+    #[serde(skip)]
+    most_stretches: u64,
     /// Stretches in each segment; a segment without any is not needed any more.
     #[serde(skip)]
     pub(super) live: HashMap<u32, u64>,
@@ -193,8 +199,43 @@ impl State {
         let Some(known) = self.lists.get_mut(list) else {
             return 0;
         };
-        known.rows.append(place, count, &mut tally(&mut self.live));
-        known.rows.len()
+        let before = known.rows.runs.len();
+        let grain = match self.most_stretches {
+            0 => Grain::FINE,
+            _ => Grain::COARSE,
+        };
+        known.rows.append(place, count, grain, &mut tally(&mut self.live));
+        let (len, grown) = (known.rows.len(), known.rows.runs.len() > before);
+        if grown {
+            self.coarsen();
+        }
+        len
+    }
+
+    /// Stretches of all lists and claims.
+    pub(super) fn stretches(&self) -> u64 {
+        self.live.values().sum()
+    }
+
+    /// Joins stretches when there are too many of them, whatever lists and claims they belong to: memory, and the image
+    /// at the head of every segment, follow the number of claims and segments alone.
+    fn coarsen(&mut self) {
+        let stretches = self.stretches();
+        if stretches <= self.most_stretches.max(MOST_STRETCHES) {
+            if stretches < MOST_STRETCHES / 2 {
+                self.most_stretches = 0;
+            }
+            return;
+        }
+        {
+            let mut tally = tally(&mut self.live);
+            let lists = self.lists.values_mut().map(|list| &mut list.rows);
+            for rows in lists.chain(self.claims.values_mut().map(|claim| &mut claim.rows)) {
+                rows.join_neighbours(Grain::COARSE, &mut tally);
+            }
+        }
+        // What is left cannot be joined; looking again soon would only cost time.
+        self.most_stretches = MOST_STRETCHES.max(2 * self.stretches());
     }
 
     /// What comes next must not be joined with what has been: something between them cannot be read.
@@ -388,5 +429,49 @@ impl State {
             claim.rows.runs.retain(&mut stays);
         }
         self.lists.retain(|_, list| !list.rows.runs.is_empty());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn stretches_stay_few_however_many_lists_and_claims_there_are() {
+        let mut state = State::new("id".to_owned());
+        let lists: Vec<String> = (0..22).map(|number| format!("list {number}")).collect();
+        let (mut segment, mut offset) = (1, 0);
+        let mut rows = 0u64;
+        // Single records of foreign lists between any two records of a list, and 10,000 claims.
+        for round in 0..10_000u64 {
+            for record in 0..220 {
+                if offset + 1000 > 64 << 20 {
+                    (segment, offset) = (segment + 1, 0);
+                }
+                let list = &lists[record % lists.len()];
+                let place = Place {
+                    segment,
+                    start: offset,
+                    end: offset + 1000,
+                };
+                state.append(list, place, 1);
+                offset += 1000;
+                rows += 1;
+            }
+            state.apply(Change::Claim {
+                id: Ulid::from_parts(round, 0),
+                list: lists[round as usize % lists.len()].clone(),
+                lanes: vec!["A".into()],
+                ttl_ms: None,
+                at_ms: 0,
+            });
+        }
+        assert_eq!(state.claims.len(), 10_000);
+        assert!(state.stretches() < 50_000, "{} stretches", state.stretches());
+        let image = serde_json::to_vec(&state).unwrap().len();
+        assert!(image < 6 << 20, "an image of {image} bytes");
+        let claimed: u64 = state.claims.values().map(|claim| claim.rows.len()).sum();
+        let waiting: u64 = lists.iter().map(|list| state.len(list)).sum();
+        assert_eq!(claimed + waiting, rows, "every row keeps its place");
     }
 }

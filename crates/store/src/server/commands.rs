@@ -161,7 +161,9 @@ pub(super) fn integer(argument: Option<&Bytes>, replies: &mut Replies) -> Option
 /// What a client reads when the store does not take something.
 pub(super) fn refusal(refusal: &Refusal) -> String {
     match refusal {
-        Refusal::Full { .. } | Refusal::Keys => format!("OOM command not allowed: {refusal}"),
+        Refusal::Full { .. } | Refusal::Keys | Refusal::Strings | Refusal::Large => {
+            format!("OOM command not allowed: {refusal}")
+        }
         Refusal::Disk(_) => format!("MISCONF {refusal}"),
     }
 }

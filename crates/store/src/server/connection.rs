@@ -5,13 +5,13 @@ use std::{sync::Arc, time::Duration};
 use bytes::{Buf, Bytes, BytesMut};
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
-    sync::mpsc,
+    sync::{OwnedSemaphorePermit, Semaphore, mpsc},
     time::{Instant, timeout},
 };
 
 use super::{
     commands::{self, MOST_NAME, Outcome, WRONGTYPE, upper},
-    crowd::Seat,
+    crowd::{Owed, Seat},
     gate::{Gate, Place, Step},
     reply::{Part, Replies, put_bulk},
     session::{Login, Session},
@@ -38,6 +38,8 @@ const ROWS_BYTES: usize = 512 << 10;
 /// A buffer that was grown for a large command is given back above this.
 const KEEP: usize = 256 << 10;
 const READ: usize = 64 << 10;
+/// Bytes of replies that may be on their way to one client; a single larger one goes alone.
+const REPLIES: usize = 1 << 20;
 
 /// Something that a group does.
 enum Work {
@@ -61,6 +63,14 @@ impl From<Work> for Ready {
     }
 }
 
+/// Replies that belong together, and what they take of everybody's memory and of the client's own share.
+struct Answer {
+    ticket: Ticket,
+    parts: Vec<Part>,
+    _owed: Owed,
+    _share: Option<OwnedSemaphorePermit>,
+}
+
 /// Why reading ends.
 enum End {
     Gone,
@@ -73,9 +83,13 @@ struct Reader<R> {
     buffer: BytesMut,
     gate: Gate,
     session: Session,
-    seat: Seat,
+    seat: Arc<Seat>,
     store: Arc<Log>,
-    replies: mpsc::Sender<(Ticket, Vec<Part>)>,
+    replies: mpsc::Sender<Answer>,
+    /// What may be on its way to the client at a time.
+    budget: Arc<Semaphore>,
+    /// Since when it has not given its password.
+    stranger_since: Instant,
     /// Follows MULTI and EXEC while commands are read, before they are carried out.
     collects: bool,
     wrong: u32,
@@ -90,14 +104,17 @@ where
     let (read, write) = tokio::io::split(stream);
     let (replies, waiting) = mpsc::channel(GROUPS_WAITING);
     let kick = seat.kick.clone();
+    let seat = Arc::new(seat);
     let reader = Reader {
         stream: read,
         buffer: BytesMut::new(),
         gate: Gate::default(),
         session,
+        stranger_since: seat.since,
         seat,
         store: store.clone(),
         replies,
+        budget: Arc::new(Semaphore::new(REPLIES)),
         collects: false,
         wrong: 0,
         since: Instant::now(),
@@ -125,7 +142,7 @@ impl<R: AsyncRead + Unpin> Reader<R> {
                 Err(End::Said(text)) => {
                     let mut replies = Replies::new(self.session.resp3);
                     replies.error(&text);
-                    drop(self.replies.send((Ticket::default(), replies.finish())).await);
+                    drop(self.send(Ticket::default(), replies).await);
                     return;
                 }
             }
@@ -140,10 +157,15 @@ impl<R: AsyncRead + Unpin> Reader<R> {
             self.since = Instant::now();
         }
         if !work.is_empty() {
+            let was_known = self.session.authenticated;
             let closes = self.carry_out(work).await?;
             if closes {
                 return Err(End::Gone);
             }
+            if was_known && !self.session.authenticated {
+                self.stranger_since = Instant::now();
+            }
+            self.seat.holds(self.held());
             // What a transaction has become is known now.
             self.collects = self.session.collects();
             if login.is_none() && end.is_none() {
@@ -153,14 +175,14 @@ impl<R: AsyncRead + Unpin> Reader<R> {
         if let Some(arguments) = login {
             return self.log_in(&arguments).await;
         }
-        if let Some(text) = end {
-            return Err(End::Said(text));
+        if let Some(end) = end {
+            return Err(end);
         }
         self.more().await
     }
 
     /// The commands that are there, up to a login, and what is wrong with what follows.
-    fn group(&mut self) -> (Vec<Work>, Option<Vec<Bytes>>, Option<String>) {
+    fn group(&mut self) -> (Vec<Work>, Option<Vec<Bytes>>, Option<End>) {
         let mut group = Vec::new();
         let (mut commands, mut bytes) = (0, 0);
         while commands < GROUP && bytes < GROUP_BYTES {
@@ -172,9 +194,13 @@ impl<R: AsyncRead + Unpin> Reader<R> {
                     continue;
                 }
                 Step::Command(len) => len,
-                Step::Violation(text) => return (group, None, Some(text)),
+                Step::Violation(text) => return (group, None, Some(End::Said(text))),
             };
             let whole = self.buffer.get(..len).unwrap_or_default();
+            if is_http(whole, self.gate.arguments()) {
+                self.seat.warn_of_http();
+                return (group, None, Some(End::Gone));
+            }
             commands += 1;
             bytes += len;
             if self.session.authenticated && !self.collects && collect(whole, self.gate.arguments(), &mut group) {
@@ -199,29 +225,45 @@ impl<R: AsyncRead + Unpin> Reader<R> {
     /// `true`: the client has said that it goes.
     async fn carry_out(&mut self, group: Vec<Work>) -> Result<bool, End> {
         self.store.room().await;
-        let ready: Vec<Ready> = group.into_iter().map(Ready::from).collect();
-        let mut replies = Replies::new(self.session.resp3);
-        let session = &mut self.session;
-        let (closes, ticket) = self.store.with(|locked| {
-            for work in ready {
-                match work {
-                    Ready::Push(list, elements, counts) => push(locked, &list, elements, &counts, &mut replies),
-                    Ready::Command(arguments) => {
-                        if session.run(locked, arguments, &mut replies) == Outcome::Close {
-                            return true;
+        let mut ready = group.into_iter().map(Ready::from).peekable();
+        // What the client has not taken yet is bounded: the rest of the group waits for it, without the lock.
+        while ready.peek().is_some() {
+            let mut replies = Replies::new(self.session.resp3);
+            let session = &mut self.session;
+            let (closes, ticket) = self.store.with(|locked| {
+                while replies.size() < REPLIES / 4
+                    && let Some(work) = ready.next()
+                {
+                    match work {
+                        Ready::Push(list, elements, counts) => push(locked, &list, elements, &counts, &mut replies),
+                        Ready::Command(arguments) => {
+                            if session.run(locked, arguments, &mut replies) == Outcome::Close {
+                                return true;
+                            }
                         }
                     }
                 }
+                false
+            });
+            self.send(ticket, replies).await?;
+            if closes {
+                return Ok(true);
             }
-            false
-        });
-        self.send(ticket, replies).await?;
-        Ok(closes)
+        }
+        Ok(false)
     }
 
     async fn send(&self, ticket: Ticket, replies: Replies) -> Result<(), End> {
-        let sent = self.replies.send((ticket, replies.finish())).await;
-        sent.map_err(|_| End::Gone)
+        let size = replies.size();
+        let owed = self.seat.owes(size);
+        let share = self.budget.clone().acquire_many_owned(size.min(REPLIES) as u32).await;
+        let answer = Answer {
+            ticket,
+            parts: replies.finish(),
+            _owed: owed,
+            _share: share.ok(),
+        };
+        self.replies.send(answer).await.map_err(|_| End::Gone)
     }
 
     async fn log_in(&mut self, arguments: &[Bytes]) -> Result<(), End> {
@@ -247,21 +289,51 @@ impl<R: AsyncRead + Unpin> Reader<R> {
             self.since = Instant::now();
         }
         let settings = &self.session.settings;
-        let idle = self.buffer.is_empty() && self.session.authenticated;
-        let patience = if idle { settings.idle_timeout } else { PATIENCE };
+        let known = self.session.authenticated;
+        let (patience, since) = match known && self.buffer.is_empty() {
+            true => (settings.idle_timeout, self.since),
+            false if known => (PATIENCE, self.since),
+            // Whatever it sends in the meantime.
+            false => (PATIENCE, self.stranger_since),
+        };
+        if !known && since.elapsed() >= patience {
+            return Err(End::Gone);
+        }
         // Memory follows what has come, never what was announced.
         self.buffer.reserve(READ);
         let read = timeout(
-            patience.saturating_sub(self.since.elapsed()),
+            patience.saturating_sub(since.elapsed()),
             self.stream.read_buf(&mut self.buffer),
         );
         match read.await {
             Ok(Ok(1..)) => {}
             Ok(_) | Err(_) => return Err(End::Gone),
         }
-        self.seat.holds(self.buffer.capacity());
+        self.seat.holds(self.held());
         Ok(())
     }
+
+    /// Bytes that are kept for this client.
+    fn held(&self) -> usize {
+        self.buffer.capacity() + self.gate.held() + self.session.queued()
+    }
+}
+
+/// Whether this is a request of HTTP: its first line, or one of its headers. A browser can be made to send such to any
+/// port, with commands in the body, so nothing of it is answered or carried out.
+fn is_http(whole: &[u8], places: &[Place]) -> bool {
+    const METHODS: [&[u8]; 8] = [
+        b"POST", b"PUT", b"PATCH", b"DELETE", b"HEAD", b"OPTIONS", b"CONNECT", b"TRACE",
+    ];
+    let part = |(from, to): &Place| whole.get(*from as usize..*to as usize).unwrap_or_default();
+    let (Some(name), Some(last)) = (places.first().map(part), places.last().map(part)) else {
+        return false;
+    };
+    let known = |method: &&[u8]| name.eq_ignore_ascii_case(method);
+    let inline = whole.first() != Some(&b'*');
+    METHODS.iter().any(|method| known(&method))
+        || name.eq_ignore_ascii_case(b"host:")
+        || (inline && (name.ends_with(b":") || last.starts_with(b"HTTP/")))
 }
 
 /// Adds an RPUSH to the group. `false`: it is something else, or not as it should be.
@@ -315,20 +387,23 @@ fn push(locked: &mut Locked<'_>, list: &str, elements: Sealed, counts: &[u32], r
 }
 
 /// Sends replies, each when everything that it says is durable.
-async fn answer<W: AsyncWrite + Unpin>(
-    mut stream: W,
-    mut waiting: mpsc::Receiver<(Ticket, Vec<Part>)>,
-    store: Arc<Log>,
-) {
-    let mut parts = Vec::new();
-    while let Some((mut ticket, first)) = waiting.recv().await {
-        parts.extend(first);
+async fn answer<W: AsyncWrite + Unpin>(mut stream: W, mut waiting: mpsc::Receiver<Answer>, store: Arc<Log>) {
+    while let Some(answer) = waiting.recv().await {
+        let mut ticket = answer.ticket;
+        let mut together = vec![answer];
         // Replies that are there already go with it.
-        while let Ok((later, more)) = waiting.try_recv() {
-            ticket = ticket.max(later);
-            parts.extend(more);
+        while let Ok(more) = waiting.try_recv() {
+            ticket = ticket.max(more.ticket);
+            together.push(more);
         }
-        if !store.durable(ticket).await || write(&mut stream, std::mem::take(&mut parts), &store).await.is_none() {
+        if !store.durable(ticket).await {
+            return;
+        }
+        let parts = together
+            .iter_mut()
+            .flat_map(|answer| std::mem::take(&mut answer.parts))
+            .collect();
+        if write(&mut stream, parts, &store).await.is_none() {
             return;
         }
     }
@@ -341,6 +416,11 @@ async fn write<W: AsyncWrite + Unpin>(stream: &mut W, parts: Vec<Part>, store: &
     for part in parts {
         match part {
             Part::Bytes(more) => bytes.extend_from_slice(&more),
+            Part::Names(names) => {
+                let rendered = tokio::task::spawn_blocking(move || names.render()).await.ok()?;
+                bytes.extend_from_slice(&rendered);
+                send(stream, &mut bytes).await?;
+            }
             Part::Rows(mut rows) => {
                 while rows.len() > 0 {
                     let owner = store.clone();

@@ -5,13 +5,16 @@ use bytes::Bytes;
 use super::{
     commands::{COMMANDS, SYNTAX, integer, upper},
     glob,
-    reply::Replies,
+    reply::{Names, Replies},
     session::{REDIS_VERSION, Session},
 };
 use crate::{Fsync, log::Locked, now_ms};
 
-/// Names of all keys that match.
-fn matching(locked: &Locked<'_>, pattern: &[u8], kind: &str) -> Vec<String> {
+/// Longest pattern: matching takes time in proportion to it.
+const MOST_PATTERN: usize = 1024;
+
+/// Names of all keys of a kind.
+fn all(locked: &Locked<'_>, kind: &str) -> Vec<String> {
     let state = locked.state();
     let now = now_ms();
     let lists = state.lists.keys().filter(|_| matches!(kind, "" | "list"));
@@ -19,21 +22,23 @@ fn matching(locked: &Locked<'_>, pattern: &[u8], kind: &str) -> Vec<String> {
         .strings
         .iter()
         .filter(|(_, text)| matches!(kind, "" | "string") && text.counts(now));
-    let names = lists.chain(strings.map(|(name, _)| name));
-    names
-        .filter(|name| glob::matches(pattern, name.as_bytes()))
-        .cloned()
-        .collect()
+    lists.chain(strings.map(|(name, _)| name)).cloned().collect()
 }
 
-fn names(names: &[String], replies: &mut Replies) {
-    replies.array(names.len());
-    names.iter().for_each(|name| replies.bulk(name.as_bytes()));
+fn fits(pattern: &[u8], replies: &mut Replies) -> bool {
+    let fits = pattern.len() <= MOST_PATTERN;
+    if !fits {
+        replies.error("ERR the embedded store takes patterns of at most 1024 bytes");
+    }
+    fits
 }
 
 pub(super) fn keys(_: &mut Session, locked: &mut Locked<'_>, arguments: &[Bytes], replies: &mut Replies) {
-    let pattern = arguments.get(1).map_or(&b"*"[..], |pattern| pattern);
-    names(&matching(locked, pattern, ""), replies);
+    let pattern = arguments.get(1).cloned().unwrap_or_default();
+    if fits(&pattern, replies) {
+        let names = all(locked, "");
+        replies.names(Names { names, pattern });
+    }
 }
 
 /// Gives everything at once, which Redis' rules for it allow.
@@ -58,14 +63,13 @@ pub(super) fn scan(_: &mut Session, locked: &mut Locked<'_>, arguments: &[Bytes]
             _ => return replies.error(SYNTAX),
         }
     }
-    let found = if cursor == 0 {
-        matching(locked, &pattern, &kind)
-    } else {
-        Vec::new()
-    };
+    if !fits(&pattern, replies) {
+        return;
+    }
+    let names = if cursor == 0 { all(locked, &kind) } else { Vec::new() };
     replies.array(2);
     replies.bulk(b"0");
-    names(&found, replies);
+    replies.names(Names { names, pattern });
 }
 
 pub(super) fn command(_: &mut Session, _: &mut Locked<'_>, arguments: &[Bytes], replies: &mut Replies) {

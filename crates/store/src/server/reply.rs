@@ -1,7 +1,8 @@
 //! Replies on their way to a client.
 
-use bytes::BufMut;
+use bytes::{BufMut, Bytes};
 
+use super::glob;
 use crate::log::Slice;
 
 /// A part of what a client gets.
@@ -10,12 +11,34 @@ pub(super) enum Part {
     Bytes(Vec<u8>),
     /// Elements that are read from disk when it is their turn.
     Rows(Slice),
+    /// Names of keys; which of them match is looked at when it is their turn.
+    Names(Names),
+}
+
+/// The keys that KEYS or SCAN chooses from.
+pub(super) struct Names {
+    pub(super) names: Vec<String>,
+    pub(super) pattern: Bytes,
+}
+
+impl Names {
+    /// The array of those that match. Takes its time.
+    pub(super) fn render(&self) -> Vec<u8> {
+        let matching = |name: &&String| glob::matches(&self.pattern, name.as_bytes());
+        let found: Vec<&String> = self.names.iter().filter(matching).collect();
+        let mut bytes = Vec::new();
+        bytes.put_slice(format!("*{}\r\n", found.len()).as_bytes());
+        found.iter().for_each(|name| put_bulk(&mut bytes, name.as_bytes()));
+        bytes
+    }
 }
 
 /// Replies in the order of the commands.
 pub(super) struct Replies {
     parts: Vec<Part>,
     buffer: Vec<u8>,
+    /// Bytes of the parts that are finished.
+    finished: usize,
     resp3: bool,
 }
 
@@ -24,6 +47,7 @@ impl Replies {
         Self {
             parts: Vec::new(),
             buffer: Vec::new(),
+            finished: 0,
             resp3,
         }
     }
@@ -33,6 +57,23 @@ impl Replies {
             self.parts.push(Part::Bytes(self.buffer));
         }
         self.parts
+    }
+
+    /// Memory that they take until they are sent.
+    pub(super) fn size(&self) -> usize {
+        self.finished + self.buffer.len()
+    }
+
+    fn part(&mut self, part: Part, size: usize) {
+        self.finished += self.buffer.len() + size + 2 * size_of::<Part>();
+        self.parts.push(Part::Bytes(std::mem::take(&mut self.buffer)));
+        self.parts.push(part);
+    }
+
+    /// Names of keys that match a pattern.
+    pub(super) fn names(&mut self, names: Names) {
+        let size = names.names.iter().map(|name| name.len() + size_of::<String>()).sum();
+        self.part(Part::Names(names), size);
     }
 
     /// Changes the version of the protocol for what comes.
@@ -124,8 +165,8 @@ impl Replies {
     /// Elements whose array has been opened already.
     pub(super) fn bare_rows(&mut self, rows: Slice) {
         if rows.len() > 0 {
-            self.parts.push(Part::Bytes(std::mem::take(&mut self.buffer)));
-            self.parts.push(Part::Rows(rows));
+            let size = rows.size();
+            self.part(Part::Rows(rows), size);
         }
     }
 }

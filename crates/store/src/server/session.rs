@@ -17,6 +17,9 @@ pub(super) const REDIS_VERSION: &str = "7.0.15";
 const MOST_QUEUED: usize = 10_000;
 const MOST_QUEUED_BYTES: usize = 16 << 20;
 
+/// Bytes of replies of one transaction after which nothing more is read for it.
+const MOST_REPLIES: usize = 16 << 20;
+
 const NOAUTH: &str = "NOAUTH Authentication required.";
 const WRONGPASS: &str = "WRONGPASS invalid username-password pair or user is disabled.";
 
@@ -56,6 +59,11 @@ impl Session {
             resp3: false,
             transaction: None,
         }
+    }
+
+    /// Bytes of the commands that wait for EXEC.
+    pub(super) fn queued(&self) -> usize {
+        self.transaction.as_ref().map_or(0, |transaction| transaction.bytes)
     }
 
     /// Whether commands are being collected.
@@ -274,6 +282,16 @@ impl Session {
             let name = upper(arguments.first());
             let found: Result<&Spec, String> = commands::find(&name, &arguments);
             match found {
+                Ok(_) if matches!(name.as_str(), "AUTH" | "HELLO") => {
+                    self.login(&arguments, replies);
+                }
+                // All of them are carried out under the lock, and nothing is sent before the last one.
+                Ok(spec) if matches!(spec.name, "keys" | "scan") => {
+                    replies.error("ERR the embedded store does not look through all keys inside a transaction");
+                }
+                Ok(spec) if replies.size() > MOST_REPLIES && spec.flags.contains(&"readonly") => {
+                    replies.error("ERR the replies of this transaction are too large for the embedded store");
+                }
                 Ok(spec) => (spec.run)(self, locked, &arguments, replies),
                 Err(text) => replies.error(&text),
             }

@@ -9,6 +9,7 @@ use std::{
 
 use bytes::Bytes;
 
+use rand::{Rng, SeedableRng, rngs::StdRng};
 use store::{Letter, LetterLimits, Recovered, Store};
 
 use super::support::*;
@@ -247,4 +248,77 @@ async fn a_folder_belongs_to_one_process() {
     let second = Store::open(&settings(folder.path()));
     let error = second.err().unwrap().to_string();
     assert!(error.contains("open in another process"), "{error}");
+}
+
+/// `DAMAGE_RUNS=5000` plays longer.
+#[tokio::test]
+async fn whatever_is_damaged_the_folder_opens_and_says_the_same_again() {
+    let runs = std::env::var("DAMAGE_RUNS")
+        .ok()
+        .and_then(|text| text.parse().ok())
+        .unwrap_or(30);
+    let folder = TempDir::new().unwrap();
+    let store = open(folder.path());
+    for part in 0..8 {
+        let rows: Vec<String> = (0..20).map(|row| format!("{part}/{row}")).collect();
+        store.push(KEY, &rows).await.unwrap();
+    }
+    let claim = claim_all(&store, &["A"]).await;
+    store.push(KEY, &elements(50)).await.unwrap();
+    acknowledge(&store, claim.held(), "A", 30).await;
+    let letters: Vec<Letter> = (0..5)
+        .map(|row| Letter {
+            reader: "A".into(),
+            list: KEY.into(),
+            row: analytics::RowId { claim: claim.id, row },
+            cause: "refused".to_owned(),
+            at_ms: 1,
+            raw: Bytes::from_static(b"raw"),
+            form: None,
+        })
+        .collect();
+    let limits = LetterLimits {
+        count: 10,
+        bytes: 1 << 20,
+    };
+    store.store_letters(&letters, limits).await.unwrap();
+    let seed: u64 = rand::random();
+    println!("seed {seed}");
+    let mut random = StdRng::seed_from_u64(seed);
+    for run in 0..runs {
+        let copy = copy_of(folder.path());
+        for path in [segments(copy.path()).pop().unwrap(), copy.path().join("dead-letters")] {
+            let end = end_of(&path) as usize;
+            let mut bytes = std::fs::read(&path).unwrap();
+            bytes.truncate(end);
+            for _ in 0..random.random_range(1..4) {
+                if bytes.is_empty() {
+                    break;
+                }
+                let at = random.random_range(0..bytes.len());
+                match random.random_range(0..5) {
+                    0 => bytes[at] ^= 1 << random.random_range(0..8),
+                    1 => bytes.truncate(at),
+                    2 => bytes[at..].iter_mut().take(100).for_each(|byte| *byte = 0),
+                    3 => bytes.extend_from_within(at..),
+                    _ => bytes[at..].iter_mut().take(40).for_each(|byte| *byte = random.random()),
+                }
+            }
+            std::fs::write(&path, bytes).unwrap();
+        }
+        let look = async |store: &Store| {
+            let letters = store.list_letters(None, 100).await.unwrap();
+            (unclaimed(store), store.usage().claimed_rows, letters)
+        };
+        let store = open(copy.path());
+        let found = look(&store).await;
+        store.close().await;
+        drop(store);
+        let store = open(copy.path());
+        assert_eq!(look(&store).await, found, "run {run} of seed {seed}");
+        store.push(KEY, &elements(3)).await.unwrap();
+        for claim in store.take_over(&readers(&["A"]), &[], |_| true).await.unwrap() {
+            read_around(&store, claim.held(), claim.base, claim.len).await;
+        }
+    }
 }

@@ -4,5 +4,6 @@
 mod damage;
 mod full_disk;
 mod hostile;
+mod limits;
 mod server;
 mod support;

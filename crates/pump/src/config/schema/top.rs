@@ -1,7 +1,7 @@
 //! Global keys, and those of delivery.
 
 use super::{
-    Kind::{Bool, Bytes, Int, Span, Text, Uint},
+    Kind::{Bool, Bytes, Int, Secret, Span, Text, Texts, Uint},
     Section, setting,
 };
 
@@ -24,6 +24,9 @@ pub const TOP: Section = Section {
         setting("log_format", "LOGFORMAT", Text, "text", "Form of log lines: `text`, `json` or `legacy`. `TYK_LOGFORMAT` goes before it."),
         setting("health_check_endpoint_name", "HEALTHCHECKENDPOINTNAME", Text, "health", "Path of the health endpoint."),
         setting("health_check_endpoint_port", "HEALTHCHECKENDPOINTPORT", Int, "8083", "Port of the health endpoint and of the pump's other pages."),
+        setting("admin_listen", "ADMINLISTEN", Text, "", "`address:port` of the pump's other pages and of what `tyk-pump lane` and `tyk-pump dlq replay` ask for. The port of the health endpoint then answers that, `/livez` and `/readyz` alone. With the same port as the health endpoint this is the one address of everything."),
+        setting("admin_token", "ADMINTOKEN", Secret, "", "What whoever changes the fate of records or takes a profile must send as `Authorization: Bearer …`, from wherever it comes. Without one only programs on this machine may."),
+        setting("admin_hosts", "ADMINHOSTS", Texts, "", "Names of this machine, beside `localhost`, that a request without a token may be sent to."),
         setting("enable_http_profiler", "HTTPPROFILE", Bool, "false", "Adds profiles of the process below `/debug/pprof` on that port."),
         setting("statsd_connection_string", "STATSDCONNECTIONSTRING", Text, "", "`host:port` of a StatsD server for the pump's own figures; `TYK_INSTRUMENTATION=1` switches them on."),
         setting("statsd_prefix", "STATSDPREFIX", Text, "", "First part of the names of these figures, without trailing dot."),

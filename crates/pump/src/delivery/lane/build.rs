@@ -14,7 +14,13 @@ use super::{
     spooling::Spooling,
 };
 use crate::{
-    delivery::{facts::LaneState, report::Context, retry::Backoff},
+    delivery::{
+        cause::{Cause, CauseClass},
+        discreet::{self, Discreet},
+        facts::LaneState,
+        report::Context,
+        retry::Backoff,
+    },
     plan::Pump,
 };
 
@@ -39,10 +45,10 @@ pub(in crate::delivery) fn builder(pump: &Pump, log: LogForm, fleet: &Fleet) -> 
             if let Some(reason) = refused {
                 return Err(BuildError::Options(reason));
             }
-            let name = context.pump.clone();
-            let sink = (spec.build)(context).await?;
+            let (name, meta) = (context.pump.clone(), context.meta.clone());
+            let sink = (spec.build)(context).await.map_err(discreet::build_error)?;
             tracing::info!(prefix = "main", "Init Pump: {name}");
-            Ok(sink)
+            Ok(Box::new(Discreet::new(sink, &meta)) as Box<dyn Sink>)
         }));
         Box::pin(async move {
             attempt
@@ -78,7 +84,7 @@ pub(super) async fn build(
         control.stand_by(occupied);
         let pause = match built {
             Ok(sink) => {
-                desk.facts.enter(LaneState::Running, None, None);
+                desk.facts.enter(LaneState::Running, None);
                 return Some(sink);
             }
             Err(BuildError::Options(error)) => {
@@ -88,7 +94,16 @@ pub(super) async fn build(
             Err(BuildError::Unavailable(error) | BuildError::Occupied(error)) => {
                 let text = error.to_string();
                 desk.error(&format!("pump cannot start yet, trying again: {text}"));
-                desk.show_failure(LaneState::Retrying, text, None);
+                let class = if occupied {
+                    CauseClass::Occupied
+                } else {
+                    class_of(&*error)
+                };
+                let state = match class {
+                    CauseClass::Configuration => LaneState::Paused,
+                    _ => LaneState::Retrying,
+                };
+                desk.show_failure(state, Cause::new(class, text));
                 let pause = backoff.next(None);
                 if occupied { STANDBY } else { pause }
             }
@@ -116,6 +131,20 @@ fn disable(desk: &Desk, error: &str) {
     };
     let text = format!("Pump init error (skipping): {error}");
     desk.services.log.error(&text, context);
-    desk.facts
-        .enter(LaneState::Disabled, Some(error.to_owned()), Some(remedy.to_owned()));
+    let cause = Cause::new(CauseClass::Configuration, error).with_remedy(remedy);
+    desk.facts.enter(LaneState::Disabled, Some(cause));
+}
+
+/// Whether time may mend what keeps a sink from being made, or somebody must.
+fn class_of(error: &(dyn std::error::Error + 'static)) -> CauseClass {
+    use std::io::ErrorKind::{IsADirectory, NotADirectory, PermissionDenied};
+    let mut link = Some(error);
+    while let Some(error) = link {
+        let kind = error.downcast_ref().map(std::io::Error::kind);
+        if matches!(kind, Some(IsADirectory | NotADirectory | PermissionDenied)) {
+            return CauseClass::Configuration;
+        }
+        link = error.source();
+    }
+    CauseClass::Unavailable
 }

@@ -15,7 +15,12 @@ use super::{
     spooling::Spooling,
     write::{Attempt, attempt, rows_of},
 };
-use crate::delivery::{facts::LaneState, refusals::Refusals, retry::Backoff};
+use crate::delivery::{
+    cause::{Cause, CauseClass},
+    facts::LaneState,
+    refusals::Refusals,
+    retry::Backoff,
+};
 
 /// How far a pump's `timeout` is stretched when writes keep exceeding it.
 const LONGEST_STRETCH: u32 = 10;
@@ -164,7 +169,14 @@ pub(super) async fn deliver(
                 }
             }
             Verdict::Again(pause, text) => {
-                fail(desk, &mut round, &offer, &pause, moved, text.clone());
+                fail(
+                    desk,
+                    &mut round,
+                    &offer,
+                    (&pause, CauseClass::Unavailable),
+                    moved,
+                    text.clone(),
+                );
                 if give_up(backlog, &round, &offer, &pause, &text) {
                     continue;
                 }
@@ -179,7 +191,14 @@ pub(super) async fn deliver(
                 if moved == 0 {
                     round.stretch = (round.stretch * 2).min(LONGEST_STRETCH);
                 }
-                fail(desk, &mut round, &offer, &pause, moved, text.clone());
+                fail(
+                    desk,
+                    &mut round,
+                    &offer,
+                    (&pause, CauseClass::Timeout),
+                    moved,
+                    text.clone(),
+                );
                 if give_up(backlog, &round, &offer, &pause, &text) {
                     continue;
                 }
@@ -310,13 +329,13 @@ async fn accept(
 }
 
 /// An attempt has failed. That is shown, unless rows were accepted all the same, or only dead letters are concerned.
-fn fail(desk: &Desk, round: &mut Round, offer: &Offer, pause: &Pause, moved: u64, text: String) {
+fn fail(desk: &Desk, round: &mut Round, offer: &Offer, (pause, class): (&Pause, CauseClass), moved: u64, text: String) {
     desk.facts.change(|facts| facts.retries += 1);
     let line = format!("Error Writing to: {} - Error:{text}", desk.spec.title);
     desk.services.log.warning(&line, desk.context());
     if moved > 0 {
         desk.facts.failed(&text);
-        desk.facts.enter(LaneState::Running, None, None);
+        desk.facts.enter(LaneState::Running, None);
         return;
     }
     round.failures += 1;
@@ -325,11 +344,8 @@ fn fail(desk: &Desk, round: &mut Round, offer: &Offer, pause: &Pause, moved: u64
         return;
     }
     match pause {
-        Pause::BackOff(_) => desk.show_failure(LaneState::Retrying, text, None),
-        Pause::Probe => {
-            let remedy = "correct the cause; the pump tries again every 30 s".to_owned();
-            desk.show_failure(LaneState::Paused, text, Some(remedy));
-        }
+        Pause::BackOff(_) => desk.show_failure(LaneState::Retrying, Cause::new(class, text)),
+        Pause::Probe => desk.show_failure(LaneState::Paused, Cause::new(CauseClass::Configuration, text)),
     }
 }
 

@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     config::PumpSettings,
-    delivery::{facts::Facts, facts::LaneState, report::Context, services::Services},
+    delivery::{cause::Cause, facts::Facts, facts::LaneState, report::Context, services::Services},
 };
 
 /// How long a paused lane waits before it probes.
@@ -166,16 +166,16 @@ impl Desk {
     }
 
     /// What was tried failed in a way that time, or somebody, must mend.
-    pub(super) fn show_failure(&self, state: LaneState, text: String, remedy: Option<String>) {
-        self.facts.failed(&text);
-        self.facts.enter(state, Some(text), remedy);
+    pub(super) fn show_failure(&self, state: LaneState, cause: Cause) {
+        self.facts.failed(&cause.text);
+        self.facts.enter(state, Some(cause));
     }
 
     /// Everything works again.
     pub(super) fn recover(&self) {
         if self.facts.state() != LaneState::Running {
             tracing::info!(prefix = "main", pump = %self.settings.name, "pump works again");
-            self.facts.enter(LaneState::Running, None, None);
+            self.facts.enter(LaneState::Running, None);
         }
     }
 }

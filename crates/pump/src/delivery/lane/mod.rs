@@ -35,6 +35,7 @@ use self::{
     desk::{PROBE, Waited},
 };
 use super::{
+    cause::{Cause, CauseClass},
     facts::{Facts, LaneState},
     reader::ReadError,
 };
@@ -104,7 +105,7 @@ impl Lane {
             close(&self.desk, writer).await;
         }
         self.desk.show(&self.backlog);
-        self.desk.facts.enter(LaneState::Stopped, None, None);
+        self.desk.facts.enter(LaneState::Stopped, None);
         let (facts, inbox) = self.desk.leave();
         Estate {
             backlog: self.backlog,
@@ -130,7 +131,7 @@ async fn work(desk: &mut Desk, backlog: &mut Backlog, spool: &mut Spooling, writ
     if backlog.is_empty() {
         if desk.facts.state() == LaneState::Retrying {
             // What failed is somebody else's now.
-            desk.facts.enter(LaneState::Running, None, None);
+            desk.facts.enter(LaneState::Running, None);
         }
         desk.idle(backlog).await;
         return;
@@ -150,7 +151,7 @@ async fn work(desk: &mut Desk, backlog: &mut Backlog, spool: &mut Spooling, writ
 
 async fn cannot_read(desk: &mut Desk, backlog: &mut Backlog, error: &ReadError) -> Waited {
     let text = error.to_string();
-    let (state, remedy, pause) = match error {
+    let (state, cause, pause) = match error {
         ReadError::Source(SourceError::Evicted { claim, rows }) => {
             custody::evicted(desk, backlog, *claim, rows.clone());
             return Waited::Over;
@@ -163,17 +164,21 @@ async fn cannot_read(desk: &mut Desk, backlog: &mut Backlog, error: &ReadError) 
             custody::vanish(desk, backlog, *claim);
             return Waited::Over;
         }
-        ReadError::Source(_) => (LaneState::Retrying, None, Duration::from_millis(500)),
+        ReadError::Source(_) => {
+            let cause = Cause::new(CauseClass::Source, &*text);
+            (LaneState::Retrying, cause, Duration::from_millis(500))
+        }
         ReadError::Unreadable(_) => {
             let remedy = format!(
                 "look at the elements, then tyk-pump lane accept-refusals {}",
                 super::undecodable::LANE
             );
-            (LaneState::Paused, Some(remedy), PROBE)
+            let cause = Cause::new(CauseClass::Undecodable, &*text).with_remedy(remedy);
+            (LaneState::Paused, cause, PROBE)
         }
     };
     desk.error(&format!("cannot read records, trying again: {text}"));
-    desk.show_failure(state, text, remedy);
+    desk.show_failure(state, cause);
     desk.pause(pause, backlog).await
 }
 

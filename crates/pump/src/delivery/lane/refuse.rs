@@ -11,7 +11,13 @@ use super::{
 };
 use crate::{
     clock::now_ms,
-    delivery::{facts::LaneState, refusals::Refusals, report::Context, retry::Backoff},
+    delivery::{
+        cause::{Cause, CauseClass},
+        facts::LaneState,
+        refusals::Refusals,
+        report::Context,
+        retry::Backoff,
+    },
     source::{DeadLetter, ElementForm},
 };
 
@@ -47,7 +53,9 @@ pub(super) async fn refuse(
     if letters.is_empty() {
         let text = format!("the back-end names rows as refused that it was not offered: {reason}");
         desk.error(&text);
-        desk.facts.enter(LaneState::Paused, Some(text), None);
+        let remedy = "this is a fault of the pump: please report it; it tries again every 30 s";
+        let cause = Cause::new(CauseClass::Refused, text).with_remedy(remedy);
+        desk.facts.enter(LaneState::Paused, Some(cause));
         return Refused::Doubtful;
     }
     if !refusals.refuse(letters.len(), all) {
@@ -65,7 +73,11 @@ pub(super) async fn refuse(
             Err(error) => {
                 let text = format!("refused rows cannot be stored as dead letters, trying again: {error}");
                 desk.error(&text);
-                desk.show_failure(LaneState::Retrying, text, None);
+                let remedy = "reach, or make room in, what keeps dead letters: the store of the records, or spool_dir";
+                desk.show_failure(
+                    LaneState::Retrying,
+                    Cause::new(CauseClass::Source, text).with_remedy(remedy),
+                );
                 if desk.pause(backoff.next(None), backlog).await != Waited::Over {
                     return Refused::Abandoned;
                 }
@@ -74,7 +86,7 @@ pub(super) async fn refuse(
     }
     desk.facts.change(|facts| facts.dead += letters.len() as u64);
     if matches!(desk.facts.state(), LaneState::Paused | LaneState::Retrying) {
-        desk.facts.enter(LaneState::Running, None, None);
+        desk.facts.enter(LaneState::Running, None);
     }
     let text = format!("rows were refused and are dead letters now: {reason}");
     let context = Context {
@@ -97,7 +109,10 @@ fn doubt(desk: &Desk, refused: usize, reason: &str) {
         ..desk.context()
     };
     desk.services.log.error(&text, context);
-    desk.show_failure(LaneState::Paused, text, Some(remedy));
+    desk.show_failure(
+        LaneState::Paused,
+        Cause::new(CauseClass::Refused, text).with_remedy(remedy),
+    );
 }
 
 fn letter(desk: &Desk, selections: &[Selection], rejected: Rejected) -> Option<DeadLetter> {

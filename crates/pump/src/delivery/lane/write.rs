@@ -17,7 +17,10 @@ use super::{
     relief::relieve,
     spooling::Spooling,
 };
-use crate::delivery::facts::LaneState;
+use crate::delivery::{
+    cause::{Cause, CauseClass},
+    facts::LaneState,
+};
 
 /// What became of an attempt.
 pub(super) enum Attempt {
@@ -86,9 +89,9 @@ pub(super) async fn attempt(
         }
     };
     crate::failpoints::hit(crate::failpoints::AFTER_WRITE);
-    desk.services
-        .instrumentation
-        .pump_write(desk.spec.title, began.elapsed());
+    let took = began.elapsed();
+    desk.facts.change(|facts| facts.latency.observe(took));
+    desk.services.instrumentation.pump_write(desk.spec.title, took);
     attempt
 }
 
@@ -125,13 +128,12 @@ impl StallWatch {
             self.since = tokio::time::Instant::now();
             desk.facts.moved();
             if stalled {
-                desk.facts.enter(LaneState::Running, None, None);
+                desk.facts.enter(LaneState::Running, None);
             }
         } else if self.since.elapsed() >= self.stall && !stalled {
             let text = format!("a write has moved nothing for {} s", self.stall.as_secs());
-            let remedy = "look at the back-end; with a timeout of the pump its writes end and are tried again";
             desk.error(&text);
-            desk.show_failure(LaneState::Stalled, text, Some(remedy.to_owned()));
+            desk.show_failure(LaneState::Stalled, Cause::new(CauseClass::Stalled, text));
         }
     }
 }

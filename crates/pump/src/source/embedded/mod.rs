@@ -100,8 +100,7 @@ impl EmbeddedSource {
     }
 
     /// How the store is, in words.
-    fn condition(&self) -> String {
-        let facts = self.store.facts();
+    fn condition(&self, facts: store::Facts) -> String {
         let trouble = facts
             .trouble
             .map(|trouble| format!("; it cannot be written: {trouble}"));
@@ -244,6 +243,7 @@ impl Claims for EmbeddedSource {
 
     async fn usage(&self) -> Result<Usage, SourceError> {
         let usage = self.store.usage();
+        let facts = self.store.facts();
         let mut unclaimed = Vec::new();
         for (key, found) in self
             .keys
@@ -259,7 +259,9 @@ impl Claims for EmbeddedSource {
             claimed_rows: usage.claimed_rows,
             claims: usage.claims,
             orphans: usage.orphans,
-            condition: Some(self.condition()),
+            refusing: facts.refusing.clone(),
+            refused: facts.refused_full + facts.refused_disk,
+            condition: Some(self.condition(facts)),
             ..Usage::default()
         })
     }

@@ -3,8 +3,10 @@
 mod log;
 mod operations;
 mod outages;
+mod pipes;
 mod records;
 mod search;
+mod states;
 
 use crate::support::Server;
 

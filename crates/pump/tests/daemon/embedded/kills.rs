@@ -174,7 +174,7 @@ fn kills_cost_nothing(fsync: &str, records: u64, kills: u64) {
         .filter(|serial| !times.contains_key(serial))
         .collect();
     let doubled: Vec<_> = times.iter().filter(|(_, times)| **times > 1).collect();
-    let torn = site.log().matches("were not written completely").count();
+    let torn = site.log().matches("at the end are no whole entry").count();
     println!(
         "fsync {fsync}: {} of {records} acknowledged through {kills} kills, {} in CSV, {} lost, {} doubled, {torn} torn tails",
         acknowledged.len(),

@@ -4,6 +4,7 @@
 //! `PUMP_TEST_OUTAGE=60` keeps everything broken for 60 seconds instead of three.
 
 mod documents;
+mod echo;
 mod endpoint;
 mod faults;
 mod kinds;

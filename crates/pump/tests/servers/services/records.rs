@@ -5,7 +5,7 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 
 use crate::support::Server;
 
-const LIST: &str = "analytics-tyk-system-analytics";
+pub(crate) const LIST: &str = "analytics-tyk-system-analytics";
 
 /// A record with a number in its path, its request and its duration.
 pub(crate) fn element(serial: u64) -> Vec<u8> {
@@ -27,6 +27,19 @@ pub(crate) fn element_with(serial: u64, alter: impl FnOnce(&mut Builder)) -> Vec
     let mut element = Vec::new();
     msgpack::encode(&mut element, &record.view());
     element
+}
+
+/// One with everything in it that is nobody's business.
+pub(crate) fn private(serial: u64) -> Vec<u8> {
+    element_with(serial, |record| {
+        record
+            .text(Text::Path, "/accounts/of/jane")
+            .text(Text::RawPath, "/accounts/of/jane")
+            .text(Text::ApiKey, "k3y-of-a-client")
+            .text(Text::Alias, "jane@example.org")
+            .text(Text::IpAddress, "203.0.113.77")
+            .text(Text::RawRequest, STANDARD.encode("secret body of a request"));
+    })
 }
 
 /// Pushes all in one command, so that they are claimed together.

@@ -264,6 +264,7 @@ pub fn settings(owner: &str, options: &Options) -> Settings {
             level: LogLevel::Error,
         },
         health_name: String::new(),
+        admin: tyk_pump::config::AdminAccess::default(),
         health_port: 0,
         profiler: false,
         embedded: None,

@@ -2,7 +2,10 @@
 
 use std::{sync::Arc, time::Duration};
 
-use tyk_pump::{delivery::status::LaneState, source::memory::MemorySource};
+use tyk_pump::{
+    delivery::{engine::Accepting, status::LaneState},
+    source::memory::MemorySource,
+};
 
 use super::{
     back_end::{Act, BackEnd, Kind},
@@ -55,7 +58,8 @@ async fn a_wrong_index_name_never_drains_into_the_dead_letters() {
         assert!(world.dead().is_empty(), "{kind:?}: {} dead letters", world.dead().len());
         let probes = back_end.calls().len();
         assert!(probes <= 22 * 80, "{kind:?}: {probes} writes in ten minutes");
-        assert!(process.engine.accept_refusals("wrong"));
+        assert_eq!(process.engine.accept_refusals("other"), Accepting::UnknownPump);
+        assert_eq!(process.engine.accept_refusals("wrong"), Accepting::Next, "{kind:?}");
         until("all rows are dead letters", 30 * MINUTE, || {
             let _ = process.engine.accept_refusals("wrong");
             world.dead().len() == 300

@@ -14,7 +14,7 @@ use futures::FutureExt;
 use rand::{Rng, SeedableRng, rngs::StdRng};
 use tyk_pump::{
     config::OnFull,
-    delivery::status::LaneState,
+    delivery::{cause::CauseClass, status::LaneState},
     source::{Claims, Operate, memory::MemorySource},
 };
 
@@ -264,13 +264,11 @@ impl History {
     fn accept_refusals(&mut self) {
         for process in self.processes.iter().flatten() {
             for (name, state, cause) in process.engine.lanes() {
-                let cause = cause.unwrap_or_default();
-                if state == LaneState::Paused && cause.contains("refuses") {
-                    process.engine.accept_refusals(&name);
-                }
-                if state == LaneState::Paused && cause.contains("undecodable") {
-                    process.engine.accept_refusals(UNDECODABLE);
-                }
+                match cause.filter(|_| state == LaneState::Paused).map(|cause| cause.class) {
+                    Some(CauseClass::Refused) => process.engine.accept_refusals(&name),
+                    Some(CauseClass::Undecodable) => process.engine.accept_refusals(UNDECODABLE),
+                    _ => continue,
+                };
             }
         }
     }

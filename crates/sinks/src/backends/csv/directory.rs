@@ -7,15 +7,16 @@
 
 use std::{
     collections::BTreeMap,
-    fs::{self, File, OpenOptions},
+    fs::{self, DirBuilder, File, OpenOptions},
     io::{self, Write},
-    os::unix::fs::{FileExt, MetadataExt},
+    os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt},
     path::{Path, PathBuf},
 };
 
 use analytics::{ClaimId, RowRanges, Selection};
 
 use super::{
+    WriteRow,
     lock::{Lock, LockError},
     network,
     state::{Intent, State},
@@ -70,9 +71,17 @@ struct OpenFile {
     inode: u64,
 }
 
+/// A file as it is before an append.
+struct Found {
+    inode: u64,
+    length: u64,
+    /// The next row begins a line; otherwise the last one is cut.
+    ends_a_line: bool,
+}
+
 /// The directory, locked by this process.
 pub(super) struct Directory {
-    path: PathBuf,
+    pub(super) path: PathBuf,
     /// On a network file system nothing is truncated.
     pub(super) remote: bool,
     lock: Lock,
@@ -80,11 +89,9 @@ pub(super) struct Directory {
     /// The announced append has not been seen to succeed.
     unsettled: bool,
     /// The last write has not succeeded: the folder may be gone, the lock with it.
-    shaken: bool,
+    last_failed: bool,
     /// Rows that may be in a file although the ledger does not know them.
-    doubtful: BTreeMap<String, Ledger>,
-    /// A file that may end inside a row that cannot be cut off.
-    torn: Option<String>,
+    uncertain: BTreeMap<String, Ledger>,
     /// The file of this hour.
     open: Option<OpenFile>,
     buffer: Vec<u8>,
@@ -100,7 +107,7 @@ impl Directory {
             path
         };
         let folder = state_folder(&path);
-        fs::create_dir_all(&folder).doing("create", &folder)?;
+        make_state_folder(&path, &folder)?;
         let network = network::file_system(&path);
         let lock = take_lock(&path, pump, network.is_some())?;
         if let Some(name) = network {
@@ -124,10 +131,9 @@ impl Directory {
             remote: network.is_some(),
             lock,
             unsettled: state.intent.is_some(),
-            shaken: false,
+            last_failed: false,
             state,
-            doubtful: BTreeMap::new(),
-            torn: None,
+            uncertain: BTreeMap::new(),
             open: None,
             buffer: Vec::new(),
             steps: Steps::default(),
@@ -138,14 +144,20 @@ impl Directory {
     }
 
     /// Appends the rows of `group` that `pump` has not applied yet to the file `name`. On failure nothing of them stays.
-    pub(super) fn write(&mut self, pump: &str, name: &str, group: &[Selection]) -> Result<Written, OpenError> {
-        if self.shaken {
+    pub(super) fn write(
+        &mut self,
+        pump: &str,
+        name: &str,
+        group: &[Selection],
+        write_row: WriteRow,
+    ) -> Result<Written, OpenError> {
+        if self.last_failed {
             self.recover(pump)?;
         }
-        self.shaken = true;
-        let result = self.append_group(pump, name, group);
+        self.last_failed = true;
+        let result = self.append_group(pump, name, group, write_row);
         if result.is_ok() {
-            self.shaken = false;
+            self.last_failed = false;
         } else {
             self.open = None;
             // What cannot be settled now is settled before the next write.
@@ -170,7 +182,7 @@ impl Directory {
 
     /// Drops the entries of finished claims. They leave the disk with the next write.
     pub(super) fn forget(&mut self, pump: &str, claims: &[ClaimId]) {
-        for ledger in [self.state.applied.get_mut(pump), self.doubtful.get_mut(pump)]
+        for ledger in [self.state.applied.get_mut(pump), self.uncertain.get_mut(pump)]
             .into_iter()
             .flatten()
         {
@@ -188,19 +200,26 @@ impl Directory {
         self.store()
     }
 
-    fn append_group(&mut self, pump: &str, name: &str, group: &[Selection]) -> Result<Written, Failure> {
+    fn append_group(
+        &mut self,
+        pump: &str,
+        name: &str,
+        group: &[Selection],
+        write_row: WriteRow,
+    ) -> Result<Written, Failure> {
         let path = self.path.join(name);
         let existing = self.existing(name)?;
         let mut buffer = std::mem::take(&mut self.buffer);
         buffer.clear();
+        // What the file is like now counts, not what was written to it: somebody may have emptied or cut it.
         match &existing {
-            None => buffer.extend_from_slice(&analytics::csv::HEADER),
-            Some(_) if self.torn.as_deref() == Some(name) => buffer.push(b'\n'),
+            None | Some(Found { length: 0, .. }) => buffer.extend_from_slice(&analytics::csv::HEADER),
+            Some(Found { ends_a_line: false, .. }) => buffer.push(b'\n'),
             Some(_) => {}
         }
         let start = buffer.len();
         let (mut written, mut left_out) = (Written::default(), false);
-        let (applied, doubtful) = (self.state.applied.get(pump), self.doubtful.get(pump));
+        let (applied, uncertain) = (self.state.applied.get(pump), self.uncertain.get(pump));
         let mut rows = Ledger::default();
         for selection in group {
             for (row, record) in selection.records() {
@@ -208,8 +227,8 @@ impl Directory {
                     left_out = true;
                     continue;
                 }
-                written.possibly_doubled += u64::from(doubtful.is_some_and(|ledger| ledger.contains(row)));
-                analytics::csv::write_row(&mut buffer, &record);
+                written.possibly_doubled += u64::from(uncertain.is_some_and(|ledger| ledger.contains(row)));
+                write_row(&mut buffer, &record);
             }
             rows.insert_selection(selection);
         }
@@ -220,7 +239,7 @@ impl Directory {
 
         let created = existing.is_none();
         let (inode, offset) = match existing {
-            Some(found) => found,
+            Some(found) => (found.inode, found.length),
             None => (self.prepare(name)?, 0),
         };
         self.state.intent = Some(Intent {
@@ -250,32 +269,46 @@ impl Directory {
             sync_folder(&self.path).doing("flush", &self.path)?;
         }
         self.unsettled = false;
-        self.torn = self.torn.take().filter(|torn| torn != name);
         self.count_in(true);
         Ok(written)
     }
 
-    /// Inode and length of the file `name`, opened for appending; `None`: there is none.
-    fn existing(&mut self, name: &str) -> Result<Option<(u64, u64)>, Failure> {
+    /// The file `name`, opened for appending; `None`: there is none.
+    fn existing(&mut self, name: &str) -> Result<Option<Found>, Failure> {
         let path = self.path.join(name);
-        let meta = match fs::metadata(&path) {
+        let meta = match fs::symlink_metadata(&path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 self.open = None;
                 return Ok(None);
             }
             found => found.doing("look at", &path)?,
         };
+        if meta.is_symlink() {
+            // Whoever may write to the folder could lead the rows elsewhere.
+            let source = io::Error::new(io::ErrorKind::PermissionDenied, "it is a symbolic link – remove it");
+            return Err(Failure::new("append to", &path, source));
+        }
         // The file may have been moved away and another one put in its place.
         let is_open = |open: &OpenFile| open.name == name && open.inode == meta.ino();
         if !self.open.as_ref().is_some_and(is_open) {
-            let file = OpenOptions::new().append(true).open(&path).doing("open", &path)?;
+            let file = not_following().read(true).append(true).open(&path);
+            let file = file.doing("open", &path)?;
             self.open = Some(OpenFile {
                 name: name.to_owned(),
                 inode: meta.ino(),
                 file,
             });
         }
-        Ok(Some((meta.ino(), meta.len())))
+        let open = self.open.as_ref();
+        let last = meta.len().checked_sub(1).zip(open).map(|(at, open)| {
+            let mut byte = [0];
+            open.file.read_exact_at(&mut byte, at).map(|()| byte[0])
+        });
+        Ok(Some(Found {
+            inode: meta.ino(),
+            length: meta.len(),
+            ends_a_line: last.transpose().doing("read", &path)?.is_none_or(|byte| byte == b'\n'),
+        }))
     }
 
     /// Makes a new file aside, so that its inode is known before the append is announced.
@@ -285,8 +318,8 @@ impl Directory {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(Failure::new("remove", &path, error)),
             _ => {}
         }
-        let mut options = OpenOptions::new();
-        let file = options
+        let file = not_following()
+            .read(true)
             .append(true)
             .create_new(true)
             .open(&path)
@@ -326,7 +359,7 @@ impl Directory {
     fn recover(&mut self, pump: &str) -> Result<(), OpenError> {
         self.open = None;
         let folder = state_folder(&self.path);
-        fs::create_dir_all(&folder).doing("create", &folder)?;
+        make_state_folder(&self.path, &folder)?;
         if !self.lock.is_in_place() {
             self.lock = take_lock(&self.path, pump, self.remote)?;
         }
@@ -352,9 +385,9 @@ impl Directory {
             self.count_in(false);
             return Ok(());
         }
-        let file = match OpenOptions::new().read(true).write(true).open(&path) {
+        let file = match not_following().read(true).write(true).open(&path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                self.doubt(&intent, "is gone");
+                self.note_uncertain(&intent, "is gone");
                 self.count_in(false);
                 return Ok(());
             }
@@ -362,7 +395,7 @@ impl Directory {
         };
         let meta = file.metadata().doing("look at", &path)?;
         if meta.ino() != intent.inode {
-            self.doubt(&intent, "was replaced by another file");
+            self.note_uncertain(&intent, "was replaced by another file");
             self.count_in(false);
             return Ok(());
         }
@@ -387,14 +420,7 @@ impl Directory {
             () => None,
         };
         if let Some(why) = changed {
-            self.doubt(&intent, why);
-            let last = meta.len().checked_sub(1).map(|at| {
-                let mut byte = [0];
-                file.read_exact_at(&mut byte, at).map(|()| byte[0])
-            });
-            if last.transpose().doing("read", &path)?.is_some_and(|byte| byte != b'\n') {
-                self.torn = Some(intent.file.clone());
-            }
+            self.note_uncertain(&intent, why);
             self.count_in(false);
             return Ok(());
         }
@@ -422,15 +448,38 @@ impl Directory {
         }
     }
 
-    fn doubt(&mut self, intent: &Intent, why: &str) {
+    fn note_uncertain(&mut self, intent: &Intent, why: &str) {
         tracing::warn!(
             prefix = PREFIX, pump = intent.pump, file = %self.path.join(&intent.file).display(),
             "the file {why} since its last append: nothing is cut off, the records of that append may be written twice"
         );
-        self.doubtful
+        self.uncertain
             .entry(intent.pump.clone())
             .or_default()
             .merge(&intent.rows);
+    }
+}
+
+/// For files in a folder to which others may write.
+fn not_following() -> OpenOptions {
+    let mut options = OpenOptions::new();
+    options.custom_flags(rustix::fs::OFlags::NOFOLLOW.bits() as i32);
+    options
+}
+
+/// For files that are ours alone.
+pub(super) fn private() -> OpenOptions {
+    let mut options = not_following();
+    options.mode(0o600);
+    options
+}
+
+/// The folder of files, and in it the one with the state, which is ours alone.
+fn make_state_folder(path: &Path, folder: &Path) -> Result<(), Failure> {
+    fs::create_dir_all(path).doing("create", folder)?;
+    match DirBuilder::new().mode(0o700).create(folder) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists && folder.is_dir() => Ok(()),
+        made => made.doing("create", folder),
     }
 }
 

@@ -1,11 +1,13 @@
 //! One process a CSV directory.
 
 use std::{
-    fs::{File, OpenOptions, TryLockError},
+    fs::{File, TryLockError},
     io::{self, Read, Seek, Write},
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
 };
+
+use super::directory::private;
 
 /// The lock of a directory; gone when it is dropped or the process ends.
 #[derive(Debug)]
@@ -28,8 +30,7 @@ impl Lock {
     /// it pass.
     pub(super) fn take(folder: &Path, pump: &str, remote: bool) -> Result<Lock, LockError> {
         let path = folder.join("lock");
-        let mut options = OpenOptions::new();
-        let mut file = options
+        let mut file = private()
             .read(true)
             .write(true)
             .create(true)

@@ -22,8 +22,8 @@ use serde::{Deserialize, Serialize};
 
 use self::directory::{Directory, OpenError};
 use crate::{
-    Applied, BoxError, BuildContext, BuildError, Gather, Guarantee, Sink, SinkSpec, WriteError, Written, encode::clock,
-    options,
+    Applied, BoxError, BuildContext, BuildError, Gather, Guarantee, Resource, Sink, SinkSpec, WriteError, Written,
+    encode::clock, options,
 };
 
 /// Writes one CSV file an hour, named after the local time of writing: `2023-November-14-9.csv`. A new file begins with
@@ -32,12 +32,19 @@ use crate::{
 /// Beside the files, `csv_dir` holds the folder `.tyk-pump`: which records are written, and a lock, so that one process
 /// at a time uses the directory. Files may be moved away or removed at any time. On a network file system (NFS, SMB, FUSE)
 /// the guarantee is at least once.
+///
+/// Texts stand in the files as they came, also those that a spreadsheet takes for a formula (`=cmd|…`, `@SUM(…)`): set
+/// `escape_formulas` before people open the files with one.
 #[derive(Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 #[schemars(example = &serde_json::json!({"csv_dir": "/var/lib/tyk-pump/csv"}))]
 pub struct Options {
     /// Directory of the files; it is created with its parents. Empty: the working directory.
     pub csv_dir: String,
+    /// Put an apostrophe before texts and tags that begin with `=`, `+`, `-`, `@`, a tab or a carriage return. Callers of an
+    /// API choose what stands in paths and headers, and a spreadsheet that opens the file would run such a text as a
+    /// formula. Programs that read the files see the apostrophe, too.
+    pub escape_formulas: bool,
 }
 
 /// The type `csv`.
@@ -61,6 +68,9 @@ fn build(context: BuildContext) -> BoxFuture<'static, Result<Box<dyn Sink>, Buil
     .boxed()
 }
 
+/// How a record becomes a row.
+type WriteRow = fn(&mut Vec<u8>, &analytics::RecordView<'_>);
+
 /// The time by which files are named.
 pub type Clock = fn() -> Time;
 
@@ -69,8 +79,10 @@ type Shared = Arc<tokio::sync::Mutex<Directory>>;
 /// A CSV directory as one pump uses it.
 pub struct Csv {
     pump: Arc<str>,
+    path: PathBuf,
     directory: Shared,
     is_remote: bool,
+    write_row: WriteRow,
     clock: Clock,
 }
 
@@ -79,6 +91,10 @@ impl Csv {
     pub async fn open(context: &BuildContext) -> Result<Csv, BuildError> {
         let options: Options = context.options()?;
         let pump = context.pump.clone();
+        let write_row: WriteRow = match options.escape_formulas {
+            true => analytics::csv::write_row_for_spreadsheets,
+            false => analytics::csv::write_row,
+        };
         let opened = tokio::task::spawn_blocking(move || share(PathBuf::from(options.csv_dir), &pump)).await;
         let directory =
             opened
@@ -87,11 +103,16 @@ impl Csv {
                     OpenError::Held { .. } => BuildError::Occupied(error.into()),
                     OpenError::Failed(_) => BuildError::Unavailable(error.into()),
                 })?;
-        let is_remote = directory.lock().await.remote;
+        let (is_remote, path) = {
+            let directory = directory.lock().await;
+            (directory.remote, directory.path.clone())
+        };
         tracing::info!(prefix = SPEC.log_prefix, "CSV Pump Initialized");
         Ok(Csv {
             pump: context.pump.clone(),
+            path,
             is_remote,
+            write_row,
             directory,
             clock: clock::local_time,
         })
@@ -113,13 +134,17 @@ impl Sink for Csv {
     async fn write(&self, group: &[Selection], _applied: &Arc<Applied>) -> Result<Written, WriteError> {
         // The lock moves into the thread, so that a write whose future is dropped ends before the next one begins.
         let mut directory = self.directory.clone().lock_owned().await;
-        let (pump, clock, group) = (self.pump.clone(), self.clock, group.to_vec());
-        let task = tokio::task::spawn_blocking(move || directory.write(&pump, &file_name(clock()), &group));
+        let (pump, clock, group, write_row) = (self.pump.clone(), self.clock, group.to_vec(), self.write_row);
+        let task = tokio::task::spawn_blocking(move || directory.write(&pump, &file_name(clock()), &group, write_row));
         task.await.map_err(WriteError::retry)?.map_err(write_error)
     }
 
     fn guarantee(&self) -> Option<Guarantee> {
         self.is_remote.then_some(Guarantee::AtLeastOnce)
+    }
+
+    fn resources(&self) -> Vec<Resource> {
+        vec![Resource::Folder(self.path.clone())]
     }
 
     async fn forget(&self, claims: &[ClaimId]) {

@@ -3,14 +3,15 @@
 
 use std::{
     collections::BTreeMap,
-    fs::{self, File},
-    io::{self, Write},
+    fs,
+    io::{self, Read, Write},
     path::Path,
 };
 
 use analytics::ClaimId;
 use serde_json::{Map, Value, json};
 
+use super::directory::private;
 use crate::{contract::ledger::Ledger, transport::durable::sync_folder};
 
 const FILE: &str = "state";
@@ -50,8 +51,9 @@ pub(super) struct State {
 impl State {
     /// Reads the state of `folder`; no file is an empty state. `InvalidData`: the file is damaged.
     pub(super) fn load(folder: &Path) -> io::Result<State> {
-        let text = match fs::read(folder.join(FILE)) {
-            Ok(text) => text,
+        let mut text = Vec::new();
+        match private().read(true).open(folder.join(FILE)) {
+            Ok(mut file) => file.read_to_end(&mut text)?,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(State::default()),
             Err(error) => return Err(error),
         };
@@ -61,7 +63,7 @@ impl State {
     /// Replaces the state of `folder` so that after a crash either the old or the new one is there, whole.
     pub(super) fn store(&self, folder: &Path) -> io::Result<()> {
         let next = folder.join(NEXT);
-        let mut file = File::create(&next)?;
+        let mut file = private().write(true).create(true).truncate(true).open(&next)?;
         file.write_all(&self.encode())?;
         file.sync_data()?;
         fs::rename(&next, folder.join(FILE))?;

@@ -11,7 +11,16 @@ use super::{
     document::Template,
     id::{self, RowIds},
 };
-use crate::{Rejected, contract::ledger::Ledger, encode::clock};
+use crate::{
+    encode::clock,
+    transport::{
+        outbox::{Fate, Parcels},
+        words::{identifier, plain},
+    },
+};
+
+/// Causes behind an error that are shown.
+const DEEPEST: usize = 4;
 
 /// How documents get their ids.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -36,72 +45,36 @@ pub(super) struct Encoder {
     pub(super) creates: bool,
 }
 
-/// One request.
-pub(super) struct Bulk {
-    pub(super) body: Vec<u8>,
-    pub(super) rows: Vec<RowId>,
-}
-
-#[derive(Default)]
-pub(super) struct Encoded {
-    pub(super) bulks: Vec<Bulk>,
-    pub(super) rejected: Vec<Rejected>,
-}
-
-/// When a request is full. The document that reaches a limit still belongs to it.
-#[derive(Clone, Copy)]
-pub(super) struct Limits {
-    pub(super) documents: usize,
-    /// As configured: requests are split where upstream splits them, which sends neither ids of rows nor `create`.
-    pub(super) counted_bytes: usize,
-    /// As a server takes them.
-    pub(super) bytes: usize,
-}
-
 impl Encoder {
-    /// Requests for the rows that are not in `done`.
-    pub(super) fn bulks(&self, dialect: Dialect, done: &Ledger, group: &[Selection], limits: Limits) -> Encoded {
-        let mut encoded = Encoded::default();
-        let (mut body, mut rows, mut own_bytes) = (Vec::new(), Vec::new(), 0);
+    /// Packs the rows of a group. A request is full with the document that reaches `counted_bytes`: requests are split
+    /// where upstream splits them, which sends neither ids of rows nor `create`.
+    pub(super) fn bulks(&self, dialect: Dialect, group: &[Selection], counted_bytes: usize, parcels: &mut Parcels) {
         let (mut id, mut ids) = (Vec::new(), RowIds::new(&self.pump));
         let mut names = IndexNames::new(&self.naming);
-        for selection in group {
-            for (row, record) in selection.records() {
-                if done.contains(row) {
-                    continue;
-                }
-                let start = body.len();
+        let mut own_bytes = 0;
+        for (row, record) in group.iter().flat_map(Selection::records) {
+            let (_, before) = parcels.filled();
+            parcels.write(row, |body| {
                 let operation = if self.creates { "{\"create\":{" } else { "{\"index\":{" };
                 body.extend_from_slice(operation.as_bytes());
                 id.clear();
                 self.write_id(&mut id, row, &record, &mut ids);
-                self.write_target(&mut body, dialect, names.of(&record), &id);
+                self.write_target(body, dialect, names.of(&record), &id);
                 body.extend_from_slice(b"}}\n");
-                if let Err(error) = self.template.write(&mut body, &record) {
-                    body.truncate(start);
-                    encoded.rejected.push(Rejected {
-                        row,
-                        reason: error.to_string(),
-                    });
-                    continue;
-                }
+                self.template.write(body, &record)?;
                 body.push(b'\n');
-                rows.push(row);
-                own_bytes += self.own_bytes(&id);
-                let counted = body.len() - own_bytes;
-                if rows.len() >= limits.documents || counted >= limits.counted_bytes || body.len() >= limits.bytes {
-                    own_bytes = 0;
-                    encoded.bulks.push(Bulk {
-                        body: std::mem::take(&mut body),
-                        rows: std::mem::take(&mut rows),
-                    });
-                }
+                Ok::<_, json::JsonError>(true)
+            });
+            let (bytes, rows) = parcels.filled();
+            match rows {
+                rows if rows == before => continue,
+                1 => own_bytes = self.own_bytes(&id),
+                _ => own_bytes += self.own_bytes(&id),
+            }
+            if bytes - own_bytes >= counted_bytes {
+                parcels.seal();
             }
         }
-        if !rows.is_empty() {
-            encoded.bulks.push(Bulk { body, rows });
-        }
-        encoded
     }
 
     /// Bytes of an action line that upstream does not send.
@@ -211,21 +184,6 @@ impl<'a> IndexNames<'a> {
     }
 }
 
-/// What became of the documents of one request.
-#[derive(Debug, Default)]
-pub(super) struct Outcome {
-    /// They are in the index.
-    pub(super) done: Vec<RowId>,
-    /// Never accepted.
-    pub(super) rejected: Vec<Rejected>,
-    /// How many may be accepted later, and why not now.
-    pub(super) later: Option<(usize, String)>,
-    /// Why no document can be accepted before somebody changes something.
-    pub(super) config: Option<String>,
-    /// The request was too large; nothing is known about its documents.
-    pub(super) too_large: bool,
-}
-
 #[derive(Deserialize)]
 struct Reply {
     items: Vec<Item>,
@@ -243,43 +201,46 @@ struct Status {
     error: Option<Value>,
 }
 
-/// Reads the answer to a bulk request of `rows`; `None`: it is none.
-pub(super) fn read_answer(body: &[u8], rows: &[RowId], creates: bool) -> Option<Outcome> {
+/// Reads the answer to a bulk request of so many documents; `None`: it is none.
+pub(super) fn read_answer(body: &[u8], documents: usize, creates: bool) -> Option<Vec<Fate>> {
     let reply: Reply = serde_json::from_slice(body).ok()?;
-    if reply.items.len() != rows.len() {
+    if reply.items.len() != documents {
         return None;
     }
-    let mut outcome = Outcome::default();
-    for (Item { create: item }, &row) in reply.items.into_iter().zip(rows) {
-        outcome.add(row, item.status, item.error.as_ref(), creates);
-    }
-    Some(outcome)
+    let fate = |Item { create: item }| fate(item.status, item.error.as_ref(), creates);
+    Some(reply.items.into_iter().map(fate).collect())
 }
 
-impl Outcome {
-    /// Adds what one document's status means.
-    pub(super) fn add(&mut self, row: RowId, status: u16, error: Option<&Value>, creates: bool) {
-        let kind = error
-            .and_then(|error| error.get("type"))
-            .and_then(Value::as_str)
-            .unwrap_or_default();
-        match status {
-            200..=299 => self.done.push(row),
-            // Written before, by this process or another.
-            409 if creates => self.done.push(row),
-            408 | 409 | 425 | 429 | 500.. => {
-                let reason = || format!("{status}{}", reason(error));
-                let later = self.later.get_or_insert_with(|| (0, reason()));
-                later.0 += 1;
-            }
-            401 | 403 | 404 => self.config = Some(format!("{status}{}", reason(error))),
-            _ if is_about_the_index(kind) => self.config = Some(format!("{status}{}", reason(error))),
-            _ => self.rejected.push(Rejected {
-                row,
-                reason: format!("{status}{}", reason(error)),
-            }),
-        }
+/// What one document's status means.
+pub(super) fn fate(status: u16, error: Option<&Value>, creates: bool) -> Fate {
+    let kind = error
+        .and_then(|error| error.get("type"))
+        .and_then(Value::as_str)
+        .unwrap_or_default();
+    let reason = || format!("{status}{}", reason(error));
+    match status {
+        200..=299 => Fate::Accepted,
+        // Written before, by this process or another.
+        409 if creates => Fate::Accepted,
+        408 | 409 | 425 | 429 | 500.. => Fate::Later(reason()),
+        401 | 403 | 404 => Fate::Blocked(reason()),
+        _ if is_about_the_index(kind) || is_about_a_limit(error) => Fate::Blocked(reason()),
+        _ => Fate::Rejected(reason()),
     }
+}
+
+/// Limits of the cluster, which no document is to blame for: too many shards, a shard that is full.
+fn is_about_a_limit(error: Option<&Value>) -> bool {
+    const WORDS: [&str; 3] = [
+        "maximum normal shards open",
+        "maximum shards open",
+        "documents in the index cannot exceed",
+    ];
+    let reasons = std::iter::successors(error, |error| error.get("caused_by"));
+    let mut reasons = reasons
+        .filter_map(|error| error.get("reason").and_then(Value::as_str))
+        .take(DEEPEST);
+    reasons.any(|reason| WORDS.iter().any(|words| reason.contains(words)))
 }
 
 /// Errors with status 400 that every document would meet.
@@ -290,26 +251,42 @@ fn is_about_the_index(kind: &str) -> bool {
     )
 }
 
-/// The server's words: type and reason, and what is below them.
+/// What the server says, without what it quotes of the document: types, fields, and the words of its reasons.
 pub(super) fn reason(error: Option<&Value>) -> String {
     let mut text = String::new();
     let mut next = error;
-    while let Some(error) = next {
+    for _ in 0..DEEPEST {
+        let Some(error) = next else { break };
+        let mut add = |part: &str| {
+            if !part.is_empty() {
+                text.push_str(": ");
+                text.push_str(part);
+            }
+        };
         match error {
-            Value::String(error) => text.push_str(&format!(": {error}")),
+            Value::String(error) => add(&plain(error)),
             error => {
-                for key in ["type", "reason"] {
-                    if let Some(part) = error.get(key).and_then(Value::as_str) {
-                        text.push_str(&format!(": {part}"));
-                    }
+                let kind = error.get("type").and_then(Value::as_str).unwrap_or_default();
+                match identifier(kind) {
+                    Some(kind) => add(kind),
+                    None => add(&plain(kind)),
+                }
+                let reason = error.get("reason").and_then(Value::as_str).unwrap_or_default();
+                add(&plain(reason));
+                if let Some(field) = field(reason) {
+                    add(&format!("field {field}"));
                 }
             }
         }
         next = error.get("caused_by");
     }
-    if let Some((end, _)) = text.char_indices().nth(500) {
-        text.truncate(end);
-        text.push('…');
-    }
     text
+}
+
+/// The field that a reason is about: `failed to parse field [geo.city] of type [long]`.
+fn field(reason: &str) -> Option<&str> {
+    let (_, rest) = reason.split_once("field [")?;
+    let (name, _) = rest.split_once(']')?;
+    let is_name = |c: char| c.is_ascii_alphanumeric() || "_.@-".contains(c);
+    (name.len() <= 80 && name.chars().all(is_name)).then_some(name)
 }

@@ -13,7 +13,7 @@ use reqwest::header::{CONTENT_TYPE, HeaderValue};
 use serde_json::Value;
 use tokio::time::Instant;
 
-use super::{Dialect, Options, SPEC};
+use super::{ANSWER, Dialect, Options, SPEC};
 use crate::{
     BuildError, WriteError,
     transport::http::{Answer, Endpoint, HttpClient, HttpSettings, Method, Request, Url, basic, secret_header},
@@ -52,6 +52,8 @@ pub(super) struct Call<'a> {
     pub(super) path: &'a str,
     pub(super) content_type: Option<&'static str>,
     pub(super) body: bytes::Bytes,
+    /// Most bytes of a successful answer.
+    pub(super) answer_limit: usize,
 }
 
 impl<'a> Call<'a> {
@@ -62,6 +64,7 @@ impl<'a> Call<'a> {
             path,
             content_type: Some("application/json"),
             body: body.into(),
+            answer_limit: ANSWER,
         }
     }
 }
@@ -106,9 +109,9 @@ impl Cluster {
             node.authorization = node.authorization.take().or_else(|| first.clone());
         }
         let tls = match options.use_ssl {
-            true => options.ssl().settings(&warn),
+            true => options.ssl.settings("", &warn),
             false => {
-                if !options.ssl_ca_file.is_empty() || !options.ssl_cert_file.is_empty() {
+                if !options.ssl.ca_file.is_empty() || !options.ssl.cert_file.is_empty() {
                     warn("the ssl_* options have no effect without \"use_ssl\": true");
                 }
                 TlsSettings::default()
@@ -145,6 +148,7 @@ impl Cluster {
         for Node { url, authorization, .. } in nodes {
             let Ok(target) = url.join(call.path) else { continue };
             let mut request = Request::new(call.method.clone(), target)
+                .answer_limit(call.answer_limit)
                 .header("accept", "application/json")
                 .authorization(authorization.as_ref());
             if let Some(content_type) = call.content_type {

@@ -8,25 +8,31 @@ mod options;
 mod single;
 mod template;
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
-use analytics::{ClaimId, Selection};
+use analytics::Selection;
 use async_trait::async_trait;
-use futures::{FutureExt, StreamExt, future::BoxFuture};
+use futures::{FutureExt, future::BoxFuture};
 use tokio::sync::OnceCell;
 
 pub use self::options::Options;
 use self::{
-    bulk::{Bulk, Encoded, Encoder, Ids, Limits, Outcome},
+    bulk::{Encoder, Ids},
     cluster::{Call, Cluster, Server},
     document::Template,
     template::IndexTemplate,
 };
 use crate::{
-    Applied, BuildContext, BuildError, Guarantee, Rejected, Sink, SinkSpec, WriteError, Written,
-    contract::ledger::Ledger,
-    transport::http::{BodyLimit, Method},
+    Applied, BuildContext, BuildError, Guarantee, Sink, SinkSpec, WriteError, Written,
+    transport::{
+        http::Method,
+        outbox::{Outbox, Pace, Packing, Parcel, Parcels, Reply},
+    },
 };
+
+/// Bytes of an answer that is expected at most, and of one about many documents for each of them.
+const ANSWER: usize = 8 << 20;
+const ANSWER_PER_DOCUMENT: usize = 2 << 10;
 
 /// The type `elasticsearch`.
 pub const SPEC: SinkSpec = SinkSpec {
@@ -97,13 +103,8 @@ struct Elasticsearch {
     /// Whether a row that is written again is known by its id.
     keeps_rows_apart: bool,
     single: bool,
-    workers: usize,
-    documents: usize,
     counted_bytes: usize,
-    /// What servers have said about the size of requests.
-    bytes: BodyLimit,
-    /// Rows that are in the index although the write as a whole has failed: they are not sent again.
-    done: Arc<Mutex<Ledger>>,
+    outbox: Outbox,
 }
 
 impl Elasticsearch {
@@ -165,16 +166,17 @@ impl Elasticsearch {
             compat: context.compat,
             keeps_rows_apart,
             single,
-            workers: options.bulk_config.workers(),
-            documents: options.bulk_config.documents(),
             counted_bytes: options.bulk_config.bytes(),
-            bytes: BodyLimit::new(usize::MAX),
-            done: Arc::default(),
+            outbox: Outbox::new(
+                SPEC.log_prefix,
+                Packing {
+                    separator: b"",
+                    rows: options.bulk_config.documents(),
+                    bytes: usize::MAX,
+                },
+                Pace::AtOnce(options.bulk_config.workers()),
+            ),
         })
-    }
-
-    fn done(&self) -> MutexGuard<'_, Ledger> {
-        lock(&self.done)
     }
 
     /// Asks the server who it is and sees to the template, once.
@@ -198,42 +200,20 @@ impl Elasticsearch {
         self.ready.get_or_try_init(prepare).await.copied()
     }
 
-    async fn write_bulks(&self, dialect: Dialect, group: &[Selection]) -> Result<Written, WriteError> {
-        loop {
-            let tally = self.write_bulks_once(dialect, group).await?;
-            if tally.too_large {
-                continue;
-            }
-            if !tally.accepted && !tally.rejected.is_empty() {
-                self.bytes.restore();
-            }
-            return tally.finish();
-        }
+    async fn write_bulks(
+        &self,
+        dialect: Dialect,
+        group: &[Selection],
+        applied: &Arc<Applied>,
+    ) -> Result<Written, WriteError> {
+        let (encoder, counted_bytes) = (self.encoder.clone(), self.counted_bytes);
+        let pack =
+            move |group: &[Selection], parcels: &mut Parcels| encoder.bulks(dialect, group, counted_bytes, parcels);
+        let send = |parcel| self.send_bulk(dialect, parcel);
+        self.outbox.deliver(group, applied, pack, send).await
     }
 
-    async fn write_bulks_once(&self, dialect: Dialect, group: &[Selection]) -> Result<Tally, WriteError> {
-        let (encoder, done, group) = (self.encoder.clone(), self.done.clone(), group.to_vec());
-        let limits = Limits {
-            documents: self.documents,
-            counted_bytes: self.counted_bytes,
-            bytes: self.bytes.bytes(),
-        };
-        let task = tokio::task::spawn_blocking(move || encoder.bulks(dialect, &lock(&done), &group, limits));
-        let Encoded { bulks, rejected } = task.await.map_err(WriteError::retry)?;
-        let mut tally = Tally::new(rejected);
-        let mut answers = futures::stream::iter(bulks)
-            .map(|bulk| self.send_bulk(dialect, bulk))
-            .buffer_unordered(self.workers);
-        while let Some(outcome) = answers.next().await {
-            tally.add(outcome?, &self.done);
-        }
-        drop(answers);
-        Ok(tally)
-    }
-
-    async fn send_bulk(&self, dialect: Dialect, bulk: Bulk) -> Result<Outcome, WriteError> {
-        let Bulk { body, rows } = bulk;
-        let size = body.len();
+    async fn send_bulk(&self, dialect: Dialect, parcel: Parcel) -> Result<Reply, WriteError> {
         let content_type = match (dialect, self.compat) {
             (Dialect::Three, true) => None,
             _ => Some("application/x-ndjson"),
@@ -247,118 +227,42 @@ impl Elasticsearch {
             method: Method::POST,
             path,
             content_type,
-            body: body.into(),
+            body: parcel.body,
+            answer_limit: ANSWER.max(parcel.rows.len().saturating_mul(ANSWER_PER_DOCUMENT)),
         };
         let answer = self.cluster.send(call).await?;
         match answer.status.as_u16() {
-            413 if rows.len() > 1 => {
-                let limit = self.bytes.lower(size);
-                let text = answer.describe();
-                let text = format!("{text} – requests of this pump stay at about {limit} bytes for an hour");
-                tracing::warn!(prefix = SPEC.log_prefix, "{text}");
-                Ok(Outcome {
-                    too_large: true,
-                    ..Outcome::default()
-                })
-            }
-            413 => {
-                let mut outcome = Outcome::default();
-                outcome.rejected.extend(rows.into_iter().map(|row| Rejected {
-                    row,
-                    reason: answer.describe(),
-                }));
-                Ok(outcome)
-            }
+            413 => Ok(Reply::TooLarge(answer.describe())),
             406 => {
                 let advice = "this server does not speak the dialect of meta.version – leave the version out";
                 Err(WriteError::Config(format!("{} – {advice}", answer.describe()).into()))
             }
             _ => {
                 let answer = answer.accepted()?;
-                bulk::read_answer(&answer.body, &rows, self.encoder.creates)
+                bulk::read_answer(&answer.body, parcel.rows.len(), self.encoder.creates)
+                    .map(Reply::Each)
                     .ok_or_else(|| WriteError::retry(format!("no answer to a bulk request: {}", answer.describe())))
             }
         }
     }
 }
 
-fn lock(ledger: &Mutex<Ledger>) -> MutexGuard<'_, Ledger> {
-    ledger.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// What became of a group so far.
-#[derive(Default)]
-struct Tally {
-    rejected: Vec<Rejected>,
-    later: Option<(usize, String)>,
-    config: Option<String>,
-    /// Some documents are in the index.
-    accepted: bool,
-    /// A request was too large, and the limit is lower now.
-    too_large: bool,
-}
-
-impl Tally {
-    fn new(rejected: Vec<Rejected>) -> Tally {
-        Tally {
-            rejected,
-            ..Tally::default()
-        }
-    }
-
-    fn add(&mut self, outcome: Outcome, done: &Mutex<Ledger>) {
-        let mut done = lock(done);
-        self.accepted |= !outcome.done.is_empty();
-        self.too_large |= outcome.too_large;
-        for row in outcome.done {
-            done.insert(row.claim, row.row..row.row + 1);
-        }
-        self.rejected.extend(outcome.rejected);
-        self.config = self.config.take().or(outcome.config);
-        self.later = match (self.later.take(), outcome.later) {
-            (Some((a, why)), Some((b, _))) => Some((a + b, why)),
-            (a, b) => a.or(b),
-        };
-    }
-
-    fn finish(mut self) -> Result<Written, WriteError> {
-        if let Some(why) = self.config {
-            return Err(WriteError::Config(why.into()));
-        }
-        if let Some((documents, why)) = self.later {
-            return Err(WriteError::retry(format!(
-                "{documents} documents are not accepted yet: {why}"
-            )));
-        }
-        self.rejected
-            .sort_by_key(|rejected| (rejected.row.claim, rejected.row.row));
-        Ok(Written {
-            rejected: self.rejected,
-            ..Written::default()
-        })
-    }
-}
-
 #[async_trait]
 impl Sink for Elasticsearch {
-    async fn write(&self, group: &[Selection], _applied: &Arc<Applied>) -> Result<Written, WriteError> {
+    async fn write(&self, group: &[Selection], applied: &Arc<Applied>) -> Result<Written, WriteError> {
         if group.iter().all(Selection::is_empty) {
             return Ok(Written::default());
         }
         let dialect = self.dialect().await?;
         self.cluster.sniff(dialect).await?;
         match self.single {
-            true => self.write_singly(dialect, group).await,
-            false => self.write_bulks(dialect, group).await,
+            true => self.write_singly(dialect, group, applied).await,
+            false => self.write_bulks(dialect, group, applied).await,
         }
     }
 
     fn guarantee(&self) -> Option<Guarantee> {
         (!self.keeps_rows_apart).then_some(Guarantee::AtLeastOnce)
-    }
-
-    async fn forget(&self, claims: &[ClaimId]) {
-        self.done().forget(claims);
     }
 }
 

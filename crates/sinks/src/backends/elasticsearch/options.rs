@@ -75,14 +75,9 @@ pub struct Options {
     pub auth_basic_password: String,
     /// Use the `ssl_*` options below. The scheme of the URL decides whether TLS is spoken.
     pub use_ssl: bool,
-    /// Do not check the servers' certificates.
-    pub ssl_insecure_skip_verify: bool,
-    /// PEM file with a client certificate; goes with `ssl_key_file`.
-    pub ssl_cert_file: String,
-    /// PEM file with the key of the client certificate.
-    pub ssl_key_file: String,
-    /// PEM file with the authorities to trust, instead of those of the system.
-    pub ssl_ca_file: String,
+    #[allow(missing_docs)]
+    #[serde(flatten)]
+    pub ssl: SslOptions,
     /// Index of MCP records; empty: the same as of the others.
     pub mcp_index_name: String,
     /// `create`: a document that is there already stays as it is; `index`: it is replaced. Empty: `create`, but `index`
@@ -156,10 +151,7 @@ impl Default for Options {
             auth_basic_username: String::new(),
             auth_basic_password: String::new(),
             use_ssl: false,
-            ssl_insecure_skip_verify: false,
-            ssl_cert_file: String::new(),
-            ssl_key_file: String::new(),
-            ssl_ca_file: String::new(),
+            ssl: SslOptions::default(),
             mcp_index_name: String::new(),
             op_type: String::new(),
             data_stream: false,
@@ -185,16 +177,6 @@ impl Options {
             }
         }
         self
-    }
-
-    pub(super) fn ssl(&self) -> SslOptions<'_> {
-        SslOptions {
-            insecure_skip_verify: self.ssl_insecure_skip_verify,
-            cert_file: &self.ssl_cert_file,
-            key_file: &self.ssl_key_file,
-            ca_file: &self.ssl_ca_file,
-            server_name: "",
-        }
     }
 
     pub(super) fn sniffs(&self) -> bool {

@@ -1,17 +1,22 @@
 //! One request a document (`disable_bulk`).
 
-use analytics::{RecordView, RowId, Selection};
+use analytics::{RecordView, RowId, Selection, json};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_encode};
 use serde_json::Value;
 
 use super::{
-    Dialect, Elasticsearch, Ids, Tally,
-    bulk::{IndexNames, Outcome},
+    Dialect, Elasticsearch, Ids,
+    bulk::{self, IndexNames},
     cluster::Call,
     id::RowIds,
-    lock,
 };
-use crate::{Rejected, WriteError, Written, transport::http::Method};
+use crate::{
+    Applied, WriteError, Written,
+    transport::{
+        http::Method,
+        outbox::{Fate, Tally},
+    },
+};
 
 /// Everything in a part of a path but unreserved characters.
 const RESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
@@ -25,24 +30,29 @@ struct Single {
 }
 
 impl Elasticsearch {
-    pub(super) async fn write_singly(&self, dialect: Dialect, group: &[Selection]) -> Result<Written, WriteError> {
+    pub(super) async fn write_singly(
+        &self,
+        dialect: Dialect,
+        group: &[Selection],
+        applied: &Applied,
+    ) -> Result<Written, WriteError> {
         let mut tally = Tally::default();
         let mut ids = RowIds::new(&self.encoder.pump);
-        for selection in group {
+        for selection in applied.rest_of(group) {
             let mut requests = Vec::new();
             {
-                let done = lock(&self.done);
                 let mut names = IndexNames::new(&self.encoder.naming);
-                for (row, record) in selection.records().filter(|(row, _)| !done.contains(*row)) {
+                for (row, record) in selection.records() {
                     match self.request(dialect, row, &record, names.of(&record), &mut ids) {
                         Ok(request) => requests.push(request),
-                        Err(rejected) => tally.rejected.push(rejected),
+                        Err(error) => tally.add(applied, row, Fate::Rejected(error.to_string())),
                     }
                 }
             }
             for request in requests {
-                let outcome = self.send_single(request).await?;
-                tally.add(outcome, &self.done);
+                let row = request.row;
+                let fate = self.send_single(request).await?;
+                tally.add(applied, row, fate);
             }
         }
         tally.finish()
@@ -55,15 +65,9 @@ impl Elasticsearch {
         record: &RecordView<'_>,
         index: &str,
         ids: &mut RowIds,
-    ) -> Result<Single, Rejected> {
+    ) -> Result<Single, json::JsonError> {
         let mut body = Vec::new();
-        self.encoder
-            .template
-            .write(&mut body, record)
-            .map_err(|error| Rejected {
-                row,
-                reason: error.to_string(),
-            })?;
+        self.encoder.template.write(&mut body, record)?;
         let mut id = Vec::new();
         self.encoder.write_id(&mut id, row, record, ids);
         let encode = |part: &[u8]| percent_encode(part, RESERVED).to_string();
@@ -88,24 +92,26 @@ impl Elasticsearch {
         })
     }
 
-    async fn send_single(&self, single: Single) -> Result<Outcome, WriteError> {
-        let answer = self
-            .cluster
-            .send(Call::json(single.method, &single.path, single.body))
-            .await?;
-        let mut outcome = Outcome::default();
+    async fn send_single(&self, single: Single) -> Result<Fate, WriteError> {
+        let call = Call::json(single.method, &single.path, single.body);
+        let answer = self.cluster.send(call).await?;
         let status = answer.status.as_u16();
         let reply: Value = serde_json::from_slice(&answer.body).unwrap_or_default();
         match status {
             // What the whole server says, with its pause.
-            401 | 403 | 404 | 429 | 500.. => return answer.accepted().map(|_| outcome),
-            413 => outcome.rejected.push(Rejected {
-                row: single.row,
-                reason: answer.describe(),
-            }),
-            300..=399 | 405 | 407 | 408 => return answer.accepted().map(|_| outcome),
-            _ => outcome.add(single.row, status, reply.get("error"), self.encoder.creates),
+            300..=399 | 401 | 403 | 404 | 405 | 407 | 408 | 429 | 500.. => answer.accepted().map(|_| Fate::Accepted),
+            413 => Ok(Fate::Rejected(answer.describe())),
+            200..=299 => {
+                let answer = answer.accepted()?;
+                match reply.is_object() {
+                    true => Ok(Fate::Accepted),
+                    false => Err(WriteError::retry(format!(
+                        "no answer about a document: {}",
+                        answer.describe()
+                    ))),
+                }
+            }
+            _ => Ok(bulk::fate(status, reply.get("error"), self.encoder.creates)),
         }
-        Ok(outcome)
     }
 }

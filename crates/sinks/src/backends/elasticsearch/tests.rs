@@ -1,11 +1,10 @@
-use std::sync::Arc;
-
-use std::sync::atomic::Ordering::Relaxed;
+use std::sync::{Arc, atomic::Ordering::Relaxed};
 
 use analytics::{ClaimId, Flag, When};
 use serde_json::{Value, json};
 
 use super::*;
+use crate::transport::outbox::Fate;
 use fakes::{
     certificates::Certificates,
     elasticsearch::{Documents, answer},
@@ -113,11 +112,12 @@ async fn documents_that_must_wait_are_sent_again_alone_and_bad_ones_are_refused_
     .await
     .unwrap();
     let sink = sink(&server, json!({"version": "7"}));
-    let error = sink.write(&group(0..10), &Arc::default()).await.unwrap_err();
+    let applied = Arc::default();
+    let error = sink.write(&group(0..10), &applied).await.unwrap_err();
     assert!(matches!(error, WriteError::Retry { .. }), "{error}");
-    assert_eq!(error.to_string(), "1 documents are not accepted yet: 429: busy");
+    assert_eq!(error.to_string(), "1 rows are not accepted yet: 429: busy");
     busy.store(false, Relaxed);
-    let written = sink.write(&group(0..10), &Arc::default()).await.unwrap();
+    let written = sink.write(&group(0..10), &applied).await.unwrap();
     let refused: Vec<_> = written
         .rejected
         .iter()
@@ -143,7 +143,8 @@ async fn a_missing_index_or_right_pauses_and_a_busy_server_is_asked_again() {
         (Reply::new(406, "Content-Type"), "config"),
         (Reply::new(429, ""), "retry"),
         (Reply::new(503, ""), "retry"),
-        (Reply::new(200, "<html>"), "retry"),
+        (Reply::new(200, "<html>"), "config"),
+        (Reply::new(200, "thanks"), "retry"),
         (Reply::new(200, r#"{"errors":false,"items":[]}"#), "retry"),
         (Reply::new(413, ""), "refused"),
         (item(403), "config"),
@@ -420,4 +421,30 @@ fn compat_brings_back_the_ids_of_content_and_the_version() {
     };
     assert_eq!(ids(true), (Ids::ContentBytes, false));
     assert_eq!(ids(false), (Ids::Content, false));
+}
+
+#[test]
+fn a_limit_of_the_cluster_is_no_documents_fault_and_reasons_quote_no_document() {
+    let shards = json!({
+        "type": "validation_exception",
+        "reason": "Validation Failed: 1: this action would add [2] shards, but this cluster currently has [1000]/[1000] \
+                   maximum normal shards open;",
+    });
+    assert!(matches!(bulk::fate(400, Some(&shards), true), Fate::Blocked(_)));
+    let quoted = json!({
+        "type": "mapper_parsing_exception",
+        "reason": "failed to parse field [raw_request] of type [long] in document with id '7'. Preview of field's value: 's3cret'",
+        "caused_by": {"type": "illegal_argument_exception", "reason": "For input string: \"s3cret\""},
+    });
+    let Fate::Rejected(reason) = bulk::fate(400, Some(&quoted), true) else {
+        panic!()
+    };
+    assert!(!reason.contains("s3cret"), "{reason}");
+    for part in [
+        "mapper_parsing_exception",
+        "field raw_request",
+        "illegal_argument_exception",
+    ] {
+        assert!(reason.contains(part), "{reason}");
+    }
 }

@@ -1,4 +1,4 @@
-//! What Graylog receives: GELF, the reference's kind or version 1.1.
+//! What Graylog receives: GELF, upstream's kind or version 1.1.
 
 use std::borrow::Cow;
 

@@ -43,14 +43,9 @@ pub struct Options {
     /// Makes messages of GELF 1.1: with `version`, with a `short_message` (method, path and status), and with each value
     /// of `tags` as a field of its own beside the text (`_method`, `_path` …).
     pub additional_fields: bool,
-    /// Transport `tls`: do not check the server's certificate.
-    pub ssl_insecure_skip_verify: bool,
-    /// Transport `tls`: PEM file with the certificate of this client. It needs `ssl_key_file` too.
-    pub ssl_cert_file: String,
-    /// Transport `tls`: PEM file with the private key of this client.
-    pub ssl_key_file: String,
-    /// Transport `tls`: PEM file with the authorities to trust, in place of the system's.
-    pub ssl_ca_file: String,
+    #[allow(missing_docs)]
+    #[serde(flatten)]
+    pub ssl: SslOptions,
     /// Transport `tls`: name that the server's certificate is made out to, if it is not `host`.
     pub ssl_server_name: String,
 }
@@ -63,10 +58,7 @@ impl Default for Options {
             tags: Vec::new(),
             transport: "udp".to_owned(),
             additional_fields: false,
-            ssl_insecure_skip_verify: false,
-            ssl_cert_file: String::new(),
-            ssl_key_file: String::new(),
-            ssl_ca_file: String::new(),
+            ssl: SslOptions::default(),
             ssl_server_name: String::new(),
         }
     }
@@ -102,16 +94,15 @@ impl Graylog {
         if options.transport.is_empty() {
             options.transport = Options::default().transport;
         }
-        let ssl = SslOptions {
-            insecure_skip_verify: options.ssl_insecure_skip_verify,
-            cert_file: &options.ssl_cert_file,
-            key_file: &options.ssl_key_file,
-            ca_file: &options.ssl_ca_file,
-            server_name: &options.ssl_server_name,
-        };
-        let wire = Wire::new(&options.transport, address(&options)?, ssl, peer, |warning| {
-            tracing::warn!(prefix = SPEC.log_prefix, pump = %context.pump, "{warning}");
-        })?;
+        let wire = Wire::new(
+            &options.transport,
+            address(&options)?,
+            (&options.ssl, &options.ssl_server_name),
+            peer,
+            |warning| {
+                tracing::warn!(prefix = SPEC.log_prefix, pump = %context.pump, "{warning}");
+            },
+        )?;
         let values = VALUES
             .iter()
             .filter(|(name, _)| options.tags.iter().any(|tag| tag == name))

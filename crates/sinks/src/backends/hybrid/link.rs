@@ -256,9 +256,10 @@ impl Link {
 
 fn client_tls(options: &Options, address: &Address, pump: &Arc<str>) -> Result<Tls, BuildError> {
     let wrong = BuildError::Options;
-    let mut settings = options
-        .ssl()
-        .settings(|text| tracing::warn!(prefix = SPEC.log_prefix, %pump, "{text}"));
+    let mut settings = options.ssl.settings(
+        &options.ssl_server_name,
+        |text| tracing::warn!(prefix = SPEC.log_prefix, %pump, "{text}"),
+    );
     let oldest = version("ssl_min_version", &options.ssl_min_version)?;
     let newest = version("ssl_max_version", &options.ssl_max_version)?;
     if oldest > newest {

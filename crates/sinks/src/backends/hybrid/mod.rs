@@ -82,14 +82,9 @@ pub struct Options {
     pub enable_mcp_aggregation: bool,
     /// TLS.
     pub use_ssl: bool,
-    /// Do not check the server's certificate.
-    pub ssl_insecure_skip_verify: bool,
-    /// PEM file with the authorities to trust, instead of those of the system.
-    pub ssl_ca_file: String,
-    /// PEM file with a client certificate; goes with `ssl_key_file`.
-    pub ssl_cert_file: String,
-    /// PEM file with the key of the client certificate.
-    pub ssl_key_file: String,
+    #[allow(missing_docs)]
+    #[serde(flatten)]
+    pub ssl: SslOptions,
     /// Name that the server's certificate is made out to, if not the host of `connection_string`.
     pub ssl_server_name: String,
     /// Oldest version of TLS: `1.2` or `1.3`.
@@ -115,26 +110,11 @@ impl Default for Options {
             store_analytics_per_minute: false,
             enable_mcp_aggregation: false,
             use_ssl: false,
-            ssl_insecure_skip_verify: false,
-            ssl_ca_file: String::new(),
-            ssl_cert_file: String::new(),
-            ssl_key_file: String::new(),
+            ssl: SslOptions::default(),
             ssl_server_name: String::new(),
             ssl_min_version: "1.2".to_owned(),
             ssl_max_version: "1.3".to_owned(),
             max_call_bytes: 8 << 20,
-        }
-    }
-}
-
-impl Options {
-    fn ssl(&self) -> SslOptions<'_> {
-        SslOptions {
-            insecure_skip_verify: self.ssl_insecure_skip_verify,
-            cert_file: &self.ssl_cert_file,
-            key_file: &self.ssl_key_file,
-            ca_file: &self.ssl_ca_file,
-            server_name: &self.ssl_server_name,
         }
     }
 }

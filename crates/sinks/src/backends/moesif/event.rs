@@ -11,6 +11,7 @@ use super::{
     sampling::Sampling,
 };
 use crate::{
+    encode::body::{decoded, joined},
     encode::go_json::{lossy, lower},
     encode::http_body::http_body,
     encode::row_uuid::{row_draw, row_uuid},
@@ -18,6 +19,10 @@ use crate::{
 
 /// A line that is as long ends the headers.
 const LONGEST_LINE: usize = 64 << 10;
+/// What is decoded of a body to look for what is to be hidden; a longer one is not sent.
+const LONGEST_BODY: u64 = 4 << 20;
+/// How a body begins that is compressed with gzip.
+const GZIP: &[u8] = &[0x1f, 0x8b];
 /// By this header Moesif knows an event that comes again.
 const TRANSACTION: &str = "x-moesif-transaction-id";
 
@@ -112,7 +117,7 @@ impl Encoder {
             zone: Zone::UTC,
             ..record.time(When::TimeStamp)
         };
-        // The reference counts nanoseconds in 64 bits, which wrap: no call takes 292 years.
+        // Upstream counts nanoseconds in 64 bits, which wrap: no call takes 292 years.
         let took = record.int(Int::RequestTime).wrapping_mul(1_000_000);
         let ended = Time::normalised(
             began.seconds.wrapping_add(took.div_euclid(1_000_000_000)),
@@ -160,13 +165,60 @@ impl Encoder {
 impl Capture {
     fn take_apart(&self, raw: &[u8]) -> Side {
         let (head, body) = split_head(raw);
-        let body = body
-            .filter(|_| !self.without_body)
-            .and_then(|body| self.masks.apply(body));
+        let mut headers = self.headers(head);
+        let body = body.filter(|_| !self.without_body);
+        let body = match self.masks.names.is_empty() {
+            true => body.and_then(|body| self.masks.apply(body)),
+            false => body.and_then(|body| self.masked(head, body, &mut headers)),
+        };
         Side {
-            headers: self.headers(head),
+            headers,
             body: body.map(|body| STANDARD.encode(body)),
         }
+    }
+
+    /// The body with what is to be hidden, also below its encodings; `None`: it is not sent, because it cannot be searched.
+    /// `headers` lose the encodings that the body has lost.
+    fn masked(&self, head: &[u8], body: &[u8], headers: &mut Headers) -> Option<Vec<u8>> {
+        let header = |wanted: &str| {
+            let lines = head.split(|&byte| byte == b'\n').skip(1);
+            let values = lines.filter_map(|line| {
+                let at = line.iter().position(|&byte| byte == b':')?;
+                let (name, value) = line.split_at(at);
+                let value = lossy(value.get(1..)?.trim_ascii());
+                name.trim_ascii()
+                    .eq_ignore_ascii_case(wanted.as_bytes())
+                    .then_some(value)
+            });
+            values.collect::<Vec<String>>().join(",")
+        };
+        let is_json = |body: &[u8]| matches!(body.trim_ascii_start().first(), Some(b'{' | b'['));
+        let is_chunked = lower(&header("transfer-encoding")).contains("chunked");
+        // Gateways record bodies with or without their chunks.
+        let whole = match joined(body) {
+            Some(whole) => Cow::Owned(whole),
+            None if is_chunked && starts_with_chunk(body) => return None,
+            None => Cow::Borrowed(body),
+        };
+        let mut encodings = header("content-encoding");
+        if is_json(&whole) {
+            encodings.clear();
+        } else if encodings.is_empty() && whole.starts_with(GZIP) {
+            encodings.push_str("gzip");
+        }
+        let plain = decoded(&whole, &encodings, LONGEST_BODY + 1)?;
+        if plain.len() as u64 > LONGEST_BODY && plain.as_ref() != whole.as_ref() {
+            return None;
+        }
+        let masked = self.masks.apply(&plain)?;
+        if masked == plain.as_ref() {
+            return Some(body.to_vec());
+        }
+        if plain.as_ref() != body {
+            headers.remove("content-encoding");
+            headers.remove("transfer-encoding");
+        }
+        Some(masked)
     }
 
     fn headers(&self, head: &[u8]) -> Headers {
@@ -212,6 +264,14 @@ impl Side {
         }
         out.extend_from_slice(b",\"transfer_encoding\":\"base64\"");
     }
+}
+
+/// Whether a body begins with the size of a chunk.
+fn starts_with_chunk(body: &[u8]) -> bool {
+    let line_end = body.windows(2).position(|window| window == b"\r\n");
+    let line = line_end.and_then(|at| body.get(..at)).unwrap_or_default();
+    let size = line.split(|&byte| byte == b';').next().unwrap_or_default().trim_ascii();
+    !size.is_empty() && size.iter().all(u8::is_ascii_hexdigit)
 }
 
 /// Up to the first empty line, and behind it; `None`: there is none.

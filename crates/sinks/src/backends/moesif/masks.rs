@@ -13,7 +13,7 @@ pub(super) const HIDDEN: &str = "*****";
 pub(super) struct BodyMasks {
     /// As the configuration has them.
     pub(super) names: Vec<String>,
-    /// Whether bodies are written again even when nothing is hidden, as the reference does.
+    /// Whether bodies are written again even when nothing is hidden, as upstream does.
     pub(super) rewrite: bool,
 }
 

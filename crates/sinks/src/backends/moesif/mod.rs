@@ -10,7 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use analytics::{RowId, Selection};
+use analytics::Selection;
 use async_trait::async_trait;
 use futures::{FutureExt, future::BoxFuture};
 use schemars::JsonSchema;
@@ -25,7 +25,7 @@ use crate::{
         self, Answer, Endpoint, HttpClient, HttpSettings, Method, Request, Url,
         header::{HeaderName, HeaderValue},
     },
-    transport::outbox::{Outbox, Packing, Parcel, Parcels},
+    transport::outbox::{Outbox, Pace, Packing, Parcel, Parcels, Reply},
 };
 use event::{Capture, Encoder};
 use identity::Identity;
@@ -102,7 +102,6 @@ struct Moesif {
     settings: Url,
     application: HeaderValue,
     encoder: Arc<Encoder>,
-    packing: Packing,
     outbox: Outbox,
     known: Mutex<Known>,
 }
@@ -185,12 +184,15 @@ impl Moesif {
                 pump: context.pump.to_string(),
                 transaction_ids: !context.compat,
             }),
-            packing: Packing {
-                separator: b",",
-                rows: bulk.batch,
-                bytes: BATCH_BYTES,
-            },
-            outbox: Outbox::default(),
+            outbox: Outbox::new(
+                SPEC.log_prefix,
+                Packing {
+                    separator: b",",
+                    rows: bulk.batch,
+                    bytes: BATCH_BYTES,
+                },
+                Pace::SERVICE,
+            ),
             known: Mutex::new(Known {
                 sampling: Sampling::new(context.compat),
                 ..Known::default()
@@ -245,19 +247,16 @@ impl Moesif {
         }
     }
 
-    async fn send(&self, parcel: Parcel) -> Result<(), WriteError> {
-        let mut body = parcel.body;
-        body.insert(0, b'[');
-        body.push(b']');
+    async fn send(&self, parcel: Parcel) -> Result<Reply, WriteError> {
+        let body = [b"[", parcel.body.as_ref(), b"]"].concat();
         let answer = self
             .client
             .send(self.request(Method::POST, &self.events).gzip(body))
             .await?;
-        let answer = answer.accepted()?;
-        if let Some(tag) = tag(&answer) {
+        if let Some(tag) = tag(&answer).filter(|_| answer.status.is_success()) {
             self.known().latest = Some(tag);
         }
-        Ok(())
+        Reply::to_all(answer)
     }
 }
 
@@ -313,46 +312,24 @@ impl Bulk {
     }
 }
 
-fn pack(
-    encoder: &Encoder,
-    sampling: &Sampling,
-    packing: Packing,
-    group: &[Selection],
-    wanted: &dyn Fn(RowId) -> bool,
-) -> Parcels {
-    let mut parcels = Parcels::default();
-    let mut event = Vec::new();
-    for (row, record) in group
-        .iter()
-        .flat_map(Selection::records)
-        .filter(|(row, _)| wanted(*row))
-    {
-        event.clear();
-        match encoder.write(&mut event, row, &record, sampling) {
-            Ok(true) => parcels.add(packing, row, &event),
-            Ok(false) => {}
-            Err(error) => parcels.reject(row, error),
-        }
+fn pack(encoder: &Encoder, sampling: &Sampling, group: &[Selection], parcels: &mut Parcels) {
+    for (row, record) in group.iter().flat_map(Selection::records) {
+        parcels.write(row, |event| encoder.write(event, row, &record, sampling));
     }
-    parcels
 }
 
 #[async_trait]
 impl Sink for Moesif {
-    async fn write(&self, group: &[Selection], _applied: &Arc<Applied>) -> Result<Written, WriteError> {
+    async fn write(&self, group: &[Selection], applied: &Arc<Applied>) -> Result<Written, WriteError> {
         if group.iter().all(Selection::is_empty) {
             return Ok(Written::default());
         }
         self.refresh().await;
-        let (encoder, sampling, packing) = (self.encoder.clone(), self.known().sampling.clone(), self.packing);
-        let pack = move |group: &[Selection], wanted: &dyn Fn(RowId) -> bool| {
-            pack(&encoder, &sampling, packing, group, wanted)
-        };
-        self.outbox.deliver(group, pack, |parcel| self.send(parcel)).await
-    }
-
-    async fn forget(&self, claims: &[analytics::ClaimId]) {
-        self.outbox.forget(claims).await;
+        let (encoder, sampling) = (self.encoder.clone(), self.known().sampling.clone());
+        let pack = move |group: &[Selection], parcels: &mut Parcels| pack(&encoder, &sampling, group, parcels);
+        self.outbox
+            .deliver(group, applied, pack, |parcel| self.send(parcel))
+            .await
     }
 }
 

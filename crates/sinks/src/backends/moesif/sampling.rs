@@ -9,12 +9,12 @@ pub(super) struct Sampling {
     all: Option<i64>,
     users: Vec<(String, i64)>,
     companies: Vec<(String, i64)>,
-    /// Draws as the reference does, which keeps one in a hundred more.
+    /// Draws as upstream does, which keeps one in a hundred more.
     one_more: bool,
 }
 
 impl Sampling {
-    /// Everything is kept. `one_more`: draws as the reference does, which keeps one in a hundred more.
+    /// Everything is kept. `one_more`: draws as upstream does, which keeps one in a hundred more.
     pub(super) fn new(one_more: bool) -> Sampling {
         Sampling {
             one_more,

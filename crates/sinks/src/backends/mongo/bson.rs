@@ -131,7 +131,7 @@ impl Writer {
     }
 }
 
-/// Milliseconds since 1970; far outside of what 64 bits hold they wrap, as the reference's do.
+/// Milliseconds since 1970; far outside of what 64 bits hold they wrap, as upstream's do.
 pub(super) fn milliseconds(time: analytics::Time) -> i64 {
     time.seconds
         .wrapping_mul(1000)

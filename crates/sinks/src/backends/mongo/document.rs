@@ -1,4 +1,4 @@
-//! The documents of single records, field by field in the order of the reference.
+//! The documents of single records, field by field in the order of upstream.
 
 use analytics::{
     FIELDS, Field, Flag, Int, RecordView, Text, UptimeView, When,
@@ -14,7 +14,7 @@ use super::bson::Writer;
 pub(super) const TOO_LARGE: &[u8] =
     b"RG9jdW1lbnQgdG9vIGxhcmdlLCBub3Qgd3JpdGluZyByYXcgcmVxdWVzdCBhbmQgcmF3IHJlc3BvbnNlIQ==";
 
-/// Bytes that a record has beside its raw data, as the reference reckons.
+/// Bytes that a record has beside its raw data, as upstream reckons.
 const PLAIN: usize = 1024;
 
 /// Which document a record becomes.
@@ -28,7 +28,7 @@ pub(super) enum Form {
     Mcp,
 }
 
-/// How large a record is in the reference's reckoning: its raw data and 1,024 bytes.
+/// How large a record is in upstream's reckoning: its raw data and 1,024 bytes.
 pub(super) fn estimated_size(record: &RecordView<'_>) -> usize {
     record.text(Text::RawRequest).len() + record.text(Text::RawResponse).len() + PLAIN
 }

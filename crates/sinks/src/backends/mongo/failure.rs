@@ -4,12 +4,12 @@ use std::time::Duration;
 
 use mongodb::error::{Error, ErrorKind, IndexedWriteError, WriteFailure};
 
-use crate::WriteError;
+use crate::{WriteError, transport::words::plain};
 
 /// An operation that did not succeed.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Failure {
-    #[error("{}", error.kind)]
+    #[error("{}", shown(error))]
     Refused { error: Box<Error> },
     #[error("no answer within {} s", .0.as_secs_f32())]
     TimedOut(Duration),
@@ -19,6 +19,64 @@ impl From<Error> for Failure {
     fn from(error: Error) -> Self {
         Failure::Refused { error: Box::new(error) }
     }
+}
+
+/// What a server says, without what may be contents of a document; otherwise what the driver says.
+fn shown(error: &Error) -> String {
+    match error.kind.as_ref() {
+        ErrorKind::Command(error) => told(error.code, &error.code_name, &error.message),
+        ErrorKind::Write(WriteFailure::WriteError(error)) => told(
+            error.code,
+            error.code_name.as_deref().unwrap_or_default(),
+            &error.message,
+        ),
+        ErrorKind::Write(WriteFailure::WriteConcernError(error)) => told(error.code, &error.code_name, &error.message),
+        ErrorKind::InsertMany(errors) => {
+            let first = errors.write_errors.iter().flatten().next();
+            match (first, &errors.write_concern_error) {
+                (Some(error), _) => told_of_one(error),
+                (None, Some(error)) => told(error.code, &error.code_name, &error.message),
+                (None, None) => "documents are not inserted".to_owned(),
+            }
+        }
+        kind => kind.to_string(),
+    }
+}
+
+/// What a server says about one document of an insert.
+pub(super) fn told_of_one(error: &IndexedWriteError) -> String {
+    told(
+        error.code,
+        error.code_name.as_deref().unwrap_or_default(),
+        &error.message,
+    )
+}
+
+fn told(code: i32, name: &str, message: &str) -> String {
+    // Those about log-in, rights and names hold none.
+    let words = match CONFIGURE.contains(&code) && code != INVALID_NAMESPACE {
+        true => message.to_owned(),
+        false => plain(message),
+    };
+    let mut text = match words.as_str() {
+        "" => format!("code {code}"),
+        words => format!("{words} (code {code})"),
+    };
+    if !name.is_empty() {
+        text = format!("{text}, {name}");
+    }
+    match index_in(message) {
+        Some(index) => format!("{text}; index {index}"),
+        None => text,
+    }
+}
+
+/// The index that a duplicate key is about: `… index: path_1 dup key: …`.
+fn index_in(message: &str) -> Option<&str> {
+    let (_, rest) = message.split_once(" index: ")?;
+    let name = rest.split(' ').next()?;
+    let is_name = |c: char| c.is_ascii_alphanumeric() || "_.-".contains(c);
+    (!name.is_empty() && name.len() <= 100 && name.chars().all(is_name)).then_some(name)
 }
 
 /// What is to be done about an error.
@@ -32,6 +90,8 @@ pub(super) enum Remedy {
     Configure,
 }
 
+/// The code of a name that no collection can have.
+pub(super) const INVALID_NAMESPACE: i32 = 73;
 /// The code of a document that is there already.
 pub(super) const DUPLICATE: i32 = 11000;
 
@@ -77,9 +137,17 @@ impl Failure {
         }
     }
 
+    /// Everything that is said, for the program alone.
+    fn raw(&self) -> String {
+        match self {
+            Failure::Refused { error } => error.kind.to_string(),
+            Failure::TimedOut(_) => String::new(),
+        }
+    }
+
     /// Whether a document with this id is there already. FerretDB has no code for it in upserts.
     pub(super) fn is_duplicate(&self) -> bool {
-        self.code() == Some(DUPLICATE) || self.to_string().contains("duplicate key")
+        self.code() == Some(DUPLICATE) || self.raw().contains("duplicate key")
     }
 
     /// Whether a document has become too large, in the words and codes of MongoDB, DocumentDB, Cosmos DB and FerretDB.
@@ -89,7 +157,7 @@ impl Failure {
             "Request size is too large",
             "Resulting document after update is larger than",
         ];
-        let text = self.to_string();
+        let text = self.raw();
         matches!(self.code(), Some(10334 | 17419 | 17420 | 285_999_133)) || TEXTS.iter().any(|part| text.contains(part))
     }
 
@@ -107,7 +175,7 @@ impl Failure {
             _ => match self.code() {
                 Some(code) if CONFIGURE.contains(&code) => Remedy::Configure,
                 Some(code) if REFUSE.contains(&code) => Remedy::Refuse,
-                _ => Remedy::Retry(asked_for(&self.to_string())),
+                _ => Remedy::Retry(asked_for(&self.raw())),
             },
         }
     }
@@ -149,6 +217,18 @@ fn asked_for(text: &str) -> Option<Duration> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn contents_of_documents_are_not_shown() {
+        let message = "E11000 duplicate key error collection: tyk.records index: path_1 dup key: { path: \"/s3cret\" }";
+        let text = told(DUPLICATE, "DuplicateKey", message);
+        assert_eq!(
+            text,
+            "… duplicate key error collection … index … key … (code 11000), DuplicateKey; index path_1"
+        );
+        let message = "Document failed validation: {alias: 'alice'}";
+        assert_eq!(told(121, "", message), "Document failed validation … (code 121)");
+    }
 
     #[test]
     fn throttling_says_how_long_to_wait() {

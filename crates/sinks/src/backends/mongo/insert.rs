@@ -9,12 +9,21 @@ use mongodb::{
 
 use super::{
     client::Connection,
-    failure::{DUPLICATE, Failure, Remedy, remedy_of},
+    failure::{DUPLICATE, Failure, INVALID_NAMESPACE, Remedy, remedy_of, told_of_one},
 };
 use crate::{Rejected, WriteError};
 
 /// A document and the row that it came from.
 pub(super) type Row = (RowId, RawDocumentBuf);
+
+/// Where the name of a collection comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Naming {
+    /// From the configuration.
+    Configured,
+    /// From the rows that go there, which are to blame for it.
+    ByRows,
+}
 
 /// A document beyond it is refused by every server.
 pub(super) const MAX_DOCUMENT: usize = 16 << 20;
@@ -27,6 +36,7 @@ impl Connection {
         &self,
         collection: &str,
         mut rows: Vec<Row>,
+        naming: Naming,
         mut ordered: bool,
     ) -> Result<Vec<Rejected>, WriteError> {
         let target: Collection<RawDocumentBuf> = self.database.collection(collection);
@@ -46,6 +56,13 @@ impl Connection {
                 Ok(_) => break,
                 Err(failure) => failure,
             };
+            if naming == Naming::ByRows && failure.code() == Some(INVALID_NAMESPACE) {
+                rejected.extend(rows.drain(..).map(|(row, _)| Rejected {
+                    row,
+                    reason: format!("no collection can have the name of its organisation: {failure}"),
+                }));
+                break;
+            }
             let Some(errors) = insert_errors(&failure) else {
                 return Err(failure.into_write_error());
             };
@@ -80,7 +97,7 @@ impl Connection {
             if error.code == DUPLICATE && (is_about_id(&error.message) || self.has(target, document).await?) {
                 continue;
             }
-            let reason = format!("{} (code {})", error.message, error.code);
+            let reason = told_of_one(error);
             match remedy_of(error) {
                 Remedy::Refuse => rejected.push(Rejected { row: *row, reason }),
                 Remedy::Retry(after) => {

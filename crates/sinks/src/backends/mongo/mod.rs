@@ -13,6 +13,7 @@ mod id;
 mod index;
 mod insert;
 mod options;
+mod organisation;
 mod reconcile;
 mod records;
 #[cfg(test)]

@@ -12,8 +12,9 @@ use super::{
     document::{self, Form},
     id::Ids,
     index::Family,
-    insert::Row,
+    insert::{Naming, Row},
     options::{CollectionOptions, ConnectionOptions, SelectiveOptions, Sizes},
+    organisation,
 };
 use crate::{Applied, BuildContext, BuildError, Guarantee, Rejected, Sink, SinkSpec, WriteError, Written};
 
@@ -121,14 +122,14 @@ impl Records {
         is_its && record.int(Int::ResponseCode) != -1
     }
 
-    /// The collection of a record; `None`: it has no organisation.
-    fn collection_of(&self, record: &RecordView<'_>) -> Option<String> {
+    /// The collection of a record; `None`: it has no organisation; an error: none can have its name.
+    fn collection_of(&self, record: &RecordView<'_>) -> Option<Result<String, &'static str>> {
         match &self.target {
-            Target::Collection(name) => Some(name.clone()),
+            Target::Collection(name) => Some(Ok(name.clone())),
             Target::Organisations => {
-                let organisation = record.text(Text::OrgId);
-                let name = format!("z_tyk_analyticz_{}", String::from_utf8_lossy(&organisation));
-                (!organisation.is_empty()).then_some(name)
+                let id = record.text(Text::OrgId);
+                let database = self.connection.database.name();
+                (!id.is_empty()).then(|| organisation::collection(database, "z_tyk_analyticz_", &id))
             }
         }
     }
@@ -150,6 +151,14 @@ impl Records {
             let Some(collection) = self.collection_of(&record) else {
                 without_organisation += 1;
                 continue;
+            };
+            let collection = match collection {
+                Ok(collection) => collection,
+                Err(reason) => {
+                    let reason = reason.to_owned();
+                    rejected.push(Rejected { row, reason });
+                    continue;
+                }
             };
             let size = document::estimated_size(&record);
             if size > self.sizes.document {
@@ -229,7 +238,11 @@ impl Records {
             }
         }
         drop(chunk);
-        rejected.extend(self.connection.insert(collection, rows, self.compat).await?);
+        let naming = match self.target {
+            Target::Collection(_) => Naming::Configured,
+            Target::Organisations => Naming::ByRows,
+        };
+        rejected.extend(self.connection.insert(collection, rows, naming, self.compat).await?);
         Ok(rejected)
     }
 

@@ -5,7 +5,15 @@ use std::sync::Arc;
 use analytics::{Key, RowId, Selection, UptimeView, When};
 use async_trait::async_trait;
 
-use super::{UPTIME, client::Connection, document, id::Ids, insert::Row, options::CollectionOptions, records};
+use super::{
+    UPTIME,
+    client::Connection,
+    document,
+    id::Ids,
+    insert::{Naming, Row},
+    options::CollectionOptions,
+    records,
+};
 use crate::{Applied, BuildContext, BuildError, Guarantee, Rejected, Sink, WriteError, Written};
 
 /// Dashboards read uptime data there and nowhere else.
@@ -54,7 +62,11 @@ impl Uptime {
                 }),
             }
         }
-        rejected.extend(self.connection.insert(COLLECTION, rows, self.compat).await?);
+        rejected.extend(
+            self.connection
+                .insert(COLLECTION, rows, Naming::Configured, self.compat)
+                .await?,
+        );
         Ok(rejected)
     }
 }

@@ -1,11 +1,11 @@
 //! HTTP messages and URLs in the texts that gateways record.
 
-use std::io::Read;
-
-use flate2::read::{MultiGzDecoder, ZlibDecoder};
 use percent_encoding::percent_decode;
 
-use crate::encode::go_json::{lossy, lower};
+use crate::encode::{
+    body::decoded,
+    go_json::{lossy, lower},
+};
 
 /// What is kept of a body.
 const BODY_LIMIT: u64 = 1 << 20;
@@ -22,7 +22,7 @@ pub(super) struct HttpText<'a> {
 }
 
 impl<'a> HttpText<'a> {
-    /// `whole_values`: a value may hold a colon and a blank; the reference ends it there.
+    /// `whole_values`: a value may hold a colon and a blank; upstream ends it there.
     pub(super) fn parse(text: &'a [u8], whole_values: bool) -> HttpText<'a> {
         let (first, rest) = split_at(text, b"\r\n");
         let (block, body) = match rest.strip_prefix(b"\r\n") {
@@ -68,20 +68,10 @@ impl<'a> HttpText<'a> {
 
     /// The body as text, without its content encoding; empty if that is unknown or does not fit the body.
     pub(super) fn body_text(&self) -> String {
-        let mut text = Vec::new();
-        let encoding = self.header("content-encoding").unwrap_or_default().to_ascii_lowercase();
-        let read = match encoding.as_str() {
-            "" | "none" | "identity" => self.body.take(BODY_LIMIT).read_to_end(&mut text),
-            "gzip" | "x-gzip" => MultiGzDecoder::new(self.body).take(BODY_LIMIT).read_to_end(&mut text),
-            "deflate" | "zlib" | "deflated" => ZlibDecoder::new(self.body).take(BODY_LIMIT).read_to_end(&mut text),
-            "br" => brotli_decompressor::Decompressor::new(self.body, 4096)
-                .take(BODY_LIMIT)
-                .read_to_end(&mut text),
-            _ => return String::new(),
-        };
-        match read {
-            Ok(_) => lossy(&text),
-            Err(_) => String::new(),
+        let encoding = self.header("content-encoding").unwrap_or_default();
+        match decoded(self.body, encoding, BODY_LIMIT) {
+            Some(text) => lossy(&text),
+            None => String::new(),
         }
     }
 }

@@ -12,7 +12,7 @@ use std::{
     },
 };
 
-use analytics::{RowId, Selection};
+use analytics::Selection;
 use async_trait::async_trait;
 use flate2::{Compression, write::ZlibEncoder};
 use futures::{FutureExt, future::BoxFuture};
@@ -24,7 +24,7 @@ use crate::{
     encode::row_uuid::row_draw,
     options,
     transport::http::{Endpoint, HttpClient, HttpSettings, Request, Url, header::HeaderValue},
-    transport::outbox::{Outbox, Packing, Parcel, Parcels},
+    transport::outbox::{Outbox, Pace, Packing, Parcel, Parcels, Reply},
 };
 use message::{Encoder, Made};
 use rules::Rules;
@@ -138,12 +138,12 @@ impl Resurface {
                 host: if host.is_empty() { "unknown".to_owned() } else { host },
                 whole_values: !context.compat,
             }),
-            outbox: Outbox::default(),
+            outbox: Outbox::new(SPEC.log_prefix, PACKING, Pace::SERVICE),
             empty: Arc::default(),
         })
     }
 
-    async fn send(&self, parcel: Parcel) -> Result<(), WriteError> {
+    async fn send(&self, parcel: Parcel) -> Result<Reply, WriteError> {
         let request = Request::post(self.url.clone())
             .header("content-type", "application/ndjson; charset=UTF-8")
             .header("user-agent", "Resurface/3.3.2 (HttpLogger.go)")
@@ -155,8 +155,7 @@ impl Resurface {
                 .header("content-encoding", "deflated")
                 .body(deflate(&parcel.body)),
         };
-        self.client.send(request).await?.accepted()?;
-        Ok(())
+        Reply::to_all(self.client.send(request).await?)
     }
 }
 
@@ -167,32 +166,22 @@ fn deflate(body: &[u8]) -> Vec<u8> {
     encoder.finish().unwrap_or_default()
 }
 
-fn pack(
-    encoder: &Encoder,
-    pump: &str,
-    empty: &AtomicU64,
-    group: &[Selection],
-    wanted: &dyn Fn(RowId) -> bool,
-) -> Parcels {
-    let mut parcels = Parcels::default();
-    let mut line = Vec::new();
+fn pack(encoder: &Encoder, pump: &str, empty: &AtomicU64, group: &[Selection], parcels: &mut Parcels) {
     let mut without_detail = 0;
-    for (row, record) in group
-        .iter()
-        .flat_map(Selection::records)
-        .filter(|(row, _)| wanted(*row))
-    {
-        line.clear();
-        match encoder.write(&mut line, &record, row_draw(pump, row)) {
-            Made::Message if encoder.rules.skip_submission => {}
+    for (row, record) in group.iter().flat_map(Selection::records) {
+        parcels.write(row, |line| match encoder.write(line, &record, row_draw(pump, row)) {
+            Made::Message if encoder.rules.skip_submission => Ok(false),
             Made::Message => {
                 line.push(b'\n');
-                parcels.add(PACKING, row, &line);
+                Ok(true)
             }
-            Made::Empty => without_detail += 1,
-            Made::Stopped => {}
-            Made::Unusable(why) => parcels.reject(row, why),
-        }
+            Made::Empty => {
+                without_detail += 1;
+                Ok(false)
+            }
+            Made::Stopped => Ok(false),
+            Made::Unusable(why) => Err(why),
+        });
     }
     if without_detail > 0 && empty.fetch_add(without_detail, Relaxed) == 0 {
         tracing::warn!(
@@ -201,20 +190,16 @@ fn pack(
              the API, or filter it out; this is said once"
         );
     }
-    parcels
 }
 
 #[async_trait]
 impl Sink for Resurface {
-    async fn write(&self, group: &[Selection], _applied: &Arc<Applied>) -> Result<Written, WriteError> {
+    async fn write(&self, group: &[Selection], applied: &Arc<Applied>) -> Result<Written, WriteError> {
         let (encoder, pump, empty) = (self.encoder.clone(), self.pump.clone(), self.empty.clone());
-        let pack =
-            move |group: &[Selection], wanted: &dyn Fn(RowId) -> bool| pack(&encoder, &pump, &empty, group, wanted);
-        self.outbox.deliver(group, pack, |parcel| self.send(parcel)).await
-    }
-
-    async fn forget(&self, claims: &[analytics::ClaimId]) {
-        self.outbox.forget(claims).await;
+        let pack = move |group: &[Selection], parcels: &mut Parcels| pack(&encoder, &pump, &empty, group, parcels);
+        self.outbox
+            .deliver(group, applied, pack, |parcel| self.send(parcel))
+            .await
     }
 }
 

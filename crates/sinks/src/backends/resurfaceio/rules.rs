@@ -162,7 +162,7 @@ impl Rules {
         {
             return true;
         }
-        // The reference counts the pairs that match any rule of the kind and compares with the number of rules.
+        // Upstream counts the pairs that match any rule of the kind and compares with the number of rules.
         let unmet = |wanted: fn(&Verb) -> Option<&Regex>| {
             let rules: Vec<_> = self
                 .scoped
@@ -249,7 +249,7 @@ fn delimited(rest: &mut &str) -> Result<String, String> {
     Err(format!("has an expression that does not end with {delimiter}"))
 }
 
-/// For whole values. As in the reference the anchors stand beside alternatives, not around them.
+/// For whole values. As in upstream the anchors stand beside alternatives, not around them.
 fn anchored(expression: &str) -> Result<Regex, String> {
     let before = if expression.starts_with('^') { "" } else { "^" };
     let after = if expression.ends_with('$') { "" } else { "$" };
@@ -264,7 +264,7 @@ fn compile(expression: &str) -> Result<Regex, String> {
     })
 }
 
-/// The reference's classes know ASCII alone, and brackets and doubled signs mean nothing inside of them. A brace that
+/// Upstream's classes know ASCII alone, and brackets and doubled signs mean nothing inside of them. A brace that
 /// begins no repetition stands for itself, and so does everything between `\Q` and `\E`.
 fn translate(expression: &str) -> String {
     let mut out = String::with_capacity(expression.len() + 16);

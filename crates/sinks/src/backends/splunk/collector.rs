@@ -3,6 +3,7 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use analytics::RowId;
+use bytes::Bytes;
 use reqwest::header::{HeaderName, HeaderValue};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -59,7 +60,7 @@ impl Collector {
             url.set_path(EVENT_PATH);
         }
         let client = HttpClient::new(HttpSettings {
-            tls: options.ssl().settings(warn),
+            tls: options.ssl.settings(&options.ssl_server_name, warn),
             named: Some(url.clone()),
             timeout: Duration::from_secs(options.timeout.max(1)),
             secrets: [Some(options.collector_token.clone()), endpoint.secret]
@@ -96,7 +97,7 @@ impl Collector {
 
     /// Returns once the collector has taken all events of `body`: with the id by which it will say that they are indexed,
     /// if that is wanted.
-    pub(super) async fn post(&self, body: Vec<u8>) -> Result<Option<u64>, Refusal> {
+    pub(super) async fn post(&self, body: Bytes) -> Result<Option<u64>, Refusal> {
         let mut request = Request::post(self.url.clone()).authorization(Some(&self.authorization));
         if let Some(ack) = &self.ack {
             request = request.header_value(CHANNEL, ack.channel.clone());
@@ -111,6 +112,12 @@ impl Collector {
         if !answer.status.is_success() {
             return Err(refusal(answer, &reply));
         }
+        // A proxy may lose the status, but not the code.
+        let code = reply.get("code").and_then(Value::as_u64).unwrap_or(0);
+        if code != 0 {
+            return Err(refusal_of_code(code, &answer, &reply));
+        }
+        answer.accepted().map_err(Refusal::Whole)?;
         if self.ack.is_none() {
             return Ok(None);
         }
@@ -167,6 +174,28 @@ struct Acknowledged {
     acks: BTreeMap<String, bool>,
 }
 
+/// An answer whose status says success and whose code does not.
+fn refusal_of_code(code: u64, answer: &Answer, reply: &Value) -> Refusal {
+    let text = answer.describe();
+    match code {
+        // Token disabled, missing or wrong.
+        1..=4 => Refusal::Whole(WriteError::Config(text.into())),
+        code if CONFIG_CODES.contains(&code) => Refusal::Whole(WriteError::Config(text.into())),
+        // No data, bad format, no event, an empty one, bad fields.
+        5 | 6 | 12 | 13 | 15 | 16 => Refusal::Event {
+            number: number(reply),
+            reason: text,
+        },
+        _ => Refusal::Whole(WriteError::retry(text)),
+    }
+}
+
+/// Which event of the request is at fault, if the collector says so.
+fn number(reply: &Value) -> Option<usize> {
+    let number = reply.get("invalid-event-number").and_then(Value::as_u64)?;
+    usize::try_from(number).ok()
+}
+
 fn refusal(answer: Answer, reply: &Value) -> Refusal {
     let code = reply.get("code").and_then(Value::as_u64).unwrap_or_default();
     match answer.status.as_u16() {
@@ -174,11 +203,7 @@ fn refusal(answer: Answer, reply: &Value) -> Refusal {
         400 if CONFIG_CODES.contains(&code) => Refusal::Whole(WriteError::Config(answer.describe().into())),
         status => match answer.accepted() {
             Err(WriteError::Reject { source, .. }) => Refusal::Event {
-                number: reply
-                    .get("invalid-event-number")
-                    .and_then(Value::as_u64)
-                    .and_then(|number| usize::try_from(number).ok())
-                    .filter(|_| status == 400),
+                number: number(reply).filter(|_| status == 400),
                 reason: source.to_string(),
             },
             Err(error) => Refusal::Whole(error),

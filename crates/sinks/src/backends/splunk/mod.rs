@@ -8,7 +8,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use analytics::{ClaimId, RowId, Selection};
+use analytics::{RowId, Selection};
 use async_trait::async_trait;
 use futures::{FutureExt, future::BoxFuture};
 use schemars::JsonSchema;
@@ -19,8 +19,11 @@ use self::{
     event::Template,
 };
 use crate::{
-    Applied, BuildContext, BuildError, Rejected, Sink, SinkSpec, WriteError, Written, contract::ledger::Ledger,
-    options, transport::http::BodyLimit, transport::tls::SslOptions,
+    Applied, BuildContext, BuildError, Rejected, Sink, SinkSpec, WriteError, Written, options,
+    transport::{
+        outbox::{Fate, Outbox, Pace, Packing, Parcel, Parcels, Reply},
+        tls::SslOptions,
+    },
 };
 
 /// What `batch_max_content_length` 0 means; a group of the lane never gets near it.
@@ -46,14 +49,9 @@ pub struct Options {
     pub collector_url: String,
     /// Use the path of `collector_url` as it is, for collectors behind a proxy. It must take events, not raw text.
     pub keep_url_path: bool,
-    /// Do not check the collector's certificate.
-    pub ssl_insecure_skip_verify: bool,
-    /// PEM file with a client certificate; goes with `ssl_key_file`.
-    pub ssl_cert_file: String,
-    /// PEM file with the key of the client certificate.
-    pub ssl_key_file: String,
-    /// PEM file with the authorities to trust, instead of those of the system.
-    pub ssl_ca_file: String,
+    #[allow(missing_docs)]
+    #[serde(flatten)]
+    pub ssl: SslOptions,
     /// Name that the collector's certificate is made out to, if not the host of the URL.
     pub ssl_server_name: String,
     /// Hide API keys: `****` and the last characters.
@@ -99,10 +97,7 @@ impl Default for Options {
             collector_token: String::new(),
             collector_url: String::new(),
             keep_url_path: false,
-            ssl_insecure_skip_verify: false,
-            ssl_cert_file: String::new(),
-            ssl_key_file: String::new(),
-            ssl_ca_file: String::new(),
+            ssl: SslOptions::default(),
             ssl_server_name: String::new(),
             obfuscate_api_keys: false,
             obfuscate_api_keys_length: 0,
@@ -125,16 +120,6 @@ impl Default for Options {
 }
 
 impl Options {
-    fn ssl(&self) -> SslOptions<'_> {
-        SslOptions {
-            insecure_skip_verify: self.ssl_insecure_skip_verify,
-            cert_file: &self.ssl_cert_file,
-            key_file: &self.ssl_key_file,
-            ca_file: &self.ssl_ca_file,
-            server_name: &self.ssl_server_name,
-        }
-    }
-
     /// Most bytes of a request; 0: one event a request.
     fn limit(&self) -> usize {
         let given = [self.batch_max_content_length, self.max_content_length];
@@ -168,10 +153,7 @@ fn build(context: BuildContext) -> BoxFuture<'static, Result<Box<dyn Sink>, Buil
 struct Splunk {
     template: Arc<Template>,
     collector: Collector,
-    /// Most bytes of a request. 0: one event a request.
-    limit: BodyLimit,
-    /// Rows that the collector has taken although the write as a whole has failed: they are not sent again.
-    sent: Arc<Mutex<Ledger>>,
+    outbox: Outbox,
 }
 
 impl Splunk {
@@ -186,94 +168,67 @@ impl Splunk {
             collector.shown_address()
         );
         tracing::info!(prefix = SPEC.log_prefix, "Splunk Pump Initialized");
+        let packing = Packing {
+            separator: b"",
+            rows: usize::MAX,
+            bytes: options.limit(),
+        };
         Ok(Splunk {
             template: Arc::new(template),
             collector,
-            limit: BodyLimit::new(options.limit()),
-            sent: Arc::default(),
+            outbox: Outbox::new(SPEC.log_prefix, packing, Pace::AtOnce(1)),
         })
     }
 
-    fn sent(&self) -> MutexGuard<'_, Ledger> {
-        lock(&self.sent)
-    }
-
-    async fn encode(&self, group: &[Selection]) -> Result<Encoded, WriteError> {
-        let (template, sent, group) = (self.template.clone(), self.sent.clone(), group.to_vec());
-        let limit = self.limit.bytes();
-        let task = tokio::task::spawn_blocking(move || encode(&template, &lock(&sent), &group, limit));
-        task.await.map_err(WriteError::retry)
+    async fn post(&self, parcel: Parcel, round: &Mutex<Round>) -> Result<Reply, WriteError> {
+        let posted = self.collector.post(parcel.body).await;
+        let mut round = lock(round);
+        match posted {
+            Ok(None) => {
+                round.accepted = true;
+                Ok(Reply::Accepted)
+            }
+            Ok(Some(id)) => {
+                round.accepted = true;
+                round.waiting.entry(id).or_default().extend_from_slice(&parcel.rows);
+                Ok(Reply::Unconfirmed)
+            }
+            Err(Refusal::Whole(error)) => Err(error),
+            Err(Refusal::TooLarge(reason)) => Ok(Reply::TooLarge(reason)),
+            Err(Refusal::Event { number, reason }) => round.refuse(&parcel.rows, number, reason),
+        }
     }
 }
 
-fn lock(ledger: &Mutex<Ledger>) -> MutexGuard<'_, Ledger> {
-    ledger.lock().unwrap_or_else(PoisonError::into_inner)
+fn lock(round: &Mutex<Round>) -> MutexGuard<'_, Round> {
+    round.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// What became of a group so far.
+/// What the collector has said during one write.
 #[derive(Default)]
 struct Round {
-    rejected: Vec<Rejected>,
+    accepted: bool,
     /// Refused although nothing was accepted before them.
     suspicious: Vec<Rejected>,
-    accepted: bool,
     /// Requests whose events are not indexed yet.
     waiting: BTreeMap<u64, Vec<RowId>>,
-    /// A request was too large, and the limit is lower now.
-    again: bool,
-}
-
-impl Splunk {
-    fn taken(&self, rows: &[RowId]) {
-        let mut sent = self.sent();
-        for row in rows {
-            sent.insert(row.claim, row.row..row.row + 1);
-        }
-    }
-
-    async fn post(&self, posts: Vec<Post>, round: &mut Round) -> Result<(), WriteError> {
-        for Post { body, rows } in posts {
-            let size = body.len();
-            match self.collector.post(body).await {
-                Ok(id) => {
-                    round.accepted = true;
-                    match id {
-                        Some(id) => round.waiting.entry(id).or_default().extend(rows),
-                        None => self.taken(&rows),
-                    }
-                }
-                Err(Refusal::Whole(error)) => return Err(error),
-                Err(Refusal::TooLarge(error)) if rows.len() > 1 => {
-                    let limit = self.limit.lower(size);
-                    let text = format!("{error} – requests of this pump stay below {limit} bytes for an hour");
-                    tracing::warn!(prefix = SPEC.log_prefix, "{text}");
-                    round.again = true;
-                    return Ok(());
-                }
-                Err(Refusal::TooLarge(reason)) => round.rejected.extend(refused(&rows, &reason)),
-                Err(Refusal::Event { number, reason }) => round.refuse(&rows, number, reason)?,
-            }
-        }
-        Ok(())
-    }
 }
 
 impl Round {
-    fn refuse(&mut self, rows: &[RowId], number: Option<usize>, reason: String) -> Result<(), WriteError> {
-        let row = match (number, rows) {
-            (_, [row]) => Some(*row),
-            (Some(number), rows) => rows.get(number).copied(),
-            (None, _) => None,
+    fn refuse(&mut self, rows: &[RowId], number: Option<usize>, reason: String) -> Result<Reply, WriteError> {
+        let rejected = |&row: &RowId| Rejected {
+            row,
+            reason: reason.clone(),
         };
-        let refused: Vec<Rejected> = refused(row.as_slice(), &reason).collect();
-        if rows.len() > 1 {
+        let [row] = rows else {
+            let named = number.and_then(|number| rows.get(number));
             return Err(WriteError::Reject {
-                rows: refused,
+                rows: named.map(rejected).into_iter().collect(),
                 source: reason.into(),
             });
-        }
+        };
         if !self.accepted {
-            self.suspicious.extend(refused.iter().cloned());
+            self.suspicious.push(rejected(row));
             if self.suspicious.len() >= SUSPICIOUS {
                 return Err(WriteError::Reject {
                     rows: std::mem::take(&mut self.suspicious),
@@ -281,99 +236,32 @@ impl Round {
                 });
             }
         }
-        self.rejected.extend(refused);
-        Ok(())
+        Ok(Reply::Each(vec![Fate::Rejected(reason)]))
     }
-}
-
-fn refused(rows: &[RowId], reason: &str) -> impl Iterator<Item = Rejected> {
-    rows.iter().map(|&row| Rejected {
-        row,
-        reason: reason.to_owned(),
-    })
 }
 
 #[async_trait]
 impl Sink for Splunk {
-    async fn write(&self, group: &[Selection], _applied: &Arc<Applied>) -> Result<Written, WriteError> {
-        loop {
-            let Encoded { posts, rejected } = self.encode(group).await?;
-            let mut round = Round {
-                rejected,
-                ..Round::default()
-            };
-            let posted = self.post(posts, &mut round).await;
-            // What was taken before a failure is not sent again, if it is indexed.
-            let waiting = std::mem::take(&mut round.waiting);
-            let indexed = self.collector.wait_until_indexed(waiting, |rows| self.taken(rows));
-            let indexed = indexed.await;
-            posted?;
-            indexed?;
-            if round.again {
-                continue;
+    async fn write(&self, group: &[Selection], applied: &Arc<Applied>) -> Result<Written, WriteError> {
+        let template = self.template.clone();
+        let pack = move |group: &[Selection], parcels: &mut Parcels| {
+            for (row, record) in group.iter().flat_map(Selection::records) {
+                parcels.write(row, |out| template.write(out, &record).map(|()| true));
             }
-            if !round.accepted && !round.rejected.is_empty() {
-                self.limit.restore();
-            }
-            let mut rejected = round.rejected;
-            rejected.sort_by_key(|rejected| (rejected.row.claim, rejected.row.row));
-            return Ok(Written {
-                rejected,
-                ..Written::default()
-            });
-        }
+        };
+        let round = Mutex::default();
+        let posted = self
+            .outbox
+            .deliver(group, applied, pack, |parcel| self.post(parcel, &round));
+        let posted = posted.await;
+        // What was taken before a failure is not sent again, if it is indexed.
+        let waiting = std::mem::take(&mut lock(&round).waiting);
+        let indexed = |rows: &[RowId]| applied.mark(rows.iter().copied());
+        let indexed = self.collector.wait_until_indexed(waiting, indexed).await;
+        let written = posted?;
+        indexed?;
+        Ok(written)
     }
-
-    async fn forget(&self, claims: &[ClaimId]) {
-        self.sent().forget(claims);
-    }
-}
-
-/// A request's body and the rows in it.
-struct Post {
-    body: Vec<u8>,
-    rows: Vec<RowId>,
-}
-
-#[derive(Default)]
-struct Encoded {
-    posts: Vec<Post>,
-    rejected: Vec<Rejected>,
-}
-
-/// Events of the rows that are not in `sent`, in requests below `limit` bytes; an event that is larger stands alone.
-fn encode(template: &Template, sent: &Ledger, group: &[Selection], limit: usize) -> Encoded {
-    let mut encoded = Encoded::default();
-    let mut body = Vec::new();
-    let mut rows = Vec::new();
-    for selection in group {
-        for (row, record) in selection.records() {
-            if sent.contains(row) {
-                continue;
-            }
-            let start = body.len();
-            if let Err(error) = template.write(&mut body, &record) {
-                body.truncate(start);
-                encoded.rejected.push(Rejected {
-                    row,
-                    reason: error.to_string(),
-                });
-                continue;
-            }
-            if start > 0 && body.len() > limit {
-                let rest = body.split_off(start);
-                encoded.posts.push(Post {
-                    body: std::mem::replace(&mut body, rest),
-                    rows: std::mem::take(&mut rows),
-                });
-            }
-            rows.push(row);
-        }
-    }
-    if !rows.is_empty() {
-        encoded.posts.push(Post { body, rows });
-    }
-    encoded
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 use std::sync::{Arc, atomic::Ordering::Relaxed};
 
-use analytics::{Int, Text, When, record::Builder};
+use analytics::{ClaimId, Int, Text, When, record::Builder};
 use serde_json::{Value, json};
 
 use super::*;
@@ -209,11 +209,12 @@ async fn a_wrong_index_or_token_pauses_and_refuses_no_row() {
 async fn what_was_taken_before_a_failure_is_not_sent_again() {
     let server = HttpServer::start(|_: &Received| Reply::new(200, "{}")).await.unwrap();
     let sink = with(&server, json!({}));
-    sink.write(&group(0..2), &Arc::default()).await.unwrap();
+    let applied = Arc::default();
+    sink.write(&group(0..2), &applied).await.unwrap();
     server.set_fault(Some(Fault::HangsUp));
-    assert!(sink.write(&group(0..4), &Arc::default()).await.is_err());
+    assert!(sink.write(&group(0..4), &applied).await.is_err());
     server.set_fault(None);
-    sink.write(&group(0..4), &Arc::default()).await.unwrap();
+    sink.write(&group(0..4), &applied).await.unwrap();
     let sent: Vec<u64> = server
         .seen()
         .iter()
@@ -269,11 +270,12 @@ async fn acknowledgements_of_many_requests_are_awaited_together() {
     .await
     .unwrap();
     let sink = with(&server, json!({"use_ack": true, "ack_timeout": 5}));
-    sink.write(&group(0..50), &Arc::default()).await.unwrap();
+    let applied = Arc::default();
+    sink.write(&group(0..50), &applied).await.unwrap();
     let seen = server.seen();
     assert_eq!(seen.len(), 52);
     assert_eq!(seen[51].body, br#"{"acks":[49]}"#);
-    sink.write(&group(0..50), &Arc::default()).await.unwrap();
+    sink.write(&group(0..50), &applied).await.unwrap();
     assert_eq!(server.seen().len(), 52, "what is indexed is not sent again");
 }
 
@@ -327,5 +329,38 @@ fn missing_settings_are_named() {
             panic!("it starts")
         };
         assert!(error.to_string().starts_with("Empty settings"), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn a_success_without_success_in_it_is_none() {
+    let server = server().await;
+    let page = "<!DOCTYPE html><html><body>Please log in</body></html>";
+    for (body, want) in [
+        (page, "config"),
+        (r#"{"text":"Invalid token","code":4}"#, "config"),
+        (r#"{"text":"Incorrect index","code":7}"#, "config"),
+        (r#"{"text":"Server is busy","code":9}"#, "retry"),
+        (r#"{"text":"Invalid data format","code":6}"#, "refused"),
+        ("OK", "ok"),
+        ("", "ok"),
+        ("{}", "ok"),
+    ] {
+        server.set_fault(Some(Fault::Answers(Reply::new(200, body))));
+        let applied = Arc::<Applied>::default();
+        let written = with(&server, json!({})).write(&group(0..1), &applied).await;
+        let got = match &written {
+            Ok(written) if written.rejected.is_empty() => "ok",
+            Ok(_) => "refused",
+            Err(WriteError::Retry { .. }) => "retry",
+            Err(WriteError::Reject { .. }) => "refused",
+            Err(WriteError::Config(_)) => "config",
+        };
+        assert_eq!(got, want, "{body}: {written:?}");
+        assert_eq!(
+            applied.ranges(ClaimId(ulid::Ulid(1))).is_empty(),
+            want != "ok",
+            "{body}"
+        );
     }
 }

@@ -118,7 +118,7 @@ impl<J: Job> Sink for SqlPump<J> {
     }
 
     async fn close(&self) -> Result<(), WriteError> {
-        self.store.database().close().await;
+        self.store.close().await;
         Ok(())
     }
 }

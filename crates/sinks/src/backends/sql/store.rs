@@ -7,6 +7,7 @@ use std::{
 
 use analytics::{ClaimId, RowRanges, Selection};
 use async_trait::async_trait;
+use tokio::task::JoinSet;
 
 use super::{
     database::{Database, DatabaseError, Statement, Transaction},
@@ -52,6 +53,8 @@ pub(crate) struct Store {
     log_prefix: &'static str,
     /// Tables that have their shape.
     ready: Mutex<HashSet<String>>,
+    /// Indexes that are built in the background, until this is closed or dropped.
+    building: Mutex<JoinSet<()>>,
 }
 
 impl Store {
@@ -62,6 +65,7 @@ impl Store {
             fleet,
             log_prefix,
             ready: Mutex::default(),
+            building: Mutex::default(),
         }
     }
 
@@ -77,6 +81,17 @@ impl Store {
         self.shape(table).await?;
         self.locked().insert(table.name.clone());
         Ok(())
+    }
+
+    fn building(&self) -> MutexGuard<'_, JoinSet<()>> {
+        self.building.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Ends what is being built, and lets go of the database.
+    pub(crate) async fn close(&self) {
+        let mut building = std::mem::take(&mut *self.building());
+        building.shutdown().await;
+        self.database.close().await;
     }
 
     fn locked(&self) -> MutexGuard<'_, HashSet<String>> {
@@ -104,12 +119,8 @@ impl Store {
             }
         }
         if !concurrent.is_empty() {
-            tokio::spawn(build_indexes(
-                self.database.clone(),
-                self.pump.clone(),
-                self.log_prefix,
-                concurrent,
-            ));
+            let building = build_indexes(self.database.clone(), self.pump.clone(), self.log_prefix, concurrent);
+            self.building().spawn(building);
         }
         Ok(())
     }

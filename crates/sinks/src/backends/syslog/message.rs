@@ -9,7 +9,7 @@ use crate::encode::clock;
 /// How a message is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Format {
-    /// The reference's: `map[key:value …]` behind the older header.
+    /// Upstream's: `map[key:value …]` behind the older header.
     Map,
     /// A JSON object behind the older header.
     Json,
@@ -25,9 +25,9 @@ enum Value {
     Text(Text),
     /// A raw request or response.
     Body(Text),
-    /// `int64` of the reference.
+    /// `int64` of upstream.
     Long(Int),
-    /// `int` of the reference.
+    /// `int` of upstream.
     Int(Int),
     Time(When),
     Tags,

@@ -45,14 +45,9 @@ pub struct Options {
     /// In a longer message every long text is cut and ends in `...[truncated]`. Daemons have a limit of their own
     /// (rsyslog: `maxMessageSize`, 8 KiB unless set) beyond which they cut, split or drop messages.
     pub max_message_size: i64,
-    /// Transport `tls`: do not check the daemon's certificate.
-    pub ssl_insecure_skip_verify: bool,
-    /// Transport `tls`: PEM file with the certificate of this client. It needs `ssl_key_file` too.
-    pub ssl_cert_file: String,
-    /// Transport `tls`: PEM file with the private key of this client.
-    pub ssl_key_file: String,
-    /// Transport `tls`: PEM file with the authorities to trust, in place of the system's.
-    pub ssl_ca_file: String,
+    #[allow(missing_docs)]
+    #[serde(flatten)]
+    pub ssl: SslOptions,
     /// Transport `tls`: name that the daemon's certificate is made out to, if it is not the host of `network_addr`.
     pub ssl_server_name: String,
 }
@@ -67,10 +62,7 @@ impl Default for Options {
             format: "map".to_owned(),
             framing: "newline".to_owned(),
             max_message_size: 0,
-            ssl_insecure_skip_verify: false,
-            ssl_cert_file: String::new(),
-            ssl_key_file: String::new(),
-            ssl_ca_file: String::new(),
+            ssl: SslOptions::default(),
             ssl_server_name: String::new(),
         }
     }
@@ -148,14 +140,13 @@ impl Syslog {
                 "meta.max_message_size is {limit}, expected {SMALLEST_LIMIT} or more, or 0 for no limit – raise it"
             ));
         }
-        let ssl = SslOptions {
-            insecure_skip_verify: options.ssl_insecure_skip_verify,
-            cert_file: &options.ssl_cert_file,
-            key_file: &options.ssl_key_file,
-            ca_file: &options.ssl_ca_file,
-            server_name: &options.ssl_server_name,
-        };
-        let wire = Wire::new(&options.transport, address, ssl, peer, warn)?;
+        let wire = Wire::new(
+            &options.transport,
+            address,
+            (&options.ssl, &options.ssl_server_name),
+            peer,
+            warn,
+        )?;
         let limit = match (wire.is_datagrams(), limit as usize) {
             // One byte is for the line feed at the end.
             (true, 0) => MAX_DATAGRAM - 1,

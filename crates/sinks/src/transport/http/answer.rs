@@ -10,12 +10,18 @@ use reqwest::{
     Response, StatusCode,
     header::{HeaderMap, LOCATION, RETRY_AFTER},
 };
+use serde_json::Value;
 
-use super::{ANSWER_LIMIT, ERROR_LIMIT, innermost};
-use crate::{BoxError, WriteError};
+use super::{ERROR_LIMIT, innermost};
+use crate::{
+    BoxError, WriteError,
+    transport::words::{identifier, plain},
+};
 
 /// Characters of a body that an error text shows.
 const SHOWN: usize = 300;
+/// Pieces of an error that are shown.
+const MOST_PARTS: usize = 8;
 /// The longest pause that a server can ask for.
 const LONGEST_PAUSE: Duration = Duration::from_secs(600);
 
@@ -36,10 +42,11 @@ impl Answer {
     pub(super) async fn read(
         target: String,
         mut response: Response,
+        most: usize,
         secrets: Arc<[String]>,
     ) -> Result<Answer, WriteError> {
         let (status, headers) = (response.status(), response.headers().clone());
-        let limit = if status.is_success() { ANSWER_LIMIT } else { ERROR_LIMIT };
+        let limit = if status.is_success() { most } else { ERROR_LIMIT };
         let mut body = Vec::new();
         loop {
             match response.chunk().await {
@@ -76,6 +83,13 @@ impl Answer {
     /// What the status means when the sink does not know better: see the table of [`super`].
     pub fn accepted(self) -> Result<Answer, WriteError> {
         match self.status.as_u16() {
+            200..=299 if self.is_page() => {
+                let advice = "a web page in place of the service's answer: a login or a proxy stands before it – correct the \
+                              address, or let the pump through";
+                Err(WriteError::Config(
+                    format!("{}: {}: {advice}", self.target, self.status).into(),
+                ))
+            }
             200..=299 => Ok(self),
             300..=399 => {
                 let to = self
@@ -97,6 +111,18 @@ impl Answer {
             401 | 403 | 404 | 405 | 407 => Err(WriteError::Config(self.describe().into())),
             _ => Err(self.rejected()),
         }
+    }
+
+    /// Whether it is a page for people, which no service answers with: that of a login, for instance.
+    pub fn is_page(&self) -> bool {
+        let start: Vec<u8> = self
+            .body
+            .trim_ascii_start()
+            .iter()
+            .take(64)
+            .map(u8::to_ascii_lowercase)
+            .collect();
+        start.starts_with(b"<!doctype html") || start.starts_with(b"<html")
     }
 
     /// The whole request is refused; which row is at fault is for the lane to find.
@@ -122,17 +148,42 @@ impl Answer {
         Some(pause.min(LONGEST_PAUSE))
     }
 
-    /// Request, status and the beginning of the body, for an error text.
+    /// Request, status, and of the body what cannot be a piece of the request, for an error text.
     pub fn describe(&self) -> String {
-        let body = String::from_utf8_lossy(&self.body);
-        let words: Vec<&str> = body.split_whitespace().collect();
-        let body = self.clean(&words.join(" "));
+        let body = self.clean(&self.words());
         let status = self.status;
         match status.is_redirection() {
             true => format!("{}: {status}: a redirect", self.target),
             false if body.is_empty() => format!("{}: {status}", self.target),
             false => format!("{}: {status}: {body}", self.target),
         }
+    }
+
+    /// Codes, names of error types, and words of errors.
+    fn words(&self) -> String {
+        if self.is_page() {
+            return "a web page".to_owned();
+        }
+        let Ok(reply) = serde_json::from_slice::<Value>(&self.body) else {
+            return plain(&String::from_utf8_lossy(&self.body));
+        };
+        let mut parts: Vec<String> = Vec::new();
+        let mut next = Some(&reply);
+        while let Some(error) = next.filter(|_| parts.len() < MOST_PARTS) {
+            for key in ["code", "status", "type", "error", "text", "message", "reason"] {
+                parts.extend(match error.get(key) {
+                    Some(Value::Number(code)) if key == "code" => Some(format!("code {code}")),
+                    Some(Value::String(text)) => identifier(text).map(str::to_owned).or_else(|| Some(plain(text))),
+                    _ => None,
+                });
+            }
+            next = error
+                .get("error")
+                .filter(|inner| inner.is_object())
+                .or_else(|| error.get("caused_by"));
+        }
+        parts.retain(|part| !part.is_empty());
+        parts.join(": ")
     }
 
     /// `text` without secrets, cut to a length that a log line can take.

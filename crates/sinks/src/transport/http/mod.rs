@@ -25,8 +25,8 @@
 //! | 413 and other 4xx | [`WriteError::Reject`] without rows: the lane halves the group until it knows the row |
 //!
 //! A sink that knows more about a status looks at [`Answer::status`] first. Redirects 307 and 308 are followed, because
-//! they keep method and body; `Authorization` goes along to the same host, whatever its port, and to hosts below it.
-//! Bodies of answers are read up to a limit, and only a piece of them gets into error texts.
+//! they keep method and body; to another origin only headers go along that cannot be credentials. Bodies of answers are
+//! read up to a limit, and of their texts only what cannot be a piece of the request gets into errors.
 
 mod alias;
 mod answer;
@@ -40,7 +40,10 @@ use bytes::Bytes;
 pub use reqwest::{Method, StatusCode, Url, header};
 use reqwest::{
     Response,
-    header::{AUTHORIZATION, CONTENT_ENCODING, HOST, HeaderMap, HeaderName, HeaderValue, LOCATION, REFERER},
+    header::{
+        AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, HOST, HeaderMap, HeaderName, HeaderValue, LOCATION, REFERER,
+        USER_AGENT,
+    },
     redirect::Policy,
 };
 
@@ -51,8 +54,8 @@ use crate::{
     transport::tls::{self, TlsSettings},
 };
 
-/// Most bytes of an answer that are read when it is a success: a bulk answer has some hundred bytes an item.
-const ANSWER_LIMIT: usize = 64 << 20;
+/// Most bytes of an answer that are read when it is a success, unless a request expects more.
+const ANSWER_LIMIT: usize = 256 << 10;
 /// And when it is not: only its beginning is shown.
 const ERROR_LIMIT: usize = 64 << 10;
 /// How often a request may be sent on to another address.
@@ -163,6 +166,7 @@ pub struct Request {
     url: Url,
     headers: HeaderMap,
     body: Bytes,
+    answer_limit: usize,
 }
 
 impl Request {
@@ -173,6 +177,7 @@ impl Request {
             url,
             headers: HeaderMap::new(),
             body: Bytes::new(),
+            answer_limit: ANSWER_LIMIT,
         }
     }
 
@@ -202,6 +207,12 @@ impl Request {
         }
     }
 
+    /// Most bytes of a successful answer, where a quarter of a MiB is too few.
+    pub fn answer_limit(mut self, bytes: usize) -> Request {
+        self.answer_limit = bytes.max(ANSWER_LIMIT);
+        self
+    }
+
     /// Sets the body.
     pub fn body(mut self, body: impl Into<Bytes>) -> Request {
         self.body = body.into();
@@ -222,13 +233,13 @@ impl Request {
         let _ = from.set_password(None);
         from.set_fragment(None);
         let from = HeaderValue::from_str(from.as_str());
-        if shares_credentials(first, &next)
-            && let Ok(from) = from
-        {
+        if !shares_credentials(first, &next) {
+            // Whatever is not known to be harmless may be a credential.
+            let harmless = [CONTENT_TYPE, CONTENT_ENCODING, USER_AGENT];
+            let kept = harmless.map(|name| self.headers.remove(&name).map(|value| (name, value)));
+            self.headers = kept.into_iter().flatten().collect();
+        } else if let Ok(from) = from {
             self.headers.insert(REFERER, from);
-        } else {
-            self.headers.remove(AUTHORIZATION);
-            self.headers.remove(REFERER);
         }
         self.url = next;
     }
@@ -295,7 +306,7 @@ impl HttpClient {
             request.follow(&first, next);
             response = self.send_once(&request, &target).await?;
         }
-        Answer::read(target, response, self.secrets.clone()).await
+        Answer::read(target, response, request.answer_limit, self.secrets.clone()).await
     }
 
     async fn send_once(&self, request: &Request, target: &str) -> Result<Response, WriteError> {
@@ -322,18 +333,12 @@ fn redirect(response: &Response, url: &Url) -> Option<Url> {
     matches!(next.scheme(), "http" | "https").then_some(next)
 }
 
-/// Whether `next` may know what was meant for `first`: the same host, on any port, or one below it.
+/// Whether `next` may know what was meant for `first`: the same origin, or the same host that has moved from `http` to
+/// `https`, each on its usual port.
 fn shares_credentials(first: &Url, next: &Url) -> bool {
-    if first.scheme() == "https" && next.scheme() == "http" {
-        return false;
-    }
-    match (first.host_str(), next.host_str()) {
-        (Some(first), Some(next)) => {
-            let below = next.strip_suffix(first);
-            below.is_some_and(|below| below.is_empty() || below.ends_with('.'))
-        }
-        _ => false,
-    }
+    let moved = (first.scheme(), next.scheme()) == ("http", "https");
+    let usual = moved && first.port().is_none() && next.port().is_none();
+    first.origin() == next.origin() || (usual && first.host() == next.host())
 }
 
 fn no_answer(target: &str, error: &reqwest::Error) -> WriteError {

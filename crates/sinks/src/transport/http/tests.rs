@@ -170,12 +170,14 @@ async fn redirects_are_followed_only_with_the_body() {
 }
 
 #[tokio::test]
-async fn a_redirect_keeps_the_credentials_on_the_same_host() {
+async fn a_redirect_to_another_origin_gets_no_credentials_whatever_their_header() {
     let target = echo().await;
     let to = format!("{}/there", target.url());
     let server = HttpServer::start(move |request: &Received| {
         let location = match request.path.as_str() {
-            "/near" => to.clone(),
+            "/near" => "/there".to_owned(),
+            "/there" => return Reply::new(200, "hello"),
+            "/port" => to.clone(),
             "/far" => to.replace("127.0.0.1", "localhost"),
             path => path.to_owned(),
         };
@@ -187,24 +189,42 @@ async fn a_redirect_keeps_the_credentials_on_the_same_host() {
     .unwrap();
     let send = async |path: &str| {
         quick()
-            .send(post(&server, path).authorization(Some(&basic("u", "p"))))
+            .send(
+                post(&server, path)
+                    .header("content-type", "text/plain")
+                    .header("x-moesif-application-id", "app")
+                    .header("cookie", "session=1")
+                    .authorization(Some(&basic("u", "p"))),
+            )
             .await
     };
-    for (path, want) in [("/near", "Basic dTpw"), ("/far", "")] {
+    assert_eq!(send("/near").await.unwrap().body, "hello");
+    let near = server.seen().pop().unwrap();
+    assert_eq!(
+        (near.header("authorization"), near.header("x-moesif-application-id")),
+        ("Basic dTpw", "app")
+    );
+    for path in ["/port", "/far"] {
         assert_eq!(send(path).await.unwrap().body, "hello");
-        assert_eq!(target.seen().pop().unwrap().header("authorization"), want, "{path}");
+        let far = target.seen().pop().unwrap();
+        assert_eq!(far.header("content-type"), "text/plain");
+        for name in ["authorization", "x-moesif-application-id", "cookie", "referer"] {
+            assert_eq!(far.header(name), "", "{path} {name}");
+        }
     }
     let before = server.seen().len();
     assert_eq!(send("/round").await.unwrap().status, 308);
     assert_eq!(server.seen().len(), before + 1 + MAX_REDIRECTS);
     let url = |text: &str| Url::parse(text).unwrap();
     for (first, next, want) in [
-        ("https://a.example/x", "https://a.example:8088/y", true),
-        ("https://a.example/", "https://b.a.example/", true),
+        ("https://a.example/x", "https://a.example:8088/y", false),
+        ("https://a.example/", "https://b.a.example/", false),
         ("https://a.example/", "https://ba.example/", false),
         ("https://b.a.example/", "https://a.example/", false),
         ("https://a.example/", "http://a.example/", false),
         ("http://a.example/", "https://a.example/", true),
+        ("http://a.example:8080/", "https://a.example:8443/", false),
+        ("https://a.example/x", "https://a.example:443/y", true),
     ] {
         assert_eq!(shares_credentials(&url(first), &url(next)), want, "{first} {next}");
     }
@@ -266,4 +286,43 @@ fn credentials_leave_the_url() {
         let error = Endpoint::parse("meta.url", wrong).unwrap_err().to_string();
         assert!(error.starts_with("meta.url: ") && !error.contains("s3cret"), "{error}");
     }
+}
+
+#[tokio::test]
+async fn an_answer_that_repeats_the_request_shows_nothing_of_it() {
+    let server = HttpServer::start(|request: &Received| {
+        Reply::new(400, [b"Bad request: cannot parse ", request.body.as_slice()].concat())
+    })
+    .await
+    .unwrap();
+    let url = Url::parse(&server.url()).unwrap();
+    let record = r#"{"api_key":"5f2bKEY","alias":"alice","raw":"R0VUIC8gSFRUUC8xLjE=","ip":"10.9.8.7"}"#;
+    let sent = quick()
+        .send(Request::post(url).body(record))
+        .await
+        .and_then(Answer::accepted);
+    let text = sent.unwrap_err().to_string();
+    assert!(text.contains("400") && text.contains("cannot parse"), "{text}");
+    for part in ["5f2bKEY", "alice", "R0VUIC8", "10.9.8.7", "alias"] {
+        assert!(!text.contains(part), "{text}");
+    }
+}
+
+#[tokio::test]
+async fn a_web_page_is_no_success() {
+    let server = echo().await;
+    for body in ["<!DOCTYPE html><html>login</html>", " <HTML>"] {
+        server.set_fault(Some(Fault::Answers(Reply::new(200, body))));
+        let error = outcome(&server, "/in").await.unwrap_err();
+        assert!(matches!(error, WriteError::Config(_)), "{error}");
+        assert!(error.to_string().contains("web page"), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn an_endless_answer_is_not_read() {
+    let server = echo().await;
+    server.set_fault(Some(Fault::Answers(Reply::new(200, vec![b'x'; 10 << 20]))));
+    let error = outcome(&server, "/in").await.unwrap_err();
+    assert!(error.to_string().contains("longer than"), "{error}");
 }

@@ -181,12 +181,12 @@ fn errors_name_the_option_and_the_file() {
 fn half_an_identity_is_none_and_is_said() {
     let mut said = Vec::new();
     let options = SslOptions {
-        cert_file: "/c.pem",
+        cert_file: "/c.pem".to_owned(),
         insecure_skip_verify: true,
-        ca_file: "/ca.pem",
+        ca_file: "/ca.pem".to_owned(),
         ..SslOptions::default()
     };
-    let settings = options.settings(|text| said.push(text.to_owned()));
+    let settings = options.settings("", |text| said.push(text.to_owned()));
     assert!(settings.identity.is_none());
     assert_eq!(settings.verification, Verification::None);
     assert_eq!(said.len(), 3, "{said:?}");

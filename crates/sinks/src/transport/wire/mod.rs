@@ -59,12 +59,12 @@ pub enum Wire {
 }
 
 impl Wire {
-    /// `transport` is `udp`, `tcp` or `tls`, the value of the option `meta.transport`; `ssl` counts for `tls` alone.
+    /// `transport` is `udp`, `tcp` or `tls`, the value of the option `meta.transport`; `ssl` and the name that the certificate is made out to count for `tls` alone.
     /// `peer` replaces the connection of `tcp` and `tls`. Nothing is opened yet; `warn` gets what the user should know.
     pub fn new(
         transport: &str,
         address: Address,
-        ssl: tls::SslOptions<'_>,
+        (ssl, server_name): (&tls::SslOptions, &str),
         peer: Option<Connect>,
         warn: impl FnMut(&str),
     ) -> Result<Wire, BuildError> {
@@ -74,7 +74,7 @@ impl Wire {
             ("tcp" | "tls", Some(peer)) => peer,
             ("tcp", None) => stream::tcp(address),
             ("tls", None) => {
-                let settings = ssl.settings(warn);
+                let settings = ssl.settings(server_name, warn);
                 let shown = settings.server_name.clone().unwrap_or_else(|| address.host.clone());
                 let server = ServerName::try_from(shown.clone()).map_err(|error| {
                     BuildError::Options(format!(

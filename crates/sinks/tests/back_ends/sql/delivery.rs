@@ -113,6 +113,34 @@ async fn a_poison_row_costs_only_itself_and_is_named_with_its_reason() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_row_that_breaks_a_constraint_is_refused_without_a_word_of_it() {
+    let Some(place) = Place::start().await else { return };
+    let sink = sink(&place, "sql", json!({})).await;
+    sink.write(&rows::group(claim(1), 0..1), &Arc::default()).await.unwrap();
+    place
+        .client
+        .batch_execute("ALTER TABLE tyk_analytics ADD CONSTRAINT no_secrets CHECK (apikey <> 's3cret-key')")
+        .await
+        .unwrap();
+    let mut record = at(1_700_000_000, "/private/path");
+    record.text(Text::ApiKey, "s3cret-key").text(Text::Alias, "alice");
+    let written = sink
+        .write(&[selection(claim(2), 0, vec![record])], &Arc::default())
+        .await;
+    let Err(WriteError::Reject { rows, source }) = written else {
+        panic!("the row is not refused");
+    };
+    for text in [rows[0].reason.clone(), source.to_string()] {
+        for part in ["s3cret-key", "alice", "/private/path", "Failing row"] {
+            assert!(!text.contains(part), "{text}");
+        }
+    }
+    for part in ["SQLSTATE 23514", "table tyk_analytics", "constraint no_secrets"] {
+        assert!(rows[0].reason.contains(part), "{}", rows[0].reason);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn text_that_postgres_refuses_is_made_valid() {
     let Some(place) = Place::start().await else { return };
     let sink = sink(&place, "sql", json!({})).await;

@@ -30,6 +30,8 @@ use crate::{
 
 /// A document that would become larger is closed. Servers refuse more than 16 MiB.
 const LARGEST: usize = 12_000_000;
+/// What a row adds at most, by a generous estimate, that a server may still take.
+const HOPELESS: usize = 3 * LARGEST;
 /// How long the note of a finished claim is kept: a write of another instance may still be on its way.
 const NOTE_KEPT: Duration = Duration::from_secs(600);
 /// Attempts that end because somebody else was faster.
@@ -77,6 +79,16 @@ impl Aggregates {
             if is_full && can_shrink(&part, group, limit) {
                 self.make_room(ledger, &place, part, &mut limit, group).await?;
                 continue;
+            }
+            if growth > HOPELESS && !can_shrink(&part, group, limit) {
+                // Not even made: the update would take many times as much memory.
+                let text = format!(
+                    "the counters of one record would take about {growth} bytes, a document can have {LARGEST}"
+                );
+                return Err(WriteError::Reject {
+                    rows: Vec::new(),
+                    source: text.into(),
+                });
             }
             match self.count(ledger, &place, &part, &pending, &moved).await {
                 Ok(Some(document)) => {

@@ -3,7 +3,7 @@
 use std::{collections::HashSet, sync::Arc};
 
 use analytics::{
-    ClaimId, Selection, Time, Zone,
+    ClaimId, RowRanges, Selection, Text, Time, Zone,
     aggregate::{Aggregate, Aggregator, Bucketing, Engine, Filling, Rules, Window},
 };
 use async_trait::async_trait;
@@ -20,8 +20,8 @@ use super::{
     prefixes, stored, update,
 };
 use crate::{
-    Applied, BuildContext, BuildError, Fleet, Guarantee, Sink, SinkSpec, WriteError, Written,
-    mongo::{client::Connection, index::Family},
+    Applied, BuildContext, BuildError, Fleet, Guarantee, Rejected, Sink, SinkSpec, WriteError, Written,
+    mongo::{client::Connection, index::Family, organisation},
 };
 
 /// Documents that are written at the same time.
@@ -88,7 +88,7 @@ impl Aggregates {
             filling.resume(Time {
                 seconds: start.timestamp_millis().div_euclid(1000),
                 nanos: 0,
-                // As times read back are for the reference; `timeid` is made in it.
+                // As times read back are for upstream; `timeid` is made in it.
                 zone: Zone::LOCAL,
             });
         }
@@ -121,6 +121,35 @@ impl Aggregates {
             collections.push(mixed.to_owned());
         }
         collections
+    }
+
+    /// The group without records whose organisations make no name of a collection, which are refused.
+    fn without_nameless(&self, group: &[Selection], rejected: &mut Vec<Rejected>) -> Vec<Selection> {
+        let (prefix, _) = self.setup.collections();
+        let database = self.connection.database.name();
+        let mut last: Option<(Vec<u8>, Result<(), &'static str>)> = None;
+        let mut kept = Vec::with_capacity(group.len());
+        for selection in group {
+            let mut nameless = RowRanges::new();
+            for (row, record) in selection.records() {
+                let id = record.text(Text::OrgId);
+                let known = last.as_ref().filter(|(of, _)| *of == *id).map(|(_, outcome)| *outcome);
+                let outcome = known.unwrap_or_else(|| organisation::collection(database, prefix, &id).map(drop));
+                if known.is_none() {
+                    last = Some((id.to_vec(), outcome));
+                }
+                if let Err(reason) = outcome {
+                    let reason = reason.to_owned();
+                    rejected.push(Rejected { row, reason });
+                    nameless.insert(row.row..row.row + 1);
+                }
+            }
+            kept.push(match nameless.is_empty() {
+                true => selection.clone(),
+                false => selection.exclude(&nameless),
+            });
+        }
+        kept
     }
 
     /// What tells an aggregate's documents from others of the collection.
@@ -205,15 +234,17 @@ impl Sink for Aggregates {
     }
 
     async fn write(&self, group: &[Selection], _applied: &Arc<Applied>) -> Result<Written, WriteError> {
+        let mut written = Written::default();
+        let group = &self.without_nameless(group, &mut written.rejected);
         if let Some((window, filling)) = &self.compat {
             self.write_filling(group, window, filling).await?;
-            return Ok(Written::default());
+            return Ok(written);
         }
         let ledger = self.ledger()?;
         for (window, group) in self.by_window(&ledger, group).await? {
             self.write_counting(&ledger, window, &group).await?;
         }
-        Ok(Written::default())
+        Ok(written)
     }
 
     async fn forget(&self, claims: &[ClaimId]) {

@@ -233,3 +233,50 @@ async fn what_upstream_has_made_is_continued() {
     );
     assert_eq!(store.documents("records").await.len(), 11);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_record_with_more_tags_than_a_document_can_hold_is_refused_before_an_update_is_made() {
+    let Some(store) = Store::start(AGGREGATES).await else {
+        return;
+    };
+    let sink = sink(&AGGREGATE, json!({"mongo_url": store.url()})).await;
+    let tagged = |number: u64, builder: &mut Builder| {
+        distinct(number, builder);
+        let tags: Vec<String> = (0..100_000).map(|tag| format!("t{tag}")).collect();
+        builder.tags(tags.iter().map(String::as_str).collect::<Vec<_>>());
+    };
+    let error = sink
+        .write(&group(CLAIM, 0..1, tagged), &Arc::default())
+        .await
+        .unwrap_err();
+    assert!(matches!(error, WriteError::Reject { .. }), "{error}");
+    assert!(error.to_string().contains("counters of one record"), "{error}");
+    write(sink.as_ref(), &group(CLAIM, 1..3, distinct)).await;
+    assert_eq!(hits(&store.documents(AGGREGATES).await[0], &["total"]), 2);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_organisation_that_makes_no_name_costs_only_its_records() {
+    let nameless = |number: u64, builder: &mut Builder| {
+        distinct(number, builder);
+        if number % 2 == 1 {
+            builder.text(Text::OrgId, if number % 4 == 1 { "a$b" } else { "a\0b" });
+        }
+    };
+    for (spec, collection) in [(&AGGREGATE, AGGREGATES), (&SELECTIVE, "z_tyk_analyticz_o1")] {
+        let Some(store) = Store::start(collection).await else {
+            return;
+        };
+        let sink = sink(spec, json!({"mongo_url": store.url()})).await;
+        let written = write(sink.as_ref(), &group(CLAIM, 0..6, nameless)).await;
+        let refused: Vec<u64> = written.rejected.iter().map(|rejected| rejected.row.row).collect();
+        assert_eq!(refused, [1, 3, 5], "{}", spec.name);
+        assert!(
+            written
+                .rejected
+                .iter()
+                .all(|rejected| rejected.reason.contains("organisation"))
+        );
+        assert!(!store.documents(collection).await.is_empty(), "{}", spec.name);
+    }
+}

@@ -246,7 +246,7 @@ struct Run<'r> {
     counting: Counting<'r>,
 }
 
-/// The records of a table are aggregated together. With `compat`, as the reference does it, only neighbours of the same
+/// The records of a table are aggregated together. With `compat`, as upstream does it, only neighbours of the same
 /// claim and day are: the first of them chooses the bucket.
 struct Runs<'r> {
     job: &'r AggregateJob,

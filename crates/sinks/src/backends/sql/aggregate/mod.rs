@@ -78,7 +78,7 @@ impl AggregateOptions {
         }
     }
 
-    /// Says which options are given in vain.
+    /// Warns of options that have no effect.
     pub(crate) fn warn(&self, context: &BuildContext, spec: &SinkSpec, uses_all: bool) {
         let mut idle = Vec::new();
         idle.extend((!self.ignore_aggregations.is_empty()).then_some("ignore_aggregations"));

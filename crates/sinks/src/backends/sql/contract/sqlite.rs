@@ -139,3 +139,38 @@ async fn whoever_stops_waiting_for_a_transaction_does_not_leave_one_open() {
     transaction.commit().await.unwrap();
     assert_eq!(place.rows(&log_table(), "1").await.len(), 3);
 }
+
+#[tokio::test]
+async fn a_file_that_is_moved_or_removed_is_made_anew() {
+    use fakes::rows;
+    let folder = tempfile::tempdir().unwrap();
+    let (path, moved) = (folder.path().join("pump.db"), folder.path().join("moved.db"));
+    let meta = serde_json::json!({"type": "sqlite", "connection_string": path});
+    let sink = (crate::find("sql").unwrap().build)(crate::BuildContext::new("TEST", "fleet", meta))
+        .await
+        .unwrap();
+    let write = async |rows: std::ops::Range<u64>| {
+        let group = rows::group(analytics::ClaimId(ulid::Ulid(1)), rows);
+        for _ in 0..5 {
+            match sink.write(&group, &Arc::default()).await {
+                Ok(_) => return,
+                Err(crate::WriteError::Retry { .. }) => {}
+                Err(error) => panic!("{error}"),
+            }
+        }
+        panic!("the file does not come back");
+    };
+    let count = |path: &std::path::Path| -> i64 {
+        let database = rusqlite::Connection::open(path).unwrap();
+        database
+            .query_row("SELECT count(*) FROM tyk_analytics", [], |row| row.get(0))
+            .unwrap()
+    };
+    write(0..3).await;
+    std::fs::rename(&path, &moved).unwrap();
+    write(3..5).await;
+    assert_eq!((count(&moved), count(&path)), (3, 2));
+    std::fs::remove_file(&path).unwrap();
+    write(5..6).await;
+    assert_eq!(count(&path), 1);
+}

@@ -2,7 +2,7 @@
 
 use mysql_async::{Error, IoError, ServerError};
 
-use crate::backends::sql::database::DatabaseError;
+use crate::{backends::sql::database::DatabaseError, transport::words::plain};
 
 /// Sorts an error of a statement.
 pub(super) fn classify(error: Error) -> DatabaseError {
@@ -17,8 +17,48 @@ pub(super) fn classify(error: Error) -> DatabaseError {
     }
 }
 
+/// Messages about log-in, rights, names and servers, never about values.
+const WITHOUT_VALUES: &[u16] = &[
+    1040, 1044, 1045, 1046, 1049, 1050, 1054, 1060, 1061, 1114, 1142, 1143, 1146, 1205, 1213, 1226, 1227, 1290, 1698,
+    1792, 1836,
+];
+
+/// What the server says, without what may be values of a row.
+fn text(error: &ServerError) -> String {
+    let ServerError { code, message, .. } = error;
+    if WITHOUT_VALUES.contains(code) {
+        return format!("Error {code}: {message}");
+    }
+    let mut text = format!("Error {code}");
+    match plain(message).as_str() {
+        "" => {}
+        words => text = format!("{text}: {words}"),
+    }
+    let what = match code {
+        1062 | 1586 => "key",
+        _ => "column",
+    };
+    if let Some(name) = named(message, what) {
+        text = format!("{text}; {what} {name}");
+    }
+    text
+}
+
+/// The name behind the last `column` or `key`: values stand before it.
+fn named(message: &str, what: &str) -> Option<String> {
+    let (_, rest) = message.rsplit_once(&format!("{what} "))?;
+    let is_quote = |c: char| "'`".contains(c);
+    let name = rest
+        .split_whitespace()
+        .next()
+        .filter(|name| name.starts_with(is_quote))?;
+    let name = name.replace(is_quote, "");
+    let is_name = |c: char| c.is_ascii_alphanumeric() || "_.$".contains(c);
+    (!name.is_empty() && name.len() <= 200 && name.chars().all(is_name)).then_some(name)
+}
+
 fn classify_server(error: &ServerError) -> DatabaseError {
-    let text = format!("Error {}: {}", error.code, error.message);
+    let text = text(error);
     match error.code {
         // Too many connections, out of memory, disk full, shutting down, lost packets, killed, lock timeout, lock table full,
         // deadlock, user's limits, read-only (a fail-over is going on), table full, table changed, row changed since it
@@ -105,6 +145,34 @@ mod tests {
             of(1049).to_string(),
             "Error 1049: m – create the database, tables are made by the pump"
         );
+    }
+
+    #[test]
+    fn values_of_rows_are_not_shown() {
+        for (code, message, want) in [
+            (
+                1062,
+                "Duplicate entry 's3cret' for key 'tyk.ix_path'",
+                "Error 1062: Duplicate entry … for key …; key tyk.ix_path",
+            ),
+            (
+                1366,
+                "Incorrect string value: '\\xF0s3cret' for column `db`.`t`.`path` at row 1",
+                "Error 1366: Incorrect string value … for column … at row …; column db.t.path",
+            ),
+            (
+                1406,
+                "Data too long for column 'path' at row 1",
+                "Error 1406: Data too long for column … at row …; column path",
+            ),
+        ] {
+            let error = ServerError {
+                code,
+                message: message.to_owned(),
+                state: "HY000".to_owned(),
+            };
+            assert_eq!(text(&error), want);
+        }
     }
 
     #[test]

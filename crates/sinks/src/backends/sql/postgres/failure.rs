@@ -3,8 +3,13 @@
 use tokio_postgres::{Error, error::SqlState};
 
 use super::super::database::DatabaseError;
+use crate::transport::words::plain;
 
-/// The server's words with code and detail; without a code, what the connection says.
+/// Classes whose messages are about the connection, rights, names and states, never about values: connections, transactions,
+/// log-in, unknown databases, schemas, tables and columns, resources, locks, operator intervention, system errors.
+const WITHOUT_VALUES: &[&str] = &["08", "25", "28", "3D", "3F", "40", "42", "53", "55", "57", "58"];
+
+/// What the server says, without what may be values of a row; without a code, what the connection says.
 pub(super) fn text(error: &Error) -> String {
     let Some(server) = error.as_db_error() else {
         let mut text = error.to_string();
@@ -15,9 +20,26 @@ pub(super) fn text(error: &Error) -> String {
         }
         return text;
     };
-    let mut text = format!("{} (SQLSTATE {})", server.message(), server.code().code());
-    for more in [server.detail(), server.hint()].into_iter().flatten() {
-        text = format!("{text}; {more}");
+    let code = server.code().code();
+    let message = match WITHOUT_VALUES.iter().any(|class| code.starts_with(class)) {
+        true => server.message().to_owned(),
+        false => plain(server.message()),
+    };
+    let mut text = match message.as_str() {
+        "" => format!("SQLSTATE {code}"),
+        message => format!("{message} (SQLSTATE {code})"),
+    };
+    let named = [
+        ("schema", server.schema()),
+        ("table", server.table()),
+        ("column", server.column()),
+        ("type", server.datatype()),
+        ("constraint", server.constraint()),
+    ];
+    for (what, name) in named {
+        if let Some(name) = name {
+            text = format!("{text}; {what} {name}");
+        }
     }
     text
 }

@@ -1,6 +1,7 @@
 //! The thread that a SQLite connection lives on: its calls block.
 
 use std::{
+    os::unix::fs::MetadataExt,
     path::Path,
     sync::{Arc, mpsc},
     thread,
@@ -13,7 +14,14 @@ use super::{error::classify, location::Location};
 use crate::backends::sql::database::DatabaseError;
 
 /// Something to do with the connection, which is opened when it is not there.
-type Task = Box<dyn FnOnce(&mut Option<Connection>) + Send>;
+type Task = Box<dyn FnOnce(&mut Option<Opened>) + Send>;
+
+/// A connection, and the file that it has open.
+struct Opened {
+    connection: Connection,
+    /// Device and inode; `None`: the database lives in memory.
+    file: Option<(u64, u64)>,
+}
 
 /// Sends work to the thread, which ends when the last of these is gone. Work is done in the order of sending.
 #[derive(Clone)]
@@ -57,7 +65,7 @@ impl Worker {
     /// Rolls back whatever is open, after the work that has been sent before.
     pub(super) fn roll_back(&self) {
         self.send(|slot| {
-            if let Some(connection) = slot
+            if let Some(Opened { connection, .. }) = slot
                 && !connection.is_autocommit()
                 && connection.execute_batch("ROLLBACK").is_err()
             {
@@ -77,18 +85,38 @@ impl Worker {
         let _ = closed.await;
     }
 
-    fn send(&self, task: impl FnOnce(&mut Option<Connection>) + Send + 'static) {
+    fn send(&self, task: impl FnOnce(&mut Option<Opened>) + Send + 'static) {
         // A thread that has ended drops the task, and with it whoever waits learns.
         let _ = self.tasks.send(Box::new(task));
     }
 }
 
-fn open<'a>(slot: &'a mut Option<Connection>, location: &Location) -> Result<&'a mut Connection, DatabaseError> {
-    let connection = match slot.take() {
-        Some(connection) => connection,
-        None => connect(location)?,
+fn open<'a>(slot: &'a mut Option<Opened>, location: &Location) -> Result<&'a mut Connection, DatabaseError> {
+    // Somebody may have removed or moved the file: what is written to it then is lost, or is where nobody looks.
+    let opened = match slot.take() {
+        Some(opened) if opened.file == file_at(location) => opened,
+        Some(opened) if !opened.connection.is_autocommit() => {
+            // Closing it rolls back.
+            drop(opened);
+            return Err(DatabaseError::retry(
+                "the file of the database was moved or removed during a transaction",
+            ));
+        }
+        // The old one is closed first, so that its log is in the file that it belongs to.
+        other => {
+            drop(other);
+            let connection = connect(location)?;
+            let file = file_at(location);
+            Opened { connection, file }
+        }
     };
-    Ok(slot.insert(connection))
+    Ok(&mut slot.insert(opened).connection)
+}
+
+/// Device and inode of the file that the options name.
+fn file_at(location: &Location) -> Option<(u64, u64)> {
+    let meta = std::fs::metadata(location.file.as_deref()?).ok()?;
+    Some((meta.dev(), meta.ino()))
 }
 
 fn connect(location: &Location) -> Result<Connection, DatabaseError> {

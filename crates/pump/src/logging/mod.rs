@@ -1,13 +1,18 @@
 //! The process log: one line an event on the error output, in the forms of the reference's log.
 //!
 //! It starts as text at the level of `TYK_LOGLEVEL`; [`switch`] changes form and level once the configuration is read.
+//! Lines go through a bounded queue to a thread of their own; lines that find it full are counted, see [`left_out`].
+
+mod writer;
 
 use std::{
     borrow::Cow,
     fmt::{self, Write as _},
-    io::Write as _,
-    sync::atomic::{AtomicU8, Ordering},
-    time::SystemTime,
+    sync::{
+        OnceLock,
+        atomic::{AtomicU8, Ordering},
+    },
+    time::{Duration, SystemTime},
 };
 
 use analytics::{
@@ -24,10 +29,22 @@ use tracing_subscriber::{
     util::{SubscriberInitExt, TryInitError},
 };
 
-use crate::config::{Finding, Severity};
+use self::writer::{LogWriter, write_stderr};
+use crate::{
+    config::{Finding, Severity},
+    scrub,
+};
 
 /// Crates whose events are ours; of all others only warnings and errors are written.
-const OWN: [&str; 4] = ["tyk_pump", "sinks", "analytics", "bench"];
+const OWN: [&str; 5] = ["tyk_pump", "sinks", "store", "analytics", "bench"];
+
+/// How long the last lines of a process may take to be written.
+const LAST_LINES: Duration = Duration::from_secs(1);
+
+/// Findings that are written in one go.
+const FINDINGS_AT_ONCE: usize = 1_000;
+
+static WRITER: OnceLock<LogWriter> = OnceLock::new();
 
 static FORM: Form = Form {
     format: AtomicU8::new(0),
@@ -73,11 +90,50 @@ pub fn start(level: LogLevel) -> Result<(), TryInitError> {
         format: LogFormat::Text,
         level,
     });
-    let layer = LogLayer {
-        form: &FORM,
-        write: write_stderr,
-    };
-    tracing_subscriber::registry().with(layer).try_init()
+    let layer = LogLayer { form: &FORM, write };
+    tracing_subscriber::registry().with(layer).try_init()?;
+    // Without a thread lines are written where they are made.
+    if let Ok(writer) = LogWriter::start(write_stderr, left_out_line) {
+        WRITER.get_or_init(|| writer);
+    }
+    Ok(())
+}
+
+/// Waits until the lines so far are written, unless nobody reads them: to be called before the process ends.
+pub fn flush() {
+    flushed();
+}
+
+fn flushed() -> bool {
+    WRITER.get().is_none_or(|writer| writer.flush(LAST_LINES))
+}
+
+/// Lines that were left out since the start, because the error output was not read fast enough.
+pub fn left_out() -> u64 {
+    WRITER.get().map_or(0, LogWriter::left_out)
+}
+
+fn write(line: Vec<u8>) {
+    match WRITER.get() {
+        Some(writer) => writer.write(line),
+        None => write_stderr(&line),
+    }
+}
+
+fn left_out_line(lines: u64) -> Vec<u8> {
+    let text = format!("{lines} log lines were left out: the error output was not read fast enough");
+    line(
+        FORM.format(),
+        LogLevel::Warning,
+        text.as_bytes(),
+        &[("prefix", Value::Text(b"main"))],
+    )
+}
+
+fn line(format: LogFormat, level: LogLevel, message: &[u8], fields: &[(&str, Value<'_>)]) -> Vec<u8> {
+    let mut line = Vec::with_capacity(256);
+    logrus::write_line(&mut line, format, level, now(), message, fields);
+    line
 }
 
 /// Changes form and level of every line from now on.
@@ -89,21 +145,21 @@ pub fn switch(form: LogForm) {
 /// Writes a line at level fatal, whatever the level of the log. The caller ends the process with exit code 1.
 pub fn fatal(prefix: &str, text: &str) {
     let fields = [("prefix", Value::Text(prefix.as_bytes()))];
-    let mut line = Vec::new();
-    logrus::write_line(
-        &mut line,
-        FORM.format(),
-        LogLevel::Fatal,
-        now(),
-        text.as_bytes(),
-        &fields,
-    );
-    write_stderr(&line);
+    let text = scrub::secrets(text);
+    // A full queue must not swallow the reason why the process ends.
+    flush();
+    write(line(FORM.format(), LogLevel::Fatal, text.as_bytes(), &fields));
+    flush();
 }
 
 /// Writes what was noticed about the configuration, fatal findings last. `false`: one of them ends the process.
 pub fn report(findings: &[Finding]) -> bool {
-    for finding in findings {
+    let mut read = true;
+    for (number, finding) in findings.iter().enumerate() {
+        // More of them than the queue takes must not be lost when somebody reads them.
+        if number % FINDINGS_AT_ONCE == FINDINGS_AT_ONCE - 1 {
+            read = read && flushed();
+        }
         let prefix = finding.prefix;
         match finding.severity {
             Severity::Warning | Severity::Mistake => tracing::warn!(prefix, "{finding}"),
@@ -117,11 +173,6 @@ pub fn report(findings: &[Finding]) -> bool {
         fatal(finding.prefix, &finding.text);
     }
     usable
-}
-
-fn write_stderr(line: &[u8]) {
-    // There is nowhere left to complain.
-    let _ = std::io::stderr().lock().write_all(line);
 }
 
 fn now() -> Time {
@@ -151,7 +202,7 @@ fn log_level(level: &Level) -> Option<LogLevel> {
     }
 }
 
-impl<S: Subscriber, W: Fn(&[u8]) + 'static> Layer<S> for LogLayer<W> {
+impl<S: Subscriber, W: Fn(Vec<u8>) + 'static> Layer<S> for LogLayer<W> {
     fn enabled(&self, metadata: &Metadata<'_>, _: Context<'_, S>) -> bool {
         let Some(level) = log_level(metadata.level()) else {
             return false;
@@ -172,16 +223,7 @@ impl<S: Subscriber, W: Fn(&[u8]) + 'static> Layer<S> for LogLayer<W> {
             .iter()
             .map(|(name, value)| (*name, value.borrowed()))
             .collect();
-        let mut line = Vec::with_capacity(256);
-        logrus::write_line(
-            &mut line,
-            self.form.format(),
-            level,
-            now(),
-            entry.message.as_bytes(),
-            &fields,
-        );
-        (self.write)(&line);
+        (self.write)(line(self.form.format(), level, entry.message.as_bytes(), &fields));
     }
 }
 
@@ -209,6 +251,10 @@ impl Owned {
 
 impl Entry {
     fn add_text(&mut self, field: &Field, text: Cow<'_, str>) {
+        let text = match scrub::secrets(&text) {
+            Cow::Owned(masked) => Cow::Owned(masked),
+            Cow::Borrowed(_) => text,
+        };
         match field.name() {
             "message" => self.message = text.into_owned(),
             name => self.fields.push((name, Owned::Text(text.into_owned()))),
@@ -261,7 +307,7 @@ mod tests {
         let sink = written.clone();
         let layer = LogLayer {
             form: own,
-            write: move |line: &[u8]| sink.lock().unwrap().extend_from_slice(line),
+            write: move |line: Vec<u8>| sink.lock().unwrap().extend_from_slice(&line),
         };
         tracing::subscriber::with_default(tracing_subscriber::registry().with(layer), log);
         let bytes = written.lock().unwrap().clone();

@@ -1,0 +1,47 @@
+//! Names of collections that are made from organisations, so from records.
+
+use std::borrow::Cow;
+
+/// Bytes of a database's and a collection's name, with the dot between them.
+const LONGEST: usize = 255;
+
+/// The collection of an organisation; an error says why there can be none.
+pub(super) fn collection(database: &str, prefix: &str, organisation: &[u8]) -> Result<String, &'static str> {
+    let organisation = String::from_utf8_lossy(organisation);
+    let wrong = match &organisation {
+        id if id.contains('\0') => {
+            Some("its organisation id has a NUL character, which no collection can have in its name")
+        }
+        id if id.contains('$') => Some("its organisation id has a $, which no collection can have in its name"),
+        id if id.ends_with('.') => Some("its organisation id ends with a dot, which no collection can have there"),
+        _ => None,
+    };
+    if let Some(wrong) = wrong {
+        return Err(wrong);
+    }
+    let organisation: Cow<'_, str> = organisation;
+    let name = format!("{prefix}{organisation}");
+    match database.len() + 1 + name.len() > LONGEST {
+        true => Err("its organisation id is too long for the name of a collection"),
+        false => Ok(name),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_organisation_that_makes_no_name_is_told_from_others() {
+        let of = |id: &[u8]| collection("tyk", "z_tyk_analyticz_", id);
+        assert_eq!(
+            of(b"5e9d9544a1dcd60001d0ed20").unwrap(),
+            "z_tyk_analyticz_5e9d9544a1dcd60001d0ed20"
+        );
+        assert_eq!(of(b"").unwrap(), "z_tyk_analyticz_");
+        assert_eq!(of("é a.b".as_bytes()).unwrap(), "z_tyk_analyticz_é a.b");
+        for id in [&b"a\0b"[..], b"a$b", b"$", b"a.", &[b'x'; 240]] {
+            assert!(of(id).is_err(), "{id:?}");
+        }
+    }
+}
