@@ -330,7 +330,7 @@ impl Engine {
     /// The source has answered.
     pub fn source_is_up(&self) {
         if self.source_down.swap(false, Ordering::AcqRel) {
-            let mode = self.mode.lock().unwrap_or_else(PoisonError::into_inner).clone();
+            let mode = self.mode.lock().clone();
             tracing::info!(prefix = "main", mode = mode.label, reason = %mode.reason, "records can be taken again");
         }
         self.status.source(|source| source.state = "up".to_owned());
