@@ -106,7 +106,7 @@ async fn start_source(settings: &Settings, uptime: bool) -> Result<Started, Fata
     let started = (spec.start)(settings, uptime).await;
     started.map_err(|error| Fatal {
         prefix: if spec.exclusive { spec.name } else { "main" },
-        text: format!("{error:#}"),
+        text: crate::error_text(&error),
     })
 }
 
@@ -124,7 +124,7 @@ async fn drain(
     let (delay, chunk) = (settings.purge_delay.as_secs(), settings.purge_chunk);
     let start = Engine::start(settings, pumps, source.clone(), status, instrumentation, fleet.clone());
     let engine = tokio::select! {
-        engine = start => engine.map_err(|error| Fatal::new(format!("{error:#}")))?,
+        engine = start => engine.map_err(|error| Fatal::new(crate::error_text(&error)))?,
         // Nothing is claimed yet.
         () = stop.cancelled() => {
             tracing::info!(prefix = "main", "Tyk-pump stopped.");
@@ -162,7 +162,7 @@ async fn run_demo(
     let fleet = Arc::new(OnceLock::new());
     let engine = Engine::start(settings, pumps, source.clone(), status, instrumentation, fleet.clone())
         .await
-        .map_err(|error| Fatal::new(format!("{error:#}")))?;
+        .map_err(|error| Fatal::new(crate::error_text(&error)))?;
     refuse_if_nothing_runs(&engine).await?;
     open(&engine, &*source, &fleet).await;
     demo::announce();
@@ -192,7 +192,7 @@ async fn open(engine: &Engine, source: &dyn Source, fleet: &OnceLock<Arc<str>>) 
         match opened.await {
             Ok((mode, id)) => {
                 fleet.get_or_init(|| id);
-                engine.source_is_up();
+                engine.source_is_open();
                 return mode;
             }
             Err(error) => {

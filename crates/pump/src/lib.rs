@@ -8,6 +8,7 @@ pub mod clock;
 pub mod config;
 pub mod delivery;
 pub mod demo;
+mod error_text;
 pub mod failpoints;
 pub mod instrumentation;
 pub mod load;
@@ -16,11 +17,14 @@ pub mod logging;
 pub mod mdcb_sink;
 pub mod operations;
 pub mod plan;
+mod pump_name;
 pub mod quickstart;
 pub mod scrub;
 pub mod signals;
 pub mod source;
 mod upkeep;
+
+pub use error_text::error_text;
 
 /// Version of this binary, as `--version` prints it.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");

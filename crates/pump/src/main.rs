@@ -135,7 +135,7 @@ fn operate(command: cli::Command) -> ExitCode {
         Ok(false) => ExitCode::FAILURE,
         Err(error) => {
             // There is nowhere left to complain.
-            let text = format!("tyk-pump: error: {error:#}");
+            let text = format!("tyk-pump: error: {}", tyk_pump::error_text(&error));
             let _ = writeln!(std::io::stderr(), "{}", scrub::secrets(&text));
             ExitCode::FAILURE
         }

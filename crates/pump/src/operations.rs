@@ -19,6 +19,7 @@ use crate::{
     delivery::{dead_letter::DeadLetters, disk::Disk},
     load,
     plan::PumpPlan,
+    pump_name::PumpNames,
     quickstart, scrub,
     source::{
         ClaimReport, Claims, DeadLetter, DeadLetterId, DeadLimits, DeadStore, Ledgers, Operate, Terms, letter, table,
@@ -26,6 +27,8 @@ use crate::{
     upkeep,
 };
 
+/// Dead letters that are looked at for names of pumps.
+const LETTERS_LOOKED_AT: usize = 10_000;
 /// Dead letters that are removed at once.
 const REMOVED_AT_ONCE: usize = 1_000;
 
@@ -50,7 +53,10 @@ pub async fn run(command: Command, out: &mut dyn Write) -> anyhow::Result<bool> 
         )?),
         Command::Load(options) => {
             let configured = match &options.conf {
-                Some(conf) => Some(settings(conf)?.redis),
+                Some(conf) => {
+                    let settings = settings(conf)?;
+                    Some((table::of(&settings).pushed_to)(&settings))
+                }
                 None => None,
             };
             load::run(options, configured).await?;
@@ -62,6 +68,7 @@ pub async fn run(command: Command, out: &mut dyn Write) -> anyhow::Result<bool> 
         Command::Indexes(options) => upkeep::indexes(&settings(&options.file.conf)?, &options, out).await,
         Command::Lane(LaneCommand::AcceptRefusals { file, pump }) => {
             let settings = settings(&file.conf)?;
+            let pump = names(&settings).resolve(&pump)?;
             Client::new(&settings).accept_refusals(&pump).await?;
             writeln!(
                 out,
@@ -86,6 +93,30 @@ fn settings(conf: &Path) -> anyhow::Result<Settings> {
         (_, Some(finding)) => bail!("{}", finding.text.trim_end()),
         (None, None) => bail!("{} cannot be used; tyk-pump check says why", conf.display()),
     }
+}
+
+/// The pumps that the configuration names.
+fn names(settings: &Settings) -> PumpNames {
+    let plan = PumpPlan::of(settings);
+    let runs = plan.pumps().map(|pump| pump.settings.name.clone());
+    PumpNames::new(runs.chain(plan.absent.iter().map(|pump| pump.name.clone())))
+}
+
+/// These, and the pumps of which claims keep rows.
+async fn names_in_claims(settings: &Settings, claims: &dyn Operate) -> anyhow::Result<PumpNames> {
+    let mut names = names(settings);
+    for claim in claims.list().await? {
+        names.add(claim.cursors.keys().map(|lane| lane.as_str().into()));
+    }
+    Ok(names)
+}
+
+/// These, and the pumps of which there are dead letters.
+async fn names_in_dead_letters(settings: &Settings, dead: &DeadLetters) -> anyhow::Result<PumpNames> {
+    let mut names = names(settings);
+    let letters = dead.list(None, LETTERS_LOOKED_AT).await?;
+    names.add(letters.into_iter().map(|letter| letter.lane));
+    Ok(names)
 }
 
 /// What operators work on.
@@ -152,16 +183,24 @@ async fn claims(command: ClaimsCommand, out: &mut dyn Write) -> anyhow::Result<b
             return restore(&settings, terms, out).await;
         }
         ClaimsCommand::Drop { file, pump } => {
-            let rows = open(&settings(&file.conf)?).await?.claims.drop_lane(&pump).await?;
-            writeln!(out, "{rows} records are no longer kept for pump {pump}")?;
+            let settings = settings(&file.conf)?;
+            let claims = open(&settings).await?.claims;
+            let pump = names_in_claims(&settings, &*claims).await?.resolve(&pump)?;
+            match claims.drop_lane(&pump).await? {
+                0 => writeln!(out, "no records are kept for pump {pump}: nothing to drop")?,
+                rows => writeln!(out, "{rows} records are no longer kept for pump {pump}")?,
+            }
         }
         ClaimsCommand::Adopt { file, old, new } => {
-            let rows = open(&settings(&file.conf)?)
-                .await?
-                .claims
-                .adopt_lane(&old, &new)
-                .await?;
-            writeln!(out, "{rows} records of pump {old} are kept for pump {new} now")?;
+            let settings = settings(&file.conf)?;
+            let claims = open(&settings).await?.claims;
+            let old = names_in_claims(&settings, &*claims).await?.resolve(&old)?;
+            // Rows that go to a pump that nobody has would wait for ever.
+            let new = names(&settings).resolve(&new)?;
+            match claims.adopt_lane(&old, &new).await? {
+                0 => writeln!(out, "no records are kept for pump {old}: nothing to hand over")?,
+                rows => writeln!(out, "{rows} records of pump {old} are kept for pump {new} now")?,
+            }
         }
     }
     Ok(true)
@@ -268,6 +307,10 @@ async fn dead_letters(command: DeadLetterCommand, out: &mut dyn Write) -> anyhow
         } => {
             let settings = settings(&file.conf)?;
             let dead = dead_letters_of(&settings, open(&settings).await?.dead);
+            let pump = match &pump {
+                Some(pump) => Some(names_in_dead_letters(&settings, &dead).await?.resolve(pump)?),
+                None => None,
+            };
             let letters = dead.list(pump.as_deref(), limit).await?;
             for letter in &letters {
                 print_letter(letter, json, out)?;
@@ -278,6 +321,13 @@ async fn dead_letters(command: DeadLetterCommand, out: &mut dyn Write) -> anyhow
         }
         DeadLetterCommand::Replay { file, pump, limit } => {
             let settings = settings(&file.conf)?;
+            let pump = match &pump {
+                Some(pump) => {
+                    let dead = dead_letters_of(&settings, open(&settings).await?.dead);
+                    Some(names_in_dead_letters(&settings, &dead).await?.resolve(pump)?)
+                }
+                None => None,
+            };
             let answer = Client::new(&settings).replay(pump.as_deref(), limit).await?;
             let figure = |name: &str| answer.get(name).and_then(serde_json::Value::as_u64).unwrap_or_default();
             writeln!(out, "{} accepted, {} kept", figure("accepted"), figure("kept"))?;
@@ -289,6 +339,7 @@ async fn dead_letters(command: DeadLetterCommand, out: &mut dyn Write) -> anyhow
         DeadLetterCommand::Drop { file, pump } => {
             let settings = settings(&file.conf)?;
             let dead = dead_letters_of(&settings, open(&settings).await?.dead);
+            let pump = names_in_dead_letters(&settings, &dead).await?.resolve(&pump)?;
             let mut dropped = 0;
             loop {
                 let letters = dead.list(Some(&pump), REMOVED_AT_ONCE).await?;
@@ -305,7 +356,10 @@ async fn dead_letters(command: DeadLetterCommand, out: &mut dyn Write) -> anyhow
                     break;
                 }
             }
-            writeln!(out, "{dropped} dead letters of pump {pump} are gone")?;
+            match dropped {
+                0 => writeln!(out, "there are no dead letters of pump {pump}: nothing to drop")?,
+                _ => writeln!(out, "{dropped} dead letters of pump {pump} are gone")?,
+            }
         }
     }
     Ok(true)

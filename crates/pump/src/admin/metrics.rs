@@ -185,6 +185,15 @@ fn render_source(page: &mut Page, source: &SourceStatus) {
         refused,
     );
     page.single(
+        "source_not_lists",
+        "gauge",
+        "Lists whose name is taken by another type: gateways cannot push to them.",
+        source.not_lists.len(),
+    );
+    if let Some(commands) = source.commands {
+        page.single("redis_commands_total", "counter", "Commands sent to Redis.", commands);
+    }
+    page.single(
         "expired_rows_total",
         "counter",
         "Records that have vanished from their lists while claiming was held back, an estimate.",

@@ -347,7 +347,7 @@ async fn replay(actions: &dyn Actions, uri: &Uri) -> Response {
         Ok(replayed) => json_answer(StatusCode::OK, &replayed),
         Err(error) => json_answer(
             StatusCode::SERVICE_UNAVAILABLE,
-            &json!({ "error": format!("{error:#}") }),
+            &json!({ "error": crate::error_text(&error) }),
         ),
     }
 }

@@ -93,7 +93,10 @@ async fn cpu_profile(length: Duration) -> Response {
             ];
             (headers, body).into_response()
         }
-        Err(error) => error_text(StatusCode::INTERNAL_SERVER_ERROR, format!("{error:#}\n")),
+        Err(error) => error_text(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            format!("{}\n", crate::error_text(&error)),
+        ),
     }
 }
 

@@ -143,7 +143,7 @@ impl DeadLetters {
         let stored = self.source.store_dead(&letters, self.limits).await?;
         Ok(Kept {
             evicted: stored.all_evicted(),
-            too_large: stored.too_large.values().sum(),
+            too_large: stored.all_too_large(),
             ..Kept::default()
         })
     }

@@ -321,10 +321,17 @@ impl Engine {
         }
     }
 
+    /// The source was reached for the first time.
+    pub fn source_is_open(&self) {
+        self.source_down.store(false, Ordering::Release);
+        self.status.source(|source| source.state = "up".to_owned());
+    }
+
     /// The source has answered.
     pub fn source_is_up(&self) {
         if self.source_down.swap(false, Ordering::AcqRel) {
-            tracing::info!(prefix = "main", "the source of records answers again");
+            let mode = self.mode.lock().clone();
+            tracing::info!(prefix = "main", mode = mode.label, reason = %mode.reason, "records can be taken again");
         }
         self.status.source(|source| source.state = "up".to_owned());
     }

@@ -201,6 +201,7 @@ impl Engine {
             source.claimed_rows = usage.claimed_rows;
             source.used_memory = usage.used_memory;
             source.max_memory = usage.max_memory;
+            source.commands = usage.commands;
             source.orphans = usage
                 .orphans
                 .iter()

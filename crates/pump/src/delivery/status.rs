@@ -107,6 +107,8 @@ pub struct SourceStatus {
     pub used_memory: Option<u64>,
     /// `maxmemory` of Redis.
     pub max_memory: Option<u64>,
+    /// Commands sent to Redis since the start.
+    pub commands: Option<u64>,
     /// Whether claiming is held back, and why.
     pub claiming_held: Option<String>,
     /// Why gateways are refused at the moment; of a store of the pump's own.
@@ -236,6 +238,11 @@ impl StatusBoard {
             not_ready.push(format!("source is {}: {why}", source.state));
         }
         not_ready.extend(source.claiming_held.iter().cloned());
+        not_ready.extend(
+            source.not_lists.iter().map(|list| {
+                format!("the key {list} is no list, so that gateways cannot push to it: rename or delete it")
+            }),
+        );
         not_ready.extend(source.refusing.iter().map(|why| format!("gateways are refused: {why}")));
         not_ready.extend(source.undecodable_waits.iter().cloned());
         for pump in &pumps {

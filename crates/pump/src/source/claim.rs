@@ -108,6 +108,8 @@ pub struct Usage {
     pub eviction_policy: Option<String>,
     /// Pumps that claims wait for although no instance has them configured, with their rows.
     pub orphans: Vec<(Arc<str>, u64)>,
+    /// Commands that were sent to Redis since the start.
+    pub commands: Option<u64>,
     /// Why gateways are refused at the moment, where the source hears of it.
     pub refusing: Option<String>,
     /// Elements that gateways were refused since the start, where the source hears of it.

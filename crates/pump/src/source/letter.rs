@@ -95,6 +95,11 @@ impl DeadStored {
         count(&mut self.too_large, lane, entries);
     }
 
+    /// Entries of every lane that were too large.
+    pub fn all_too_large(&self) -> u64 {
+        self.too_large.values().sum()
+    }
+
     /// Entries of every lane that had to go.
     pub fn all_evicted(&self) -> u64 {
         self.evicted.values().sum()

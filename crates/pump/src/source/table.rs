@@ -1,6 +1,9 @@
 //! The sources that a configuration can choose, in one table: what `analytics_storage_type` means is said here alone.
 
-use std::sync::Arc;
+use std::{
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    sync::Arc,
+};
 
 use anyhow::Context;
 use async_trait::async_trait;
@@ -13,7 +16,7 @@ use super::{
     embedded::EmbeddedSource,
     redis::{ListSettings, RedisSource},
 };
-use crate::config::Settings;
+use crate::config::{RedisSettings, RedisTopology, Settings, TlsSettings, TlsVersion};
 
 /// Something that is being made.
 pub type Making<'a, T> = BoxFuture<'a, anyhow::Result<T>>;
@@ -28,6 +31,8 @@ pub struct SourceSpec {
     pub exclusive: bool,
     /// What becomes of records that were put back into their lists, for operators.
     pub after_restore: &'static str,
+    /// Where gateways push to, as a client needs to know.
+    pub pushed_to: fn(&Settings) -> RedisSettings,
     /// Makes it for a running pump. `true`: uptime data is read as well.
     pub start: fn(&Settings, bool) -> Making<'_, Started>,
     /// Makes it for operators, who neither claim nor listen, and opens it.
@@ -58,6 +63,7 @@ const REDIS: SourceSpec = SourceSpec {
     exclusive: false,
     after_restore: "they have no time to live until a gateway pushes to the same list, which sets its own (60 s by \
                     default): start the pump that is to take them before that",
+    pushed_to: |settings| settings.redis.clone(),
     start: |settings, uptime| {
         Box::pin(async move {
             Ok(Started {
@@ -80,6 +86,7 @@ const EMBEDDED: SourceSpec = SourceSpec {
     chosen: |settings| settings.embedded.is_some(),
     exclusive: true,
     after_restore: "they wait there, whatever time to live gateways have set",
+    pushed_to: store_address,
     start: |settings, uptime| {
         Box::pin(async move {
             let embedded = settings.embedded.as_ref().context("embedded_storage is missing")?;
@@ -112,6 +119,36 @@ fn store(settings: &Settings, uptime: bool) -> anyhow::Result<EmbeddedSource> {
     let embedded = settings.embedded.as_ref().context("embedded_storage is missing")?;
     let source = EmbeddedSource::open(embedded, &settings.redis.key_prefix, uptime)?;
     Ok(source.instance(&settings.delivery.instance_id, settings.delivery.lease))
+}
+
+/// The pump's own server, as gateways on this machine reach it.
+fn store_address(settings: &Settings) -> RedisSettings {
+    let Some(embedded) = &settings.embedded else {
+        return settings.redis.clone();
+    };
+    let mut address = embedded.listen;
+    if address.ip().is_unspecified() {
+        address.set_ip(match address.ip() {
+            IpAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
+            IpAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
+        });
+    }
+    RedisSettings {
+        topology: RedisTopology::Single,
+        addrs: vec![address.to_string()],
+        username: embedded.username.clone(),
+        password: embedded.password.clone(),
+        database: 0,
+        // Its certificate is for the names that gateways use, not for this address.
+        tls: embedded.tls.as_ref().map(|_| TlsSettings {
+            skip_verify: true,
+            ca_file: None,
+            identity: None,
+            min_version: TlsVersion::V1_2,
+            max_version: TlsVersion::V1_3,
+        }),
+        ..settings.redis.clone()
+    }
 }
 
 /// The server that gateways push to, with the store behind it.

@@ -348,15 +348,31 @@ pub async fn dead_letters_are_kept_once_and_the_oldest_go(source: &dyn DeadStore
         1,
         "caps are per pump"
     );
-    let small = DeadLimits { bytes: 1, ..roomy };
+    let mut large = letter("A", 10, 3000);
+    large.raw = Bytes::from(vec![b'x'; 2 << 20]);
+    let stored = source.store_dead(&[large], roomy).await.unwrap();
+    let refused = DeadStored {
+        too_large: BTreeMap::from([("A".into(), 1)]),
+        ..DeadStored::default()
+    };
+    assert_eq!(stored, refused, "one that exceeds the whole share");
+    assert_eq!(
+        rows(source.list_dead(Some("A"), 100).await.unwrap()),
+        [3, 4, 9],
+        "takes nobody else's place"
+    );
+    let single = DeadLimits { count: 1, ..roomy };
     assert_eq!(
         source
-            .store_dead(&[letter("A", 10, 3000)], small)
+            .store_dead(&[letter("A", 11, 4000), letter("B", 1, 1), letter("B", 2, 2)], single)
             .await
             .unwrap()
             .evicted,
-        BTreeMap::from([("A".into(), 4)])
+        BTreeMap::from([("A".into(), 3), ("B".into(), 1)]),
+        "counted by pump"
     );
+    let left = [id(&letter("A", 11, 0)), id(&letter("B", 2, 0))];
+    assert_eq!(source.remove_dead(&left).await.unwrap(), 2);
     assert_eq!(source.remove_dead(&[id(&letters[5])]).await.unwrap(), 1);
     assert!(source.list_dead(None, 100).await.unwrap().is_empty());
 }

@@ -252,13 +252,17 @@ impl Store {
     }
 
     pub(super) fn keep_dead(&mut self, letters: &[DeadLetter], limits: DeadLimits) -> DeadStored {
+        let mut stored = DeadStored::default();
         for letter in letters {
+            if letter.raw.len() as u64 > limits.bytes {
+                stored.refuse(&letter.lane, 1);
+                continue;
+            }
             let known = |other: &DeadLetter| other.lane == letter.lane && other.row == letter.row;
             if !self.dead.iter().any(known) {
                 self.dead.push(letter.clone());
             }
         }
-        let mut stored = DeadStored::default();
         let lanes: BTreeSet<Arc<str>> = letters.iter().map(|letter| letter.lane.clone()).collect();
         for lane in lanes {
             loop {

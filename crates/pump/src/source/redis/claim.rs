@@ -170,7 +170,7 @@ impl RedisSource {
                 let field: String = decode(field)?;
                 Err(SourceError::no_such_lane(claim.id, field.trim_start_matches("c:")))
             }
-            _ => Err(self.lost(claim)),
+            _ => Err(self.lost(claim).await),
         }
     }
 
@@ -190,7 +190,7 @@ impl RedisSource {
                 len, base, mut pace, ..
             }) = self.held(claim)
             else {
-                return Err(SourceError::LeaseLost(claim.id));
+                return Err(self.lost(claim).await);
             };
             if first_row < base {
                 return Err(SourceError::Refused(anyhow::anyhow!(
@@ -205,10 +205,10 @@ impl RedisSource {
                 Guarded::Changed(facts) => (None, facts),
             };
             let [Some(owner), Some(seen_fence), Some(seen_base)] = &facts[..] else {
-                return Err(self.lost(claim));
+                return Err(self.lost(claim).await);
             };
             if *owner != self.owner_text || *seen_fence != fence {
-                return Err(self.lost(claim));
+                return Err(self.lost(claim).await);
             }
             let seen_base: u64 = seen_base.parse().unwrap_or(base);
             self.note_base(claim, seen_base);

@@ -5,7 +5,11 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
 };
 
 use anyhow::{Context, anyhow};
@@ -31,6 +35,9 @@ use crate::{
 /// Idle connections for windows and transactions that are kept, each.
 const IDLE: usize = 8;
 
+/// How long a server is asked whether it speaks TLS.
+const PROBE: Duration = Duration::from_secs(2);
+
 /// Where a hash slot is served, as far as is known.
 #[derive(Default)]
 enum Map {
@@ -55,6 +62,8 @@ pub(super) struct Link {
     settings: RedisSettings,
     tls: Option<TlsConnector>,
     pools: Mutex<Pools>,
+    /// Commands sent since the start.
+    commands: AtomicU64,
 }
 
 /// A connection taken out of a pool. Dropped without [`Link::give_back`] it is closed, as half a reply may be in it.
@@ -71,7 +80,22 @@ impl Link {
             tls: tls.context("TLS towards Redis")?,
             settings,
             pools: Mutex::default(),
+            commands: AtomicU64::new(0),
         })
+    }
+
+    /// Commands sent since the start, those for windows included.
+    pub(super) fn commands(&self) -> u64 {
+        self.commands.load(Ordering::Relaxed)
+    }
+
+    fn count(&self, commands: usize) {
+        self.commands.fetch_add(commands as u64, Ordering::Relaxed);
+    }
+
+    /// The address that is configured first.
+    pub(super) fn first_address(&self) -> &str {
+        self.settings.addrs.first().map_or("Redis", String::as_str)
     }
 
     /// Whether several keys can lie on several servers.
@@ -82,6 +106,7 @@ impl Link {
     /// Runs one command on the server that has `key`.
     pub(super) async fn run(&self, key: &str, command: &Cmd) -> Result<Value, SourceError> {
         let (node, mut connection) = self.control(key).await?;
+        self.count(1);
         let value = connection.req_packed_command(command).await;
         let value = value.map_err(|error| self.failed(&node, failure::of_client(&error)))?;
         match failure::text(&value) {
@@ -93,6 +118,7 @@ impl Link {
     /// Runs commands in one go on the server that has `key`; errors of single commands are among the values.
     pub(super) async fn run_all(&self, key: &str, commands: &Pipeline) -> Result<Vec<Value>, SourceError> {
         let (node, mut connection) = self.control(key).await?;
+        self.count(commands.len());
         let values = connection.req_packed_commands(commands, 0, commands.len()).await;
         let values = values.map_err(|error| self.failed(&node, failure::of_client(&error)))?;
         if let Some(elsewhere) = values.iter().find_map(failure::elsewhere) {
@@ -118,6 +144,7 @@ impl Link {
         taken: &mut Taken<MultiplexedConnection>,
         commands: &Pipeline,
     ) -> Result<Vec<Value>, SourceError> {
+        self.count(commands.len());
         let values = taken.connection.req_packed_commands(commands, 0, commands.len()).await;
         let values = values.map_err(|error| self.failed(&taken.node, failure::of_client(&error)))?;
         if let Some(elsewhere) = values.iter().find_map(failure::elsewhere) {
@@ -138,6 +165,7 @@ impl Link {
     /// A connection for windows of `key`.
     pub(super) async fn window(&self, key: &str) -> Result<Taken<Connection>, SourceError> {
         let node = self.node(key).await?;
+        self.count(1);
         let idle = self.pools().windows.get_mut(&node).and_then(Vec::pop);
         let connection = match idle {
             Some(connection) => connection,
@@ -190,6 +218,8 @@ impl Link {
 
     /// Notes a failure: what is broken is not used again, and what moved is looked up again.
     fn failed(&self, node: &str, failure: Failure) -> SourceError {
+        let followed = matches!(self.settings.topology, RedisTopology::Sentinel { .. });
+        let failure = failure::explain(failure, node, self.is_cluster(), followed);
         if failure.drop_connections {
             let mut pools = self.pools();
             pools.map = Map::Unknown;
@@ -299,12 +329,35 @@ impl Link {
             let greeted = connection.greet(&settings.username, settings.password.reveal(), database);
             greeted.await.map(|()| connection)
         };
-        connected.await.map_err(|error| {
-            let failure = failure::of_wire(&error).error.context(format_args!("Redis at {node}"));
-            // The address may be that of a master that is no more.
-            self.pools().map = Map::Unknown;
-            failure
+        let error = match connected.await {
+            Ok(connection) => return Ok(connection),
+            Err(error) => error,
+        };
+        // The address may be that of a master that is no more.
+        self.pools().map = Map::Unknown;
+        let failure = failure::of_wire(&error).error;
+        Err(match self.misunderstanding(node, &error).await {
+            Some(text) => SourceError::Unavailable(anyhow!("Redis at {node} {text} ({failure})")),
+            None => failure.context(format_args!("Redis at {node}")),
         })
+    }
+
+    /// Whether the other side speaks TLS where we do not, or the other way round.
+    async fn misunderstanding(&self, node: &str, error: &WireError) -> Option<&'static str> {
+        if matches!(error, WireError::Server(_)) {
+            return None;
+        }
+        match &self.tls {
+            Some(_) => {
+                let greets = timeout(PROBE, tls::greets_in_clear(node)).await;
+                matches!(greets, Ok(true))
+                    .then_some("does not speak TLS: clear analytics_storage_config.use_ssl, or name its TLS port")
+            }
+            None => {
+                let shakes = timeout(PROBE, tls::shakes_hands(node)).await;
+                matches!(shakes, Ok(true)).then_some("speaks TLS: set analytics_storage_config.use_ssl")
+            }
+        }
     }
 
     async fn open(&self, node: &str) -> Result<Connection, WireError> {

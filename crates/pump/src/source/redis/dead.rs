@@ -44,6 +44,10 @@ impl RedisSource {
             let mut bytes = 0;
             for letter in letters {
                 let entry = (field(&lane, letter.row), letter.at_ms, letter::encode(letter));
+                if entry.2.len() as u64 > limits.bytes {
+                    stored.refuse(&lane, 1);
+                    continue;
+                }
                 if part.len() >= CHUNK || bytes + entry.2.len() > CHUNK_BYTES {
                     stored.evict(&lane, self.keep_part(&names, &lane, &part, limits).await?);
                     part.clear();

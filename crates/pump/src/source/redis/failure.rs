@@ -45,6 +45,34 @@ pub(super) fn of_reply(text: &str) -> Failure {
     }
 }
 
+/// Whether an answer says that this user may not do that, or not with that key.
+pub(super) fn is_forbidden(error: &anyhow::Error) -> bool {
+    error.to_string().contains("NOPERM")
+}
+
+/// The same, with the set-up that it comes from and what to change. `sharded`: a cluster is configured; `followed`: its
+/// master is looked up with sentinels.
+pub(super) fn explain(failure: Failure, node: &str, sharded: bool, followed: bool) -> Failure {
+    let text = match &failure.error {
+        SourceError::Unavailable(error) => error.to_string(),
+        _ => return failure,
+    };
+    let first = text.split(' ').next().unwrap_or_default();
+    let advice = match first {
+        "MOVED" | "ASK" if !sharded => {
+            "is a node of a Redis Cluster, and keys lie on other nodes: set analytics_storage_config.enable_cluster"
+        }
+        "READONLY" if !sharded && !followed => {
+            "is a read-only replica: name the master in analytics_storage_config, or its sentinels with master_name"
+        }
+        _ => return failure,
+    };
+    Failure {
+        error: SourceError::Unavailable(anyhow!("Redis at {node} {advice} ({text})")),
+        ..failure
+    }
+}
+
 /// Whether Redis refused a write because its memory is full.
 pub(super) fn is_full(error: &SourceError) -> bool {
     matches!(error, SourceError::Unavailable(error) if error.to_string().starts_with("OOM"))

@@ -1,7 +1,7 @@
 //! One instance of the pump as a user of Redis: its connections, what it may do, and what it holds.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, HashSet},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -106,6 +106,8 @@ struct Memory {
     chosen: Option<Chosen>,
     fleet: Option<Arc<str>>,
     held: HashMap<ClaimId, Held>,
+    /// Claims that were held when the data of Redis was lost.
+    from_before: HashSet<ClaimId>,
     /// Cursors that could not be written yet.
     unwritten: HashMap<ClaimId, BTreeMap<Arc<str>, u64>>,
     /// Sizes that rows of a list had lately.
@@ -146,6 +148,7 @@ impl RedisSource {
                 chosen: None,
                 fleet: None,
                 held: HashMap::new(),
+                from_before: HashSet::new(),
                 unwritten: HashMap::new(),
                 paces: HashMap::new(),
             }),
@@ -281,12 +284,25 @@ impl RedisSource {
     }
 
     /// Lets go of a claim, unless it has been taken over by ourselves in the meantime.
-    pub(super) fn lost(&self, claim: &ClaimRef) -> SourceError {
+    pub(super) fn let_go_of(&self, claim: &ClaimRef) {
         let mut memory = self.memory();
         if memory.held.get(&claim.id).is_none_or(|held| held.fence == claim.fence) {
             memory.held.remove(&claim.id);
             memory.unwritten.remove(&claim.id);
         }
-        SourceError::LeaseLost(claim.id)
+    }
+
+    /// The data of Redis was lost: whatever is held now, and `lost`, is from before. `fleet`: the new id of the store.
+    pub(super) fn remember_loss(&self, fleet: Arc<str>, lost: &[ClaimId]) {
+        let mut memory = self.memory();
+        let held: Vec<ClaimId> = memory.held.keys().copied().collect();
+        memory.from_before.extend(held);
+        memory.from_before.extend(lost);
+        memory.fleet = Some(fleet);
+    }
+
+    /// Whether a claim was held when the data of Redis was lost.
+    pub(super) fn is_from_before(&self, claim: ClaimId) -> bool {
+        self.memory().from_before.contains(&claim)
     }
 }

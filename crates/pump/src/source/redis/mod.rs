@@ -6,6 +6,7 @@ mod connect;
 mod dead;
 mod entry;
 mod failure;
+mod fleet;
 mod identity;
 mod index;
 mod instance;
@@ -13,6 +14,7 @@ mod keys;
 mod lease;
 mod legacy;
 mod local;
+mod loss;
 mod peek;
 mod probe;
 mod restore;
@@ -73,7 +75,7 @@ impl Claims for RedisSource {
 
     async fn renew(&self, claims: &[ClaimRef], lanes: &[Arc<str>]) -> Result<Vec<Lost>, SourceError> {
         let lost = self.strategy()?.renew(self, claims, lanes).await?;
-        Ok(lost.into_iter().map(Lost::Taken).collect())
+        self.judge_all(claims, lost).await
     }
 
     async fn take_over(&self, lanes: &[Arc<str>], held: &[ClaimId]) -> Result<Vec<Claim>, SourceError> {
@@ -111,24 +113,6 @@ impl Claims for RedisSource {
     async fn announce_version(&self, version: &str) -> Result<(), SourceError> {
         let set = command("SET", VERSION_KEY, [version]);
         self.link.run(VERSION_KEY, &set).await.map(drop)
-    }
-}
-
-impl RedisSource {
-    /// The id of this store, which is made if it has none.
-    async fn stored_fleet(&self) -> Result<Arc<str>, SourceError> {
-        let prefix = self.names.first().map(|names| names.prefix()).unwrap_or_default();
-        let name = format!("{prefix}fleet");
-        let fresh = ulid::Ulid::new().to_string();
-        let value = if self.rights() == Rights::Script {
-            script::FLEET
-                .run(&self.link, std::slice::from_ref(&name), &[argument(&fresh)])
-                .await?
-        } else {
-            self.link.run(&name, &command("SETNX", &name, [fresh.as_str()])).await?;
-            self.link.run(&name, &command("GET", &name, [])).await?
-        };
-        Ok(decode::<String>(&value)?.into())
     }
 }
 

@@ -7,6 +7,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use analytics::{ClaimId, Key};
 use redis::cmd;
+use tokio::sync::RwLock;
 
 use super::{
     commands::{command, decode, pipeline},
@@ -60,11 +61,11 @@ impl RedisSource {
         max_rows: usize,
     ) -> Result<Window, SourceError> {
         let lock = self.names_of(&claim.key).lock();
-        let trimming = self.local.with(claim, |part| Ok(part.trimming.clone()))?;
+        let trimming = self.trimming(claim).await?;
         let _no_trim = trimming.read().await;
         let (base, len) = self.local.with(claim, |part| Ok((part.claim.base, part.claim.len)))?;
         let Some(mut held) = self.held(claim) else {
-            return Err(SourceError::LeaseLost(claim.id));
+            return Err(self.lost(claim).await);
         };
         if first_row < base || first_row >= len {
             return Err(SourceError::Refused(anyhow::anyhow!(
@@ -92,11 +93,21 @@ impl RedisSource {
         }
     }
 
+    /// The lock between reading and removing, while the claim is there.
+    async fn trimming(&self, claim: &ClaimRef) -> Result<Arc<RwLock<()>>, SourceError> {
+        let known = self.local.with(claim, |part| Ok(part.trimming.clone()));
+        match known {
+            // Another lane has found out already.
+            Err(SourceError::LeaseLost(_)) => Err(self.lost(claim).await),
+            other => other,
+        }
+    }
+
     async fn give_up<T>(&self, claim: &ClaimRef, lock: &str) -> Result<T, SourceError> {
+        let verdict = self.lost(claim).await;
         self.local.parts().remove(&claim.id);
-        self.let_go(claim.id);
         self.unlock(lock).await?;
-        Err(SourceError::LeaseLost(claim.id))
+        Err(verdict)
     }
 
     pub(super) async fn acknowledge_peek(
@@ -104,7 +115,7 @@ impl RedisSource {
         claim: &ClaimRef,
         cursors: &[(Arc<str>, u64)],
     ) -> Result<Acknowledged, SourceError> {
-        let trimming = self.local.with(claim, |part| Ok(part.trimming.clone()))?;
+        let trimming = self.trimming(claim).await?;
         let _alone = trimming.write().await;
         let (base, low, first, last) = self.local.with(claim, |part| {
             let low = part.advance(claim, cursors)?;

@@ -3,7 +3,7 @@
 use redis::{Value, cmd};
 
 use super::{
-    commands::{command, pipeline},
+    commands::{command, decode, pipeline},
     failure,
     instance::{Chosen, RedisSource, Rights, Strategy},
     script::{self, argument},
@@ -16,6 +16,7 @@ use crate::{
 
 impl RedisSource {
     pub(super) async fn probe(&self) -> Result<Chosen, SourceError> {
+        self.refuse_sentinel().await?;
         let rights = self.probe_rights().await?;
         let wanted = self.delivery.mode;
         let chosen = |strategy: &'static dyn Strategy, mode| Chosen {
@@ -53,11 +54,50 @@ impl RedisSource {
                 "delivery.mode is claims, but {obstacle}; allow them, or use delivery.mode auto"
             )));
         }
+        if let Some(refusal) = self.refused_lock().await? {
+            return Ok(chosen(
+                &Popping,
+                Mode::legacy(format!(
+                    "{obstacle}, and not even the lock of mode peek ({refusal}): allow this user the keys and commands in docs/redis.md"
+                )),
+            ));
+        }
         let mut reason = obstacle;
         if rights.0 == Rights::Plain {
             reason.push_str("; do not run another pump beside this one: it cannot be told when that one takes rows");
         }
         Ok(chosen(&InPlace, Mode::peek(reason)))
+    }
+
+    /// Names the mistake of giving a Sentinel's port as that of Redis.
+    async fn refuse_sentinel(&self) -> Result<(), SourceError> {
+        let Some(key) = self.keys.first() else { return Ok(()) };
+        let info = cmd("INFO").arg("server").clone();
+        let text = match self.link.run(&key.name, &info).await {
+            Ok(value) => decode::<String>(&value).unwrap_or_default(),
+            Err(SourceError::Refused(error)) if is_permission(&error.to_string()) => return Ok(()),
+            Err(error) => return Err(error),
+        };
+        if !text.contains("redis_mode:sentinel") {
+            return Ok(());
+        }
+        Err(SourceError::Refused(anyhow::anyhow!(
+            "{} is a Sentinel, not a Redis server: set analytics_storage_config.master_name, and name the sentinels in addrs",
+            self.link.first_address()
+        )))
+    }
+
+    /// What Redis says to the lock that reading in place needs; `None`: it may be had.
+    async fn refused_lock(&self) -> Result<Option<String>, SourceError> {
+        let Some(names) = self.names.first() else {
+            return Ok(None);
+        };
+        let lock = names.lock();
+        match self.link.run(&lock, &command("EXISTS", &lock, [])).await {
+            Err(SourceError::Refused(error)) if failure::is_forbidden(&error) => Ok(Some(error.to_string())),
+            Err(error) => Err(error),
+            Ok(_) => Ok(None),
+        }
     }
 
     /// What the user may do, and what Redis said to the more that was tried.

@@ -2,7 +2,12 @@
 
 use std::{path::Path, sync::Arc};
 
+use rustls_pki_types::ServerName;
 use sinks::tls::{self, Identity, PemFile, Verification};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+};
 use tokio_rustls::TlsConnector;
 
 use crate::config::{TlsSettings, TlsVersion};
@@ -27,6 +32,45 @@ pub(super) fn connector(settings: &TlsSettings) -> anyhow::Result<TlsConnector> 
         versions: version(settings.min_version)..=version(settings.max_version),
     };
     Ok(TlsConnector::from(Arc::new(tls::client_config(&settings)?)))
+}
+
+/// Whether the server at `host:port` answers a command that is not encrypted.
+pub(super) async fn greets_in_clear(node: &str) -> bool {
+    let mut answer = [0];
+    let asked = async {
+        let mut stream = TcpStream::connect(node).await?;
+        stream.write_all(b"PING\r\n").await?;
+        stream.read_exact(&mut answer).await
+    };
+    // A pong, or the demand for a password.
+    asked.await.is_ok() && matches!(&answer, b"+" | b"-")
+}
+
+/// Whether the server at `host:port` takes part in a TLS handshake, whatever becomes of it.
+pub(super) async fn shakes_hands(node: &str) -> bool {
+    let settings = tls::TlsSettings {
+        ca_files: Vec::new(),
+        identity: None,
+        server_name: None,
+        verification: Verification::None,
+        versions: tls::TlsVersion::V1_2..=tls::TlsVersion::V1_3,
+    };
+    let Ok(config) = tls::client_config(&settings) else {
+        return false;
+    };
+    let Ok(stream) = TcpStream::connect(node).await else {
+        return false;
+    };
+    let Ok(name) = ServerName::try_from("redis") else {
+        return false;
+    };
+    match TlsConnector::from(Arc::new(config)).connect(name, stream).await {
+        Ok(_) => true,
+        Err(error) => {
+            let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
+            matches!(inner, Some(rustls::Error::AlertReceived(_)))
+        }
+    }
 }
 
 fn version(version: TlsVersion) -> tls::TlsVersion {

@@ -40,7 +40,10 @@ impl RedisSource {
     }
 
     pub(super) async fn figures(&self) -> Result<Usage, SourceError> {
-        let mut usage = Usage::default();
+        let mut usage = Usage {
+            commands: Some(self.link.commands()),
+            ..Usage::default()
+        };
         for (index, len) in self.lengths().await? {
             if let (Some(key), Ok(len)) = (self.keys.get(index), len) {
                 usage.unclaimed.push((key.clone(), len));

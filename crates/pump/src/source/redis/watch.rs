@@ -196,7 +196,7 @@ impl RedisSource {
                 self.note_base(claim, base);
                 self.written(claim.id, &all);
             }
-            Err(SourceError::LeaseLost(_)) => return Err(self.lost(claim)),
+            Err(SourceError::LeaseLost(_)) => return Err(self.lost(claim).await),
             Err(_) => {}
         }
         done

@@ -200,8 +200,29 @@ fn adopted_or_dropped_in(lists: &Lists) {
         assert!(output.status.success(), "{words}: {output:?}");
         String::from_utf8(output.stdout).unwrap()
     };
-    assert!(said("claims adopt OLD NEW").starts_with("2000 records"));
-    assert!(said("claims drop --pump GONE").starts_with("2000 records"));
+    for (words, meant) in [
+        ("claims drop --pump gome", "GONE"),
+        ("claims adopt OLD newer", "NEW"),
+        ("dlq list --pump goood", "GOOD"),
+        ("dlq drop --pump goood", "GOOD"),
+        ("dlq replay --pump goood", "GOOD"),
+        ("lane accept-refusals goood", "GOOD"),
+    ] {
+        let output = site.operate(words);
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(1), "{words}: {output:?}");
+        assert!(said.contains(&format!("did you mean \"{meant}\"?")), "{words}: {said}");
+    }
+    let armed = site.operate("lane accept-refusals good");
+    let words = String::from_utf8_lossy(&armed.stderr).into_owned();
+    assert!(
+        armed.status.code() == Some(1) && words.contains("not held back"),
+        "a healthy pump: {armed:?}"
+    );
+    assert!(said("dlq drop --pump Good").contains("nothing to drop"));
+    assert!(said("claims drop --pump good").contains("nothing to drop"));
+    assert!(said("claims adopt old new").starts_with("2000 records"));
+    assert!(said("claims drop --pump gone").starts_with("2000 records"));
     site.wait_until_empty(30);
     assert!(second.stop().success());
     Tally::of(2_000, csv_serials(&site.path("new"))).assert_exactly_once();

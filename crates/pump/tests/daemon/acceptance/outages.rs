@@ -119,10 +119,24 @@ fn what_is_claimed_goes_back_to_its_list_for_an_old_pump_in(lists: &Lists) {
         (site.log().contains("Starting purge loop") && !site.operate_json("claims list --json").is_empty())
             .then_some(())
     });
+    // The pump that runs would take them again at once.
+    let refused = site.operate("claims restore --accept-duplicates");
+    assert!(!refused.status.success(), "{refused:?}");
+    assert!(!site.operate_json("claims list --json").is_empty());
     assert!(daemon.stop().success());
     fs::remove_file(site.path("file")).unwrap();
     let restored = site.operate("claims restore");
     assert!(restored.status.success(), "{restored:?}");
+    let said = String::from_utf8_lossy(&restored.stdout).into_owned();
+    match lists {
+        Lists::Redis(server) => {
+            assert!(said.contains("no time to live until a gateway pushes"), "{said}");
+            let mut ttl = redis::cmd("TTL");
+            ttl.arg("analytics-tyk-system-analytics");
+            assert_eq!(ttl.query::<i64>(&mut server.client(0, "")).unwrap(), -1);
+        }
+        Lists::Pump => assert!(said.contains("they wait there"), "{said}"),
+    }
     assert!(site.operate_json("claims list --json").is_empty());
     assert_eq!(site.length("analytics-tyk-system-analytics"), 2_500);
 }
@@ -173,5 +187,16 @@ fn a_redis_that_restarts_in_the_middle_costs_nothing() {
     site.wait_until_ready();
     assert!(daemon.ended().is_none());
     assert!(daemon.stop().success());
+    let log = site.log();
+    let lines = |text: &str| log.lines().filter(|line| line.contains(text)).count();
+    assert_eq!(lines("records can be taken again"), 1, "{log}");
+    let chosen = log
+        .lines()
+        .find(|line| line.contains("records are claimed"))
+        .unwrap_or_default();
+    assert!(
+        chosen.contains("claims-script") && chosen.contains("scripts are allowed"),
+        "{log}"
+    );
     Tally::of(40_000, csv_serials(&folder)).assert_exactly_once();
 }

@@ -2,9 +2,11 @@
 
 mod beside;
 mod claims;
+mod loss;
 mod model;
 mod modes;
 mod servers;
+mod setups;
 
 use crate::support::{self, Server, promises::LEASE};
 use bytes::Bytes;

@@ -188,3 +188,24 @@ async fn evicted_rows_are_counted_and_the_lane_goes_on() {
     tokio::time::sleep(SECOND).await;
     assert!(world.memory.list().await.unwrap().is_empty());
 }
+
+#[tokio::test(start_paused = true)]
+async fn rows_that_vanish_with_the_data_of_the_source_are_counted_by_every_lane() {
+    let (slow, done) = (
+        BackEnd::willing("SLOW", 0, Kind::Whole),
+        BackEnd::willing("DONE", 0, Kind::Whole),
+    );
+    slow.follow(|_| (Duration::ZERO, Act::Config));
+    let world = world(&[&slow, &done]);
+    world.push(0, items(100, &[]));
+    let process = Process::start(&world, "one", &Options::default()).await;
+    process.reaches(0, LaneState::Paused, MINUTE).await;
+    until("one pump has them", MINUTE, || process.lane(1).delivered == 100).await;
+    world.lose();
+    until("the loss is noticed", 10 * MINUTE, || process.lane(0).backlog_rows == 0).await;
+    assert_eq!(process.lane(0).dropped["vanished"], 100);
+    assert!(
+        !process.lane(1).dropped.contains_key("vanished"),
+        "it had delivered them"
+    );
+}
