@@ -283,7 +283,7 @@ impl Letters {
                 spots.extend(known.letters.get(row).map(|spot| (*at, id, *spot)));
             }
         }
-        spots.sort_by(|one, other| (one.0, one.1.row).cmp(&(other.0, other.1.row)));
+        spots.sort_by_key(|one| (one.0, one.1.row));
         spots.truncate(limit);
         let mut letters = Vec::with_capacity(spots.len());
         let mut wrong = Vec::new();

@@ -331,7 +331,7 @@ fn is_http(whole: &[u8], places: &[Place]) -> bool {
     };
     let known = |method: &&[u8]| name.eq_ignore_ascii_case(method);
     let inline = whole.first() != Some(&b'*');
-    METHODS.iter().any(|method| known(&method))
+    METHODS.iter().any(known)
         || name.eq_ignore_ascii_case(b"host:")
         || (inline && (name.ends_with(b":") || last.starts_with(b"HTTP/")))
 }

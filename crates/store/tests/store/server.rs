@@ -33,7 +33,7 @@ async fn what_is_pushed_is_claimed_in_order() {
     }
     assert_eq!(ask::<u64>(&mut client, &["LLEN", KEY]).await, 30_000);
     let source = &served.store;
-    let claim = claim_all(&source, &["A"]).await;
+    let claim = claim_all(source, &["A"]).await;
     assert_eq!(read_all(source, &claim, 0).await, rows);
     assert_eq!(ask::<u64>(&mut client, &["EXISTS", KEY]).await, 0);
 }

@@ -236,7 +236,7 @@ async fn what_upstream_has_made_is_continued() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_record_with_more_tags_than_a_document_can_hold_is_refused_before_an_update_is_made() {
-    let Some(store) = Store::start(AGGREGATES).await else {
+    let Some(store) = Store::start().await else {
         return;
     };
     let sink = sink(&AGGREGATE, json!({"mongo_url": store.url()})).await;
@@ -264,7 +264,7 @@ async fn an_organisation_that_makes_no_name_costs_only_its_records() {
         }
     };
     for (spec, collection) in [(&AGGREGATE, AGGREGATES), (&SELECTIVE, "z_tyk_analyticz_o1")] {
-        let Some(store) = Store::start(collection).await else {
+        let Some(store) = Store::start().await else {
             return;
         };
         let sink = sink(spec, json!({"mongo_url": store.url()})).await;
