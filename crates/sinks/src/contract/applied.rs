@@ -79,7 +79,7 @@ mod tests {
         applied.mark([3, 4, 9].map(|row| RowId { claim: one, row }));
         applied.mark_range(other, 5..7);
         applied.mark_range(other, 7..7);
-        assert_eq!(applied.ranges(one).to_string(), "3-4,9");
+        assert_eq!(applied.ranges(one).to_string(), "3-4,9-9");
         assert_eq!(applied.ranges(other).to_string(), "5-6");
         assert!(applied.contains(RowId { claim: one, row: 4 }));
         assert!(!applied.contains(RowId { claim: other, row: 4 }));

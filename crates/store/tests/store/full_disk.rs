@@ -76,7 +76,7 @@ async fn a_full_disk_refuses_keeps_what_it_has_and_is_emptied_by_delivery() {
 
     // The disk is still full: the store opens all the same, and everything is there.
     let source = open(disk.path());
-    let claim = claim_all(source, &["A"]).await;
+    let claim = claim_all(&source, &["A"]).await;
     assert_eq!(claim.len, taken);
     let mut at = 0;
     while at < taken {
