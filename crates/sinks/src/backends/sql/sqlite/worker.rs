@@ -96,21 +96,33 @@ fn open<'a>(slot: &'a mut Option<Opened>, location: &Location) -> Result<&'a mut
     let opened = match slot.take() {
         Some(opened) if opened.file == file_at(location) => opened,
         Some(opened) if !opened.connection.is_autocommit() => {
-            // Closing it rolls back.
-            drop(opened);
+            leave(opened);
             return Err(DatabaseError::retry(
                 "the file of the database was moved or removed during a transaction",
             ));
         }
-        // The old one is closed first, so that its log is in the file that it belongs to.
+        // The old one is closed first, with its log in the file that it belongs to.
         other => {
-            drop(other);
+            if let Some(old) = other {
+                leave(old);
+            }
             let connection = connect(location)?;
             let file = file_at(location);
             Opened { connection, file }
         }
     };
     Ok(&mut slot.insert(opened).connection)
+}
+
+/// Closes a file that was moved. SQLite does not bring its log (WAL) home then, and whoever opens the old name next
+/// deletes the log: so what is committed is written to the file itself first. Of a file that was removed nothing is left.
+fn leave(old: Opened) {
+    if !old.connection.is_autocommit() {
+        let _ = old.connection.execute_batch("ROLLBACK");
+    }
+    let _ = old
+        .connection
+        .pragma_update_and_check(None, "wal_checkpoint", "TRUNCATE", |_| Ok(()));
 }
 
 /// Device and inode of the file that the options name.
