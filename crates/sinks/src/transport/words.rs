@@ -41,7 +41,9 @@ pub(crate) fn plain(text: &str) -> String {
     let (mut any, mut hidden) = (false, false);
     for token in text.split_whitespace() {
         let word = token.trim_matches(|c: char| c.is_ascii_punctuation());
-        if WORDS.binary_search(&word.to_ascii_lowercase().as_str()).is_err() {
+        // Capitals are rather the method of a request than a word.
+        let shouted = word.len() > 1 && word.bytes().all(|byte| byte.is_ascii_uppercase());
+        if shouted || WORDS.binary_search(&word.to_ascii_lowercase().as_str()).is_err() {
             hidden = true;
             continue;
         }
