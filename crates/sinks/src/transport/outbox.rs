@@ -17,6 +17,9 @@ pub(crate) use self::{
 use super::http::{Answer, BodyLimit};
 use crate::{Applied, WriteError, Written};
 
+/// Single rows that are too large, before any other was accepted, after which the rest of a group is not tried.
+const SUSPECTS: usize = 20;
+
 /// What a back-end says of a request.
 #[derive(Debug)]
 pub(crate) enum Reply {
@@ -108,7 +111,7 @@ impl Outbox {
             Pace::AtOnce(count) => (count, count),
             Pace::OneFirst(count) => (1, count),
         };
-        let (mut all_packed, mut failed) = (false, None);
+        let (mut all_packed, mut failed, mut lonely) = (false, None, 0);
         loop {
             let has_room = failed.is_none() && under_way.len() < at_once;
             if has_room && let Some(parcel) = waiting.pop_front() {
@@ -154,6 +157,16 @@ impl Outbox {
                         waiting.push_front(left);
                     }
                     None => {
+                        lonely += parcel.rows.len();
+                        if lonely > SUSPECTS && !tally.accepted {
+                            // Nothing at all passes: the lane finds out whether that is the rows' fault.
+                            self.limit.restore();
+                            let refused = WriteError::Reject {
+                                rows: Vec::new(),
+                                source: why.clone().into(),
+                            };
+                            failed = failed.or(Some(refused));
+                        }
                         for &row in parcel.rows.iter() {
                             tally.add(applied, row, Fate::Rejected(why.clone()));
                         }
