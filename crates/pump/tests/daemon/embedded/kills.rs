@@ -224,9 +224,7 @@ fn a_restore_beside_the_running_pump_is_refused_and_names_the_remedy() {
     let refused = other.operate("claims list");
     let said = String::from_utf8_lossy(&refused.stderr);
     assert!(
-        !refused.status.success()
-            && said.contains("no pump answers at ")
-            && said.contains("open in another process"),
+        !refused.status.success() && said.contains("no pump answers at ") && said.contains("open in another process"),
         "{said}"
     );
     assert!(daemon.stop().success());
