@@ -112,9 +112,9 @@ impl Collector {
         if !answer.status.is_success() {
             return Err(refusal(answer, &reply));
         }
-        // A proxy may lose the status, but not the code.
+        // A proxy may turn the status of an error into 200, but leaves the code as it is. Any other 2xx is the collector's own.
         let code = reply.get("code").and_then(Value::as_u64).unwrap_or(0);
-        if code != 0 {
+        if code != 0 && answer.status.as_u16() == 200 {
             return Err(refusal_of_code(code, &answer, &reply));
         }
         answer.accepted().map_err(Refusal::Whole)?;
