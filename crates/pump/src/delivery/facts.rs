@@ -22,6 +22,8 @@ pub const DROP_REASONS: [&str; 7] = [
 /// A lane that has had no row accepted for so long fails. Before, it only stumbles: one lost connection, or a back-end that
 /// is connected to at the start, must not cost rows of a large backlog.
 const FAILS_AFTER: Duration = Duration::from_secs(10);
+/// And that many writes in a row must have failed: what follows a lost connection may only be slow.
+const FAILS_WITH: u32 = 2;
 
 /// State of a pump.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
@@ -119,6 +121,8 @@ pub struct LaneFacts {
     pub oldest_claim_ms: u64,
     /// Since when it does not run and has had no row accepted.
     idle_since: Option<Instant>,
+    /// Writes since then that failed.
+    failures: u32,
 }
 
 impl LaneFacts {
@@ -127,6 +131,7 @@ impl LaneFacts {
         match self.state {
             LaneState::Running => false,
             LaneState::Stalled => true,
+            LaneState::Retrying if self.failures < FAILS_WITH => false,
             _ => self.idle_since.is_some_and(|since| since.elapsed() >= FAILS_AFTER),
         }
     }
@@ -173,6 +178,11 @@ impl Facts {
                 LaneState::Running => None,
                 _ => facts.idle_since.or_else(|| Some(Instant::now())),
             };
+            facts.failures = match state {
+                LaneState::Running => 0,
+                LaneState::Retrying => facts.failures + 1,
+                _ => facts.failures,
+            };
             facts.cause = cause;
         });
     }
@@ -188,13 +198,17 @@ impl Facts {
             facts.delivered += rows;
             if rows > 0 && facts.idle_since.is_some() {
                 facts.idle_since = Some(Instant::now());
+                facts.failures = 0;
             }
         });
     }
 
     /// Rows are being accepted: the lane does not fail, whatever becomes of the write in the end.
     pub fn moved(&self) {
-        self.change(|facts| facts.idle_since = facts.idle_since.map(|_| Instant::now()));
+        self.change(|facts| {
+            facts.idle_since = facts.idle_since.map(|_| Instant::now());
+            facts.failures = 0;
+        });
     }
 
     /// Counts rows that are gone for good.

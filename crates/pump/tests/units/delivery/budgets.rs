@@ -140,6 +140,25 @@ async fn a_lane_that_only_stumbles_over_a_large_backlog_drops_nothing() {
     assert_eq!(process.dropped(0), 0);
 }
 
+/// A write that follows a failed one takes its time, as large ones do: it is under way, and has not failed.
+#[tokio::test(start_paused = true)]
+async fn a_lane_that_is_only_slow_after_a_failure_drops_nothing() {
+    let back_end = BackEnd::willing("P", 0, Kind::Ledger);
+    back_end.follow(|call| match call % 2 {
+        0 => (SECOND, Act::Retry(None)),
+        _ => (20 * SECOND, Act::Accept),
+    });
+    let world = World::new(
+        MemorySource::with_records(Vec::new()),
+        vec![plan(&back_end)],
+        Vec::new(),
+    );
+    world.push(0, items(1_000, &[]));
+    let process = Process::start(&world, "one", &full(OnFull::DropOldest)).await;
+    until("everything is there", 60 * MINUTE, || back_end.count() == 1_000).await;
+    assert_eq!(process.dropped(0), 0);
+}
+
 #[tokio::test(start_paused = true)]
 async fn what_is_dropped_is_counted_and_its_claims_end() {
     let back_end = BackEnd::willing("P", 0, Kind::Items);
