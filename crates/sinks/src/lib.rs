@@ -13,7 +13,7 @@ mod transport;
 
 pub use backends::*;
 pub use contract::{
-    Absent, Applied, BoxError, Build, BuildContext, BuildError, Fleet, Gather, Guarantee, IndexReport, IndexState,
+    Absent, Applied, BoxError, Build, BuildContext, BuildError, Check, Fleet, Gather, Guarantee, IndexReport, IndexState,
     Indexes, Migrate, MigrationMode, Rejected, Resource, Sink, SinkSpec, Why, WriteError, Written,
 };
 pub use table::{ABSENT, Known, SINKS, UPTIME_SINKS, find, find_known, find_uptime, known, suggest};

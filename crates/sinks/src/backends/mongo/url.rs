@@ -160,6 +160,11 @@ impl ConnectionUrl {
         format!("{}{credentials}{}/{}", self.scheme(), self.hosts, self.database)
     }
 
+    /// Whether its hosts are found by a look-up (`mongodb+srv://`).
+    pub(super) fn is_looked_up(&self) -> bool {
+        self.srv
+    }
+
     fn scheme(&self) -> &'static str {
         if self.srv { "mongodb+srv://" } else { "mongodb://" }
     }
