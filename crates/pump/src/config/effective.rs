@@ -424,10 +424,13 @@ fn refusal(entry: &PumpEntry, context: &str, findings: &mut Findings) -> Option<
                 .settings
                 .iter()
                 .filter(|setting| setting.key.starts_with("filters."));
-            let broken = filters
+            // A filter that is left out would let through, or hold back, records that were not meant; with defaults in place
+            // of its options a pump would write where nobody looks.
+            let mut broken = filters
                 .map(|setting| setting.key)
-                .find(|key| entry.values.is_unusable(key))?;
-            // A filter that is left out would let through, or hold back, records that were not meant.
+                .filter(|key| entry.values.is_unusable(key))
+                .chain(entry.meta_unusable.then_some("meta"));
+            let broken = broken.next()?;
             format!("{context}it does not start, because {broken} cannot be used – correct it")
         }
     };

@@ -5,6 +5,8 @@ pub mod durable;
 pub mod http;
 #[cfg(feature = "http")]
 pub(crate) mod outbox;
+#[cfg(any(feature = "http", feature = "mongo", feature = "mysql", feature = "postgres"))]
+pub(crate) mod login;
 pub mod tls;
 pub mod wire;
 #[cfg(any(feature = "http", feature = "mongo", feature = "mysql", feature = "postgres"))]

@@ -38,6 +38,9 @@ const SYSTEM_ROOTS: &[&str] = &[
     "/etc/ssl/cert.pem",
 ];
 
+/// What to write as `mongo_url`.
+const URL: &str = "write mongodb://user:password@host:27017/database";
+
 /// What indexes look like on a server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Dialect {
@@ -283,8 +286,7 @@ fn retention(options: &ConnectionOptions, dialect: Dialect) -> Result<Retention,
 }
 
 fn read_url(options: &ConnectionOptions) -> Result<ConnectionUrl, BuildError> {
-    let remedy = "write mongodb://user:password@host:27017/database";
-    let wrong = |what: &str| BuildError::Options(format!("meta.mongo_url {what} – {remedy}"));
+    let wrong = |what: &str| BuildError::Options(format!("meta.mongo_url {what} – {URL}"));
     let mut url = ConnectionUrl::parse(&options.mongo_url).map_err(|what| wrong(&what))?;
     if url.database.is_empty() {
         return Err(wrong("names no database"));
@@ -408,7 +410,7 @@ fn unusable(error: &mongodb::error::Error) -> BuildError {
         mongodb::error::ErrorKind::DnsResolve { .. } => {
             BuildError::Unavailable(format!("meta.mongo_url: {}", error.kind).into())
         }
-        kind => BuildError::Options(format!("meta.mongo_url cannot be used: {kind}")),
+        kind => BuildError::Options(format!("meta.mongo_url cannot be used: {kind} – {URL}")),
     }
 }
 
