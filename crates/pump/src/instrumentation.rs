@@ -85,7 +85,10 @@ impl Instrumentation {
         match connect(&statsd.address) {
             Ok(sink) => client.use_sink(sink),
             Err(error) if error.is_name && !compat => {
-                tracing::error!(prefix = "main", "{error}; it is looked up again, the metrics begin then");
+                tracing::error!(
+                    prefix = "main",
+                    "{error}; it is looked up again, the metrics begin then"
+                );
                 tokio::spawn(look_up(Arc::downgrade(&client), statsd.address.clone()));
             }
             Err(error) => return Err(error),
@@ -322,7 +325,10 @@ mod tests {
         let metrics = start(address, "münchen");
         metrics.record(1);
         drop(metrics);
-        assert_eq!(datagram(&socket), "m$$nchen.record:1|c\nm$$nchen.PumpRecordsPurge.record:1|c\n");
+        assert_eq!(
+            datagram(&socket),
+            "m$$nchen.record:1|c\nm$$nchen.PumpRecordsPurge.record:1|c\n"
+        );
     }
 
     #[tokio::test]
@@ -385,7 +391,9 @@ mod tests {
             address: address.to_owned(),
             prefix: String::new(),
         };
-        let error = Instrumentation::start(true, Some(&statsd("127.0.0.1")), false).err().unwrap();
+        let error = Instrumentation::start(true, Some(&statsd("127.0.0.1")), false)
+            .err()
+            .unwrap();
         assert!(
             error
                 .to_string()

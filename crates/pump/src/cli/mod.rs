@@ -74,7 +74,13 @@ mod tests {
 
     #[test]
     fn the_file_may_be_named_before_the_command() {
-        for line in ["-c x check", "--conf x check", "--conf=x check", "-cx check", "check -c x"] {
+        for line in [
+            "-c x check",
+            "--conf x check",
+            "--conf=x check",
+            "-cx check",
+            "check -c x",
+        ] {
             let words = std::iter::once("tyk-pump").chain(line.split(' ')).map(OsString::from);
             match parse(words) {
                 Invocation::Command(Command::Check(options)) => assert_eq!(options.file.conf, Path::new("x"), "{line}"),

@@ -13,7 +13,11 @@ pub fn check(request: &Request, out: &mut dyn Write) -> io::Result<bool> {
         places,
         ..
     } = load(request);
-    findings.extend(settings.iter().flat_map(|settings| options::findings(settings, &places)));
+    findings.extend(
+        settings
+            .iter()
+            .flat_map(|settings| options::findings(settings, &places)),
+    );
     let file = request.conf.display();
     let mut errors = 0;
     let mut warnings = 0;

@@ -96,7 +96,11 @@ impl Environment {
 fn near_variable<'a>(wrong: &str, names: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     let plain = |name: &str| name.replace('_', "");
     let near = names.filter_map(|name| {
-        let same = wrong.bytes().zip(name.bytes()).take_while(|(one, other)| one == other).count();
+        let same = wrong
+            .bytes()
+            .zip(name.bytes())
+            .take_while(|(one, other)| one == other)
+            .count();
         let tail = wrong.get(..same)?.rfind('_').map_or(0, |at| at + 1);
         let (wrong, tail) = (plain(wrong.get(tail..)?), plain(name.get(tail..)?));
         let distance = strsim::damerau_levenshtein(&wrong, &tail);

@@ -58,9 +58,8 @@ fn said_of(pump: &Pump, settings: &Settings) -> Vec<(Severity, String)> {
     }
     let heard = Heard::default();
     let context = pump.context(settings.log, &Fleet::default());
-    let refused = tracing::subscriber::with_default(Registry::default().with(heard.clone()), || {
-        pump.spec.validate(&context)
-    });
+    let refused =
+        tracing::subscriber::with_default(Registry::default().with(heard.clone()), || pump.spec.validate(&context));
     let warnings = std::mem::take(&mut *heard.0.lock().unwrap_or_else(PoisonError::into_inner));
     let mut said: Vec<(Severity, String)> = warnings.into_iter().map(|text| (Severity::Warning, text)).collect();
     said.extend(refused.err().map(|error| (Severity::Error, error.to_string())));

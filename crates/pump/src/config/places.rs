@@ -38,7 +38,11 @@ impl OptionPlaces {
             (top.to_owned(), entry.place.clone())
         });
         Self {
-            pumps: config.pumps.iter().map(|entry| (entry.name.clone(), pump(entry))).collect(),
+            pumps: config
+                .pumps
+                .iter()
+                .map(|entry| (entry.name.clone(), pump(entry)))
+                .collect(),
             uptime: PumpPlaces {
                 lead: "uptime_pump_config.",
                 place: config.uptime.place("uptime_type"),
@@ -64,7 +68,10 @@ impl PumpPlaces {
     /// the first one that is named at all; where none is that is set, of the pump.
     pub fn named_in(&self, text: &str) -> Place {
         let words = || text.split(|c: char| !(c.is_alphanumeric() || matches!(c, '_' | '.')));
-        let option = |name: &str| self.options.get(&name.split('.').next().unwrap_or_default().to_lowercase());
+        let option = |name: &str| {
+            self.options
+                .get(&name.split('.').next().unwrap_or_default().to_lowercase())
+        };
         let full = words().filter_map(|word| word.strip_prefix("meta.")).find_map(option);
         full.or_else(|| words().filter(|word| word.contains('_')).find_map(option))
             .unwrap_or(&self.place)

@@ -18,7 +18,7 @@ pub(super) fn no_effect(kind: Known, key: &str) -> Option<String> {
     if has(&kind) {
         return None;
     }
-    relatives(kind).find(has).map(|other| text(kind, other))
+    text(kind, relatives(kind).filter(has))
 }
 
 /// The same for a variable that ends in `suffix`.
@@ -29,13 +29,17 @@ pub(super) fn variable_without_effect(kind: Known, suffix: &str) -> Option<Strin
             own || option.path.join("_").eq_ignore_ascii_case(suffix)
         })
     };
-    relatives(kind).find(has).map(|other| text(kind, other))
+    text(kind, relatives(kind).filter(has))
 }
 
-fn text(kind: Known, other: Known) -> String {
-    format!(
-        "has no effect on pumps of type {}, only on those of type {} – remove it",
-        kind.name(),
-        other.name()
-    )
+/// `None`: no type has it.
+fn text(kind: Known, others: impl Iterator<Item = Known>) -> Option<String> {
+    let others: Vec<&str> = others.map(Known::name).collect();
+    (!others.is_empty()).then(|| {
+        let others = others.join(", ");
+        format!(
+            "has no effect on pumps of type {}: it is an option of {others} – remove it",
+            kind.name()
+        )
+    })
 }

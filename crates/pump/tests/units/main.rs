@@ -6,6 +6,7 @@ mod admin;
 mod check;
 mod config;
 mod config_json;
+mod config_names;
 mod config_reference;
 mod config_rows;
 mod delivery;

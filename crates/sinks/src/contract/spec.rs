@@ -77,7 +77,9 @@ impl SinkSpec {
         match self.check {
             Some(check) => check(context),
             // What has to wait for something has read its options by then.
-            None => (self.build)(context.clone()).now_or_never().map_or(Ok(()), |built| built.map(drop)),
+            None => (self.build)(context.clone())
+                .now_or_never()
+                .map_or(Ok(()), |built| built.map(drop)),
         }
     }
 }

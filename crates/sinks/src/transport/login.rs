@@ -28,7 +28,15 @@ mod tests {
         for cut in ["u:pa/ss@h/db", "u:pa?ss@h/db", "u:pa#ss@h/db", "u:12#ss@h:1/db"] {
             assert!(is_cut(cut), "{cut}");
         }
-        for fine in ["u:p@ss@h/db", "h:1/db?user=me@home", "h:8088/a@b", "h/db?user=me@home", "u:p@h/a@b", "h", "u:p@h#a@b"] {
+        for fine in [
+            "u:p@ss@h/db",
+            "h:1/db?user=me@home",
+            "h:8088/a@b",
+            "h/db?user=me@home",
+            "u:p@h/a@b",
+            "h",
+            "u:p@h#a@b",
+        ] {
             assert!(!is_cut(fine), "{fine}");
         }
     }

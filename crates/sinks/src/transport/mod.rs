@@ -3,10 +3,10 @@
 pub mod durable;
 #[cfg(feature = "http")]
 pub mod http;
-#[cfg(feature = "http")]
-pub(crate) mod outbox;
 #[cfg(any(feature = "http", feature = "mongo", feature = "mysql", feature = "postgres"))]
 pub(crate) mod login;
+#[cfg(feature = "http")]
+pub(crate) mod outbox;
 pub mod tls;
 pub mod wire;
 #[cfg(any(feature = "http", feature = "mongo", feature = "mysql", feature = "postgres"))]

@@ -64,7 +64,9 @@ impl PemFile {
 
     fn error(&self, what: impl std::fmt::Display) -> TlsError {
         let (option, path) = (self.option, self.path.display());
-        TlsError(format!("{option} {path}: {what} – name a PEM file that the pump can read"))
+        TlsError(format!(
+            "{option} {path}: {what} – name a PEM file that the pump can read"
+        ))
     }
 }
 

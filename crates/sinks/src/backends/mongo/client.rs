@@ -12,7 +12,8 @@ use mongodb::{
     Client, Database,
     bson::{Document, doc},
     options::{
-        Acknowledgment, ClientOptions, ConnectionString, ReadPreference, SelectionCriteria, Tls, TlsOptions, WriteConcern,
+        Acknowledgment, ClientOptions, ConnectionString, ReadPreference, SelectionCriteria, Tls, TlsOptions,
+        WriteConcern,
     },
 };
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};

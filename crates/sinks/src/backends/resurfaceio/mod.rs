@@ -101,8 +101,9 @@ impl Resurface {
                 }
             },
         };
-        let rules = Rules::parse(&text)
-            .map_err(|why| BuildError::Options(format!("meta.rules: {why} – correct the rule, or write include strict")))?;
+        let rules = Rules::parse(&text).map_err(|why| {
+            BuildError::Options(format!("meta.rules: {why} – correct the rule, or write include strict"))
+        })?;
         if options::parse_bool(&variable("USAGE_LOGGERS_DISABLE")) == Some(true) {
             return wrong("the variable USAGE_LOGGERS_DISABLE is true: nothing may be sent – remove it".to_owned());
         }

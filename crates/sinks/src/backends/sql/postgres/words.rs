@@ -10,7 +10,11 @@ pub(super) type Pairs = Vec<(String, String)>;
 /// A URL when it begins like one, else keywords and values. The error says what is wrong, without any value.
 pub(super) fn parse(text: &str) -> Result<Pairs, String> {
     const FORMS: &str = "write postgres://user:password@host:5432/database, or host=… user=… password=… dbname=…";
-    if text.trim_start().get(..5).is_some_and(|start| start.eq_ignore_ascii_case("jdbc:")) {
+    if text
+        .trim_start()
+        .get(..5)
+        .is_some_and(|start| start.eq_ignore_ascii_case("jdbc:"))
+    {
         return Err(format!("it is a URL for Java – {FORMS}"));
     }
     for scheme in ["postgres://", "postgresql://"] {
