@@ -121,9 +121,10 @@ not_skipped() { # what was skipped, or waits for a sink, is no success
   [ -z "$found" ]
 }
 
-trap 'scripts/services.sh stop >/dev/null 2>&1' EXIT
 scripts/services.sh start >"$logs/servers.env" 2>"$logs/servers-start.txt" &
 starting=$!
+# One that is just starting would not be stopped.
+trap 'wait "$starting" || true; scripts/services.sh stop >/dev/null 2>&1' EXIT
 step "formatting" formatting
 step "explained differences" explained_differences
 step "dependencies" dependencies

@@ -8,19 +8,12 @@
 A CASE is a path to a folder with case.json, or a prefix below cases/ (default: all). See README.md.
 Needs python3 ≥ 3.11 and redis-server on PATH; other servers by --server name=url (a case whose server is missing is skipped by name).
 """
-import argparse, base64, concurrent.futures, contextlib, difflib, importlib, json, os, pathlib, random, re, shutil, signal, socket, subprocess, sys, tempfile, time
+import argparse, base64, concurrent.futures, contextlib, difflib, importlib, json, os, pathlib, re, shutil, signal, socket, subprocess, sys, tempfile, time
 
 HERE = pathlib.Path(__file__).resolve().parent
 CORPUS = HERE
 sys.path.insert(0, str(HERE))
-
-
-def free_port(kind=socket.SOCK_STREAM):
-    """A free port below those that the kernel gives to connections, so that nobody takes it before the program does."""
-    while True:
-        with contextlib.suppress(OSError), socket.socket(socket.AF_INET, kind) as s:
-            s.bind(("127.0.0.1", random.randrange(10000, 32000)))
-            return s.getsockname()[1]
+from ports import free_port  # noqa: E402 (found on the path that was set just now)
 
 
 class Redis:

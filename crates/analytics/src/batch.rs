@@ -252,6 +252,11 @@ impl Selection {
         }
     }
 
+    /// The same rows, seen through another transformation.
+    pub fn with_transform(self, transform: Arc<Transform>) -> Selection {
+        Selection { transform, ..self }
+    }
+
     /// The batch.
     pub fn batch(&self) -> &Arc<Batch> {
         &self.batch

@@ -41,11 +41,9 @@ enum Formulas {
 }
 
 impl Formulas {
-    /// Appends what must stand before a text.
-    fn guard(self, out: &mut Vec<u8>, text: &[u8]) {
-        if self == Formulas::Escaped && matches!(text.first(), Some(b'=' | b'+' | b'-' | b'@' | b'\t' | b'\r')) {
-            out.push(b'\'');
-        }
+    /// Whether an apostrophe must stand before a text.
+    fn guards(self, text: &[u8]) -> bool {
+        self == Formulas::Escaped && matches!(text.first(), Some(b'=' | b'+' | b'-' | b'@' | b'\t' | b'\r'))
     }
 }
 
@@ -61,14 +59,13 @@ fn write_cells(out: &mut Vec<u8>, view: &RecordView<'_>, formulas: Formulas) {
 
 fn write_column(out: &mut Vec<u8>, view: &RecordView<'_>, column: Store, formulas: Formulas) {
     match column {
-        Store::Text(text) if formulas == Formulas::Escaped => {
+        Store::Text(text) => {
             let text = view.text(text);
-            let mut cell = Vec::with_capacity(text.len() + 1);
-            formulas.guard(&mut cell, &text);
-            cell.extend_from_slice(&text);
-            write_field(out, &cell);
+            match formulas.guards(&text) {
+                true => write_field(out, &[b"'", &*text].concat()),
+                false => write_field(out, &text),
+            }
         }
-        Store::Text(text) => write_field(out, &view.text(text)),
         Store::Int(Int::Month, _) => gotime::write_month(out, view.int(Int::Month)),
         Store::Int(int @ (Int::LatencyTotal | Int::LatencyUpstream | Int::LatencyGateway), _) => {
             out.extend_from_slice(itoa::Buffer::new().format(view.int(int)).as_bytes());
@@ -80,11 +77,15 @@ fn write_column(out: &mut Vec<u8>, view: &RecordView<'_>, column: Store, formula
         Store::Flag(flag) => out.extend_from_slice(if view.flag(flag) { b"true" } else { b"false" }),
         // Some spreadsheets take the semicolon between two items for the end of a cell.
         Store::Tags => write_joined(out, view.tags(), |out, tag| {
-            formulas.guard(out, tag);
+            if formulas.guards(tag) {
+                out.push(b'\'');
+            }
             out.extend_from_slice(tag);
         }),
         Store::CityNames => write_joined(out, view.city_names(), |out, (language, name)| {
-            formulas.guard(out, language);
+            if formulas.guards(language) {
+                out.push(b'\'');
+            }
             out.extend_from_slice(language);
             out.push(b':');
             out.extend_from_slice(name);

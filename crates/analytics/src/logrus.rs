@@ -112,7 +112,7 @@ fn write_json_line(
         match value {
             Value::Text(text) => json::write_string(out, text),
             Value::RawJson(json) => out.extend_from_slice(json),
-            Value::Int(value) => write_int(out, *value),
+            Value::Int(value) => json::write_int(out, *value),
             Value::Bool(value) => out.extend_from_slice(bool_text(*value)),
         }
     }
@@ -148,7 +148,7 @@ fn write_text_line(
         out.push(b'=');
         match value {
             Value::Text(text) | Value::RawJson(text) => write_value(out, text),
-            Value::Int(value) => write_int(out, value),
+            Value::Int(value) => json::write_int(out, value),
             Value::Bool(value) => out.extend_from_slice(bool_text(value)),
         }
     }
@@ -189,10 +189,6 @@ fn write_value(out: &mut Vec<u8>, text: &[u8]) {
     } else {
         gotext::write_quoted(out, text);
     }
-}
-
-fn write_int(out: &mut Vec<u8>, value: i64) {
-    out.extend_from_slice(itoa::Buffer::new().format(value).as_bytes());
 }
 
 fn bool_text(value: bool) -> &'static [u8] {

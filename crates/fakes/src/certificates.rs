@@ -2,7 +2,11 @@
 
 use std::{path::PathBuf, process::Command, sync::Arc};
 
-use rustls::{RootCertStore, ServerConfig, server::WebPkiClientVerifier};
+use rustls::{
+    RootCertStore, ServerConfig,
+    server::{ResolvesServerCertUsingSni, WebPkiClientVerifier},
+    sign::CertifiedKey,
+};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
 use tempfile::TempDir;
 use tokio_rustls::TlsAcceptor;
@@ -47,8 +51,24 @@ impl Certificates {
         } else {
             builder.with_no_client_auth()
         };
-        let chain = vec![CertificateDer::from_pem_file(self.path(&format!("{name}.crt")))?];
-        let key = PrivateKeyDer::from_pem_file(self.path(&format!("{name}.key")))?;
+        let (chain, key) = self.identity(name)?;
         Ok(TlsAcceptor::from(Arc::new(builder.with_single_cert(chain, key)?)))
+    }
+
+    /// The side of a server with many names, showing `name` to clients that ask for `host`; others are turned away.
+    pub fn acceptor_of(&self, name: &str, host: &str) -> anyhow::Result<TlsAcceptor> {
+        let provider = rustls::crypto::ring::default_provider();
+        let (chain, key) = self.identity(name)?;
+        let mut shown = ResolvesServerCertUsingSni::new();
+        shown.add(host, CertifiedKey::from_der(chain, key, &provider)?)?;
+        let builder = ServerConfig::builder_with_provider(provider.into()).with_safe_default_protocol_versions()?;
+        let config = builder.with_no_client_auth().with_cert_resolver(Arc::new(shown));
+        Ok(TlsAcceptor::from(Arc::new(config)))
+    }
+
+    fn identity(&self, name: &str) -> anyhow::Result<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>)> {
+        let certificate = CertificateDer::from_pem_file(self.path(&format!("{name}.crt")))?;
+        let key = PrivateKeyDer::from_pem_file(self.path(&format!("{name}.key")))?;
+        Ok((vec![certificate], key))
     }
 }

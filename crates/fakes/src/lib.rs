@@ -8,6 +8,7 @@ pub mod http;
 mod log;
 pub mod mongo;
 mod pipe;
+pub mod ports;
 pub mod postgres;
 pub mod proxy;
 mod receiver;

@@ -39,9 +39,7 @@ impl Store {
         static NUMBER: AtomicU64 = AtomicU64::new(0);
         let address = server::address("mongo")?;
         let rest = address.strip_prefix("mongodb://")?.trim_end_matches('/');
-        let (credentials, host) = rest
-            .rsplit_once('@')
-            .map_or(("", rest), |(credentials, host)| (credentials, host));
+        let (credentials, host) = rest.rsplit_once('@').unwrap_or(("", rest));
         let client = Client::with_uri_str(&address).await.ok()?;
         let name = format!("pump_test_{}_{}", std::process::id(), NUMBER.fetch_add(1, SeqCst));
         let database = client.database(&name);

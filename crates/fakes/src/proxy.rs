@@ -21,6 +21,13 @@ pub struct Cut {
     pub delivered: bool,
 }
 
+impl Cut {
+    /// When the client says `when`, which the server hears or not.
+    pub const fn new(when: &'static [u8], delivered: bool) -> Cut {
+        Cut { when, delivered }
+    }
+}
+
 #[derive(Clone, Copy, Debug)]
 enum Mode {
     Open,
@@ -124,14 +131,6 @@ impl Proxy {
     pub fn moments(&self) -> u32 {
         match *self.state.mode.borrow() {
             Mode::CutsOneIn(_, _, moments) => moments,
-            _ => 0,
-        }
-    }
-
-    /// Cuts that [`Proxy::cut_times`] has left.
-    pub fn cuts_left(&self) -> u32 {
-        match *self.state.mode.borrow() {
-            Mode::CutsEvery(_, left) => left,
             _ => 0,
         }
     }

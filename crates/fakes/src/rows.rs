@@ -30,6 +30,9 @@ impl Row {
     pub const ZERO: Row = Row::Bytes(&[0x80]);
 }
 
+/// When the row with the serial number 0 was recorded, in seconds since 1970; each further one is a second later.
+pub const FIRST_SECOND: i64 = 1_700_000_000;
+
 const MARK: &str = "/serial/";
 
 /// A batch of traffic records that begins at `first_row` of `claim`.
@@ -100,7 +103,7 @@ pub fn serials(content: &[u8]) -> Vec<u64> {
 /// When the row with this serial number was recorded.
 fn time(serial: u64) -> Time {
     Time {
-        seconds: 1_700_000_000 + serial as i64,
+        seconds: FIRST_SECOND + serial as i64,
         nanos: 0,
         zone: Zone::UTC,
     }

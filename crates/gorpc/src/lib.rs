@@ -37,6 +37,7 @@
 mod client;
 pub mod deflate;
 pub mod gob;
+mod incoming;
 mod preamble;
 mod rpc;
 mod server;

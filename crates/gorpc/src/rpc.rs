@@ -1,7 +1,5 @@
 //! Requests and responses.
 
-use bytes::Bytes;
-
 use crate::gob::{self, Basic, Value, ids};
 
 /// A call as it comes to a server.
@@ -308,12 +306,5 @@ impl Writer {
         for part in [&head, &inner, &tail] {
             out.extend_from_slice(part);
         }
-    }
-}
-
-/// The bytes of a text argument.
-impl From<&str> for Basic {
-    fn from(text: &str) -> Basic {
-        Basic::Text(Bytes::copy_from_slice(text.as_bytes()))
     }
 }

@@ -22,8 +22,9 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     Outcome, Preamble, Request, Response, ResponseWriter, Style,
-    deflate::{DeflateError, Deflater, Inflater},
-    gob::{Basic, Decoder, Frames, GobError, ids},
+    deflate::Deflater,
+    gob::{Basic, ids},
+    incoming::Incoming,
 };
 
 /// Patience for the preamble.
@@ -64,8 +65,6 @@ pub struct IncomingCall {
     pub connection: u64,
     /// Number of the call on its connection, from 1, in the order they came.
     pub number: u64,
-    /// The other end.
-    pub peer: SocketAddr,
     /// Name of the function with the dot in front.
     pub name: String,
     /// Its argument.
@@ -173,7 +172,7 @@ async fn accept(listener: TcpListener, shared: Arc<Shared>, tasks: TaskTracker) 
                     tokio::select! {
                         biased;
                         () = stop.cancelled() => {}
-                        ended = greet(&shared, stream, peer) => {
+                        ended = greet(&shared, stream) => {
                             if let Err(error) = ended {
                                 tracing::debug!(%peer, "gorpc: a connection ended: {error}");
                             }
@@ -191,41 +190,26 @@ async fn accept(listener: TcpListener, shared: Arc<Shared>, tasks: TaskTracker) 
     }
 }
 
-async fn greet(shared: &Arc<Shared>, stream: TcpStream, peer: SocketAddr) -> io::Result<()> {
+async fn greet(shared: &Arc<Shared>, stream: TcpStream) -> io::Result<()> {
     stream.set_nodelay(true)?;
     match shared.options.tls.clone() {
-        None => serve(shared, stream, peer).await,
+        None => serve(shared, stream).await,
         Some(tls) => {
             let accepted = timeout(PREAMBLE, tls.accept(stream)).await?;
-            serve(shared, accepted?, peer).await
+            serve(shared, accepted?).await
         }
     }
 }
 
-async fn serve(
-    shared: &Arc<Shared>,
-    mut stream: impl AsyncRead + AsyncWrite + Unpin,
-    peer: SocketAddr,
-) -> io::Result<()> {
+async fn serve(shared: &Arc<Shared>, mut stream: impl AsyncRead + AsyncWrite + Unpin) -> io::Result<()> {
     let preamble = timeout(PREAMBLE, Preamble::read(&mut stream)).await??;
     let connection = shared.connections.fetch_add(1, Ordering::AcqRel) + 1;
     let (reader, writer) = tokio::io::split(stream);
     let (answers, waiting) = mpsc::channel(ANSWERS);
     tokio::select! {
-        ended = receive(shared, reader, &preamble, connection, peer, answers) => ended,
+        ended = receive(shared, reader, &preamble, connection, answers) => ended,
         ended = respond(shared, writer, preamble.compressed, waiting) => ended,
     }
-}
-
-/// What a connection's stream can do wrong.
-#[derive(Debug, thiserror::Error)]
-enum Garbled {
-    #[error(transparent)]
-    Deflate(#[from] DeflateError),
-    #[error(transparent)]
-    Gob(#[from] GobError),
-    #[error(transparent)]
-    Request(#[from] crate::RpcError),
 }
 
 async fn receive(
@@ -233,11 +217,9 @@ async fn receive(
     mut reader: impl AsyncRead + Unpin,
     preamble: &Preamble,
     connection: u64,
-    peer: SocketAddr,
     answers: mpsc::Sender<(u64, Answer)>,
 ) -> io::Result<()> {
-    let mut inflater = preamble.compressed.then(Inflater::default);
-    let (mut frames, mut decoder) = (Frames::default(), Decoder::default());
+    let mut incoming = Incoming::new(preamble.compressed);
     let mut buffer = vec![0; 64 << 10];
     let mut number = 0;
     // Dropped with the connection, and the handlers with it.
@@ -247,35 +229,23 @@ async fn receive(
         if count == 0 {
             return Ok(());
         }
-        let packed = buffer.get(..count).unwrap_or_default();
-        let mut take = |plain: &[u8]| {
-            frames.feed(plain);
-            while let Some(message) = frames.next_message()? {
-                let Some(value) = decoder.push(message)? else {
-                    continue;
-                };
-                let Request { id, name, argument } = Request::of(&value)?;
-                number += 1;
-                let call = IncomingCall {
-                    pool: preamble.pool.clone(),
-                    connection,
-                    number,
-                    peer,
-                    name,
-                    argument,
-                };
-                let (answer, answers) = ((shared.handler)(call), answers.clone());
-                handlers.spawn(async move {
-                    // A connection that has ended needs no answer.
-                    let _ = answers.send((id, answer.await)).await;
-                });
-            }
-            Ok::<(), Garbled>(())
-        };
-        let taken = match &mut inflater {
-            None => take(packed),
-            Some(inflater) => inflater.decompress(packed, take),
-        };
+        let taken = incoming.feed(buffer.get(..count).unwrap_or_default(), |value| {
+            let Request { id, name, argument } = Request::of(&value)?;
+            number += 1;
+            let call = IncomingCall {
+                pool: preamble.pool.clone(),
+                connection,
+                number,
+                name,
+                argument,
+            };
+            let (answer, answers) = ((shared.handler)(call), answers.clone());
+            handlers.spawn(async move {
+                // A connection that has ended needs no answer.
+                let _ = answers.send((id, answer.await)).await;
+            });
+            Ok(())
+        });
         taken.map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
         while handlers.try_join_next().is_some() {}
     }

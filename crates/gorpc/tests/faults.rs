@@ -99,7 +99,7 @@ async fn answers_may_come_in_any_order() {
     let server = serve(
         ServerOptions::default(),
         handler(async |call| {
-            if call.argument == Some(Basic::from("slow")) {
+            if call.argument == Some(Basic::text("slow")) {
                 tokio::time::sleep(Duration::from_millis(300)).await;
             }
             returned(call.argument)
@@ -109,8 +109,8 @@ async fn answers_may_come_in_any_order() {
     let client = client(server.address(), 1);
     let order = Mutex::new(Vec::new());
     let call = async |text: &'static str| {
-        let got = client.call(".Echo", Some(Basic::from(text)), SOON).await.unwrap();
-        assert_eq!(got, Some(Basic::from(text)));
+        let got = client.call(".Echo", Some(Basic::text(text)), SOON).await.unwrap();
+        assert_eq!(got, Some(Basic::text(text)));
         order.lock().unwrap().push(text);
     };
     tokio::join!(call("slow"), call("quick"));
@@ -281,9 +281,9 @@ async fn two_hundred_reconnects_never_exceed_the_pool_and_leak_nothing() {
     let before = descriptors();
     let (mut answered, mut lost) = (0, 0);
     while server.connections() < 200 + POOL as u64 {
-        match client.call(".Echo", Some(Basic::from("x")), SOON).await {
+        match client.call(".Echo", Some(Basic::text("x")), SOON).await {
             Ok(value) => {
-                assert_eq!(value, Some(Basic::from("x")));
+                assert_eq!(value, Some(Basic::text("x")));
                 answered += 1;
             }
             Err(CallError::Lost { .. }) => lost += 1,

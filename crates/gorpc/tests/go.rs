@@ -10,6 +10,7 @@ use std::{
 };
 
 use bytes::Bytes;
+use fakes::server::skip;
 use futures::FutureExt;
 use gorpc::{
     Address, Answer, CallError, Client, ClientOptions, IncomingCall, Outcome, Server, ServerOptions, Style, gob::Basic,
@@ -29,26 +30,25 @@ fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
 }
 
-/// The judge, built once; `None` without Go.
+/// The judge, built once; `None` without Go: the test that asks is reported as skipped by name.
 async fn judge() -> Option<&'static PathBuf> {
-    static JUDGE: OnceCell<Option<PathBuf>> = OnceCell::const_new();
+    static JUDGE: OnceCell<std::io::Result<PathBuf>> = OnceCell::const_new();
     let built = JUDGE.get_or_init(async || {
         let binary = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("gorpc-go");
         let mut build = Command::new("go");
         build.current_dir(root().join("tests/services/gorpc-go"));
         build.args(["build", "-buildvcs=false", "-o"]).arg(&binary).arg(".");
-        match build.status().await {
-            Err(error) => {
-                println!("SKIP gorpc with Go's own gob: there is no go on the PATH ({error})");
-                None
-            }
-            Ok(status) => {
-                assert!(status.success(), "tests/services/gorpc-go cannot be built");
-                Some(binary)
-            }
-        }
+        let status = build.status().await?;
+        assert!(status.success(), "tests/services/gorpc-go cannot be built");
+        Ok::<_, std::io::Error>(binary)
     });
-    built.await.as_ref()
+    match built.await {
+        Ok(binary) => Some(binary),
+        Err(error) => {
+            skip(&format!("there is no go on the PATH ({error})"));
+            None
+        }
+    }
 }
 
 /// A Go server and the lines that it prints, which are read at once: a full pipe would stop it in the middle of a call.
@@ -102,12 +102,12 @@ async fn go_reads_our_calls_and_we_read_its_answers() {
             serde_json::json!({"name": ".Ping", "argument": null, "pool": "judged", "compressed": compressed})
         );
         for (key, is_right) in [("secret-key", true), ("", false)] {
-            let answer = call(".Login", Some(Basic::from(key))).await.unwrap();
+            let answer = call(".Login", Some(Basic::text(key))).await.unwrap();
             assert_eq!(answer, Some(Basic::Bool(is_right)));
             assert_eq!(next(&mut lines).await["argument"], key);
         }
         assert_eq!(
-            call(".PurgeAnalyticsData", Some(Basic::from("[]"))).await.unwrap(),
+            call(".PurgeAnalyticsData", Some(Basic::text("[]"))).await.unwrap(),
             None
         );
         let failed = call(".Fail", None).await.unwrap_err();
@@ -146,7 +146,7 @@ async fn go_decodes_the_golden_calls_to_the_golden_texts() {
         let file = root().join(format!("tests/golden/cases/hybrid/{case}/expected/mdcb/calls.jsonl"));
         for line in std::fs::read_to_string(file).unwrap().lines() {
             let expected: serde_json::Value = serde_json::from_str(line).unwrap();
-            let argument = expected["argument"].as_str().map(Basic::from);
+            let argument = expected["argument"].as_str().map(|text| Basic::text(text.to_owned()));
             client
                 .call(expected["call"].as_str().unwrap(), argument, SOON)
                 .await
@@ -218,7 +218,7 @@ async fn a_go_client_is_served_in_both_styles() {
             (
                 Bytes::from_static(b"gorpcgo"),
                 ".Echo".to_owned(),
-                Some(Basic::from("k"))
+                Some(Basic::text("k"))
             )
         );
     }

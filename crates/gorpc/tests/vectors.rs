@@ -39,8 +39,8 @@ fn responses(stream: &[u8]) -> Vec<Response> {
     values.iter().map(|value| Response::of(value).unwrap()).collect()
 }
 
-fn request(id: u64, name: &str, argument: Option<&str>) -> Request {
-    let argument = argument.map(Basic::from);
+fn request(id: u64, name: &str, argument: Option<&'static str>) -> Request {
+    let argument = argument.map(Basic::text);
     let name = name.to_owned();
     Request { id, name, argument }
 }
@@ -163,7 +163,12 @@ fn long_arguments_have_the_observed_lengths() {
     writer.write(&mut Vec::new(), 1, ".Ping", None);
     let mut written = Vec::new();
     let argument = "x".repeat(300);
-    writer.write(&mut written, 3, ".PurgeAnalyticsData", Some(&Basic::from(&*argument)));
+    writer.write(
+        &mut written,
+        3,
+        ".PurgeAnalyticsData",
+        Some(&Basic::text(argument.clone())),
+    );
     let head = "fe0176 ff82 01 03 01 18 2a676f7270632e6469737061746368657252657175657374 ff84 fe0152 01 06 737472696e67 0c fe0130 00 fe012c";
     let tail = "01 13 2e5075726765416e616c797469637344617461 00 00";
     let expected = [bytes(head), argument.into_bytes(), bytes(tail)].concat();

@@ -105,7 +105,7 @@ async fn start_source(settings: &Settings, uptime: bool) -> Result<Started, Fata
     let spec = table::of(settings);
     let started = (spec.start)(settings, uptime).await;
     started.map_err(|error| Fatal {
-        prefix: if spec.exclusive { spec.name } else { "main" },
+        prefix: spec.log_prefix,
         text: crate::error_text(&error),
     })
 }

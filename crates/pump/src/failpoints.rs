@@ -1,6 +1,6 @@
 //! Crash points of the daemon; [`sinks::failpoints`] says how they work.
 
-pub use sinks::failpoints::{AFTER_APPEND, AFTER_INTENT, ARMED, expect_one_of, hit};
+pub use sinks::failpoints::{AFTER_APPEND, AFTER_INTENT, expect_one_of, hit};
 
 /// A claim was made.
 pub const AFTER_CLAIM: &str = "after_claim";

@@ -167,26 +167,14 @@ fn note(output: &Output, call: &IncomingCall, outcome: &Outcome) -> std::io::Res
 
 #[cfg(test)]
 mod tests {
+    use fakes::Pipe;
     use gorpc::{Address, Client, ClientOptions};
 
     use super::*;
 
-    #[derive(Clone, Default)]
-    struct Lines(Arc<Mutex<Vec<u8>>>);
-
-    impl Write for Lines {
-        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-            self.0.lock().unwrap().write(bytes)
-        }
-
-        fn flush(&mut self) -> std::io::Result<()> {
-            Ok(())
-        }
-    }
-
     #[tokio::test]
     async fn calls_become_lines_and_only_the_right_key_logs_in() {
-        let lines = Lines::default();
+        let output = Pipe::default();
         let options = MdcbSinkOptions {
             listen: "127.0.0.1:0".parse().unwrap(),
             api_key: Some("right".to_owned()),
@@ -196,7 +184,7 @@ mod tests {
             delay: 0,
             fail: 0,
         };
-        let server = serve(&options, Arc::new(Mutex::new(Box::new(lines.clone()))))
+        let server = serve(&options, Arc::new(Mutex::new(Box::new(output.clone()))))
             .await
             .unwrap();
         let client = Client::start(ClientOptions {
@@ -210,9 +198,9 @@ mod tests {
             dial_timeout: Duration::from_secs(10),
             tls: None,
         });
-        let call = async |name: &str, argument: &str| {
+        let call = async |name: &str, argument: &'static str| {
             client
-                .call(name, Some(Basic::from(argument)), Duration::from_secs(10))
+                .call(name, Some(Basic::text(argument)), Duration::from_secs(10))
                 .await
         };
         assert_eq!(call(".Login", "wrong").await.unwrap(), Some(Basic::Bool(false)));
@@ -225,7 +213,7 @@ mod tests {
                 .to_string()
                 .contains("unknown method [.Other]")
         );
-        let text = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
+        let text = String::from_utf8(output.content()).unwrap();
         let lines: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
         assert_eq!(lines.len(), 4);
         assert_eq!(lines[2]["argument"], json!([{"a": 1}]));

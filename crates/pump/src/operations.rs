@@ -13,7 +13,10 @@ use async_trait::async_trait;
 use sinks::Sink;
 
 use crate::{
-    admin::{client::Client, remote::RemoteStore},
+    admin::{
+        client::Client,
+        remote::{RemoteStore, STORE_IN_USE},
+    },
     cli::{ClaimsCommand, Command, DeadLetterCommand, LaneCommand},
     config::{self, Request, Settings, Severity},
     delivery::{dead_letter::DeadLetters, disk::Disk},
@@ -96,7 +99,7 @@ fn settings(conf: &Path) -> anyhow::Result<Settings> {
 }
 
 /// The pumps that the configuration names.
-fn names(settings: &Settings) -> PumpNames {
+pub(crate) fn names(settings: &Settings) -> PumpNames {
     let plan = PumpPlan::of(settings);
     let runs = plan.pumps().map(|pump| pump.settings.name.clone());
     PumpNames::new(runs.chain(plan.absent.iter().map(|pump| pump.name.clone())))
@@ -111,12 +114,22 @@ async fn names_in_claims(settings: &Settings, claims: &dyn Operate) -> anyhow::R
     Ok(names)
 }
 
-/// These, and the pumps of which there are dead letters.
-async fn names_in_dead_letters(settings: &Settings, dead: &DeadLetters) -> anyhow::Result<PumpNames> {
+/// The pump that is called so, in any case: one of these, or one of which there are dead letters.
+async fn resolve_in_dead_letters(settings: &Settings, dead: &DeadLetters, name: &str) -> anyhow::Result<Arc<str>> {
     let mut names = names(settings);
+    if let Some(pump) = names.exact(name) {
+        return Ok(pump);
+    }
+    if let Some(letter) = dead.list(Some(name), 1).await?.into_iter().next() {
+        return Ok(letter.lane);
+    }
+    if let Ok(pump) = names.resolve(name) {
+        return Ok(pump);
+    }
+    // Whole letters of everybody, which may be many: for what nothing else tells.
     let letters = dead.list(None, LETTERS_LOOKED_AT).await?;
     names.add(letters.into_iter().map(|letter| letter.lane));
-    Ok(names)
+    names.resolve(name)
 }
 
 /// What operators work on.
@@ -229,7 +242,7 @@ fn print_claim(claim: &ClaimReport, out: &mut dyn Write) -> anyhow::Result<()> {
 async fn restore(settings: &Settings, terms: Terms, out: &mut dyn Write) -> anyhow::Result<bool> {
     let Opened { claims, here, .. } = open(settings).await?;
     let Some(source) = here else {
-        bail!("the pump runs and works on its store: stop it first, then this command opens the store itself");
+        bail!(STORE_IN_USE);
     };
     let ledgers = OpenLedgers::open(settings, source.fleet().await?).await;
     let (mut moved, mut refused) = (0, 0);
@@ -308,7 +321,7 @@ async fn dead_letters(command: DeadLetterCommand, out: &mut dyn Write) -> anyhow
             let settings = settings(&file.conf)?;
             let dead = dead_letters_of(&settings, open(&settings).await?.dead);
             let pump = match &pump {
-                Some(pump) => Some(names_in_dead_letters(&settings, &dead).await?.resolve(pump)?),
+                Some(pump) => Some(resolve_in_dead_letters(&settings, &dead, pump).await?),
                 None => None,
             };
             let letters = dead.list(pump.as_deref(), limit).await?;
@@ -322,10 +335,13 @@ async fn dead_letters(command: DeadLetterCommand, out: &mut dyn Write) -> anyhow
         DeadLetterCommand::Replay { file, pump, limit } => {
             let settings = settings(&file.conf)?;
             let pump = match &pump {
-                Some(pump) => {
-                    let dead = dead_letters_of(&settings, open(&settings).await?.dead);
-                    Some(names_in_dead_letters(&settings, &dead).await?.resolve(pump)?)
-                }
+                Some(name) => Some(match names(&settings).exact(name) {
+                    Some(pump) => pump,
+                    None => {
+                        let dead = dead_letters_of(&settings, open(&settings).await?.dead);
+                        resolve_in_dead_letters(&settings, &dead, name).await?
+                    }
+                }),
                 None => None,
             };
             let answer = Client::new(&settings).replay(pump.as_deref(), limit).await?;
@@ -339,7 +355,7 @@ async fn dead_letters(command: DeadLetterCommand, out: &mut dyn Write) -> anyhow
         DeadLetterCommand::Drop { file, pump } => {
             let settings = settings(&file.conf)?;
             let dead = dead_letters_of(&settings, open(&settings).await?.dead);
-            let pump = names_in_dead_letters(&settings, &dead).await?.resolve(&pump)?;
+            let pump = resolve_in_dead_letters(&settings, &dead, &pump).await?;
             let mut dropped = 0;
             loop {
                 let letters = dead.list(Some(&pump), REMOVED_AT_ONCE).await?;

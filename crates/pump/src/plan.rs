@@ -1,5 +1,5 @@
-//! Which pumps of a configuration run, and of which type each is: made once, for the engine, for operators' commands and
-//! for `check` alike.
+//! Which pumps of a configuration run, and of which type each is: the engine and operators' commands make it of the same
+//! settings, and so agree about it.
 
 use std::sync::Arc;
 

@@ -28,15 +28,19 @@ impl PumpNames {
         }
     }
 
-    /// The pump that is called so.
+    /// The pump that is called exactly so.
+    pub(crate) fn exact(&self, name: &str) -> Option<Arc<str>> {
+        self.0.iter().find(|known| ***known == *name).cloned()
+    }
+
+    /// The pump that is called so, in any case; who is called exactly so goes first.
     ///
     /// # Errors
     /// No pump is; the text says which one is nearly.
     pub(crate) fn resolve(&self, name: &str) -> anyhow::Result<Arc<str>> {
-        let exact = self.0.iter().find(|known| ***known == *name);
-        let known = exact.or_else(|| self.0.iter().find(|known| same(known, name)));
-        if let Some(known) = known {
-            return Ok(known.clone());
+        let similar = || self.0.iter().find(|known| same(known, name)).cloned();
+        if let Some(known) = self.exact(name).or_else(similar) {
+            return Ok(known);
         }
         let names = self.0.iter().map(|known| &**known);
         bail!(

@@ -5,7 +5,7 @@ use std::{fmt::Display, io::Write};
 use futures::future::BoxFuture;
 use sinks::{BuildContext, BuildError, Fleet, IndexReport, IndexState, MigrationMode, SinkSpec};
 
-use crate::{cli::MigrateOptions, config::Settings, plan::PumpPlan, scrub};
+use crate::{cli::MigrateOptions, config::Settings, operations, plan::PumpPlan, scrub};
 
 /// A function of a sink type that lists or makes changes.
 type Hook<T> = fn(BuildContext, MigrationMode) -> BoxFuture<'static, Result<Vec<T>, BuildError>>;
@@ -93,11 +93,15 @@ async fn for_each_pump<T>(
         true => MigrationMode::Apply,
         false => MigrationMode::Plan,
     };
-    let wanted = |name: &str| options.pump.as_ref().is_none_or(|pump| pump.eq_ignore_ascii_case(name));
+    let wanted = match &options.pump {
+        Some(pump) => Some(operations::names(settings).resolve(pump)?),
+        None => None,
+    };
     let (mut pumps, mut all_well) = (0, true);
     for pump in PumpPlan::of(settings).pumps() {
         let name = &pump.settings.name;
-        let Some(hook) = hook_of(pump.spec).filter(|_| wanted(name)) else {
+        let is_wanted = wanted.as_ref().is_none_or(|wanted| wanted == name);
+        let Some(hook) = hook_of(pump.spec).filter(|_| is_wanted) else {
             continue;
         };
         pumps += 1;

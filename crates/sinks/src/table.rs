@@ -275,14 +275,6 @@ impl Known {
             Known::Absent(_) => None,
         }
     }
-
-    /// Why this binary does not have it.
-    pub fn why_absent(self) -> Option<Why> {
-        match self {
-            Known::Built(_) => None,
-            Known::Absent(absent) => Some(absent.why),
-        }
-    }
 }
 
 /// Every type that configurations may name, each once, in alphabetical order.
@@ -410,7 +402,7 @@ mod tests {
              with everything"
         );
         assert_eq!(Why::Planned.to_string(), "is planned but not built yet");
-        assert!(find_known("csv").unwrap().why_absent().is_none());
+        assert!(find_known("csv").unwrap().built().is_some());
     }
 
     #[test]

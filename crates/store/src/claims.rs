@@ -14,26 +14,29 @@ use crate::{
 /// Bytes of one window, unless a single stretch has more.
 const WINDOW_BYTES: usize = 4 << 20;
 
+/// The claim, if it is still there under this fence.
+pub(crate) fn held<'l>(locked: &'l Locked<'_>, claim: Held) -> Result<&'l ClaimState, Error> {
+    let state = locked.state().claims.get(&claim.id.0);
+    state
+        .filter(|state| state.fence == claim.fence)
+        .ok_or(Error::NotHeld(claim.id))
+}
+
 impl Store {
     /// Makes changes if the claim is ours, and says what `work` says.
     fn owned<T>(
         &self,
         claim: Held,
-        work: impl FnOnce(&mut Locked<'_>, &ClaimState) -> Result<T, Error>,
+        work: impl FnOnce(&mut Locked<'_>) -> Result<T, Error>,
     ) -> Result<(T, Ticket), Error> {
         let leases = self.leases();
-        let ours = leases
-            .by_claim
-            .get(&claim.id)
-            .is_some_and(|lease| *lease.owner == *self.owner);
+        let lease = leases.by_claim.get(&claim.id);
+        if lease.is_none_or(|lease| *lease.owner != *self.owner) {
+            return Err(Error::NotHeld(claim.id));
+        }
         let (result, ticket) = self.shared.log.with(|locked| {
-            let state = locked
-                .state()
-                .claims
-                .get(&claim.id.0)
-                .filter(|state| ours && state.fence == claim.fence);
-            let state = state.cloned().ok_or(Error::NotHeld(claim.id))?;
-            work(locked, &state)
+            held(locked, claim)?;
+            work(locked)
         });
         result.map(|value| (value, ticket))
     }
@@ -84,7 +87,7 @@ impl Store {
     pub fn renew(&self, claims: &[Held], readers: &[Arc<str>]) -> Vec<ClaimId> {
         let mut lost = Vec::new();
         for claim in claims {
-            match self.owned(*claim, |_, _| Ok(())) {
+            match self.owned(*claim, |_| Ok(())) {
                 Ok(_) => self.hold(&mut self.leases(), claim.id),
                 Err(_) => lost.push(claim.id),
             }
@@ -143,7 +146,8 @@ impl Store {
     /// # Errors
     /// Not held, damaged, or the disk cannot be read.
     pub async fn read(&self, claim: Held, first_row: u64, max_rows: usize) -> Result<Window, Error> {
-        let ((mut slice, len), _) = self.owned(claim, |locked, state| {
+        let ((mut slice, len), _) = self.owned(claim, |locked| {
+            let state = held(locked, claim)?;
             if first_row < state.base || first_row > state.len {
                 return Err(Error::Refused(format!(
                     "claim {}: row {first_row} is not there",
@@ -161,10 +165,7 @@ impl Store {
         }
         let log = self.shared.log.clone();
         let read = tokio::task::spawn_blocking(move || {
-            let gathered = slice.next(WINDOW_BYTES);
-            if matches!(gathered, Err(ReadError::Damaged(_))) {
-                log.lose(&slice);
-            }
+            let gathered = log.read(&mut slice, WINDOW_BYTES);
             gathered.map_err(|error| (error, slice.first_stretch_end()))
         });
         let gathered = match read.await {
@@ -185,7 +186,8 @@ impl Store {
     /// # Errors
     /// Not held, a reader that the claim does not have, or the disk does not take it.
     pub async fn acknowledge(&self, claim: Held, cursors: &[(Arc<str>, u64)]) -> Result<Progress, Error> {
-        let (progress, ticket) = self.owned(claim, |locked, state| {
+        let (progress, ticket) = self.owned(claim, |locked| {
+            let state = held(locked, claim)?;
             for (reader, _) in cursors {
                 if !state.cursors.contains_key(reader) {
                     return Err(Error::Refused(format!(
@@ -213,7 +215,7 @@ impl Store {
     /// Gives claims back at once.
     pub fn release(&self, claims: &[Held]) {
         for claim in claims {
-            if self.owned(*claim, |_, _| Ok(())).is_ok()
+            if self.owned(*claim, |_| Ok(())).is_ok()
                 && let Some(lease) = self.leases().by_claim.get_mut(&claim.id)
             {
                 lease.until = None;

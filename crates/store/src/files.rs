@@ -2,9 +2,9 @@
 
 use std::{
     fs::{DirBuilder, File, OpenOptions, Permissions},
-    io,
+    io::{self, Write},
     os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt},
-    path::Path,
+    path::{Path, PathBuf},
 };
 
 /// Makes creations, renames and removals in `folder` durable.
@@ -28,6 +28,19 @@ pub(crate) fn ours() -> OpenOptions {
         .mode(0o600)
         .custom_flags(rustix::fs::OFlags::NOFOLLOW.bits() as i32);
     options
+}
+
+/// Writes what is damaged to a file of its own, durably, in the folder `quarantine` of `folder`: for whoever wants to look
+/// at it. Returns where it is.
+pub(crate) fn put_aside(folder: &Path, name: &str, bytes: &[u8]) -> io::Result<PathBuf> {
+    let aside = folder.join("quarantine");
+    make_folder(&aside)?;
+    let path = aside.join(name);
+    let mut file = ours().create(true).truncate(true).open(&path)?;
+    file.write_all(bytes)?;
+    file.sync_data()?;
+    sync_folder(&aside)?;
+    Ok(path)
 }
 
 /// Takes a file away from everybody else that an earlier version made readable for them.

@@ -3,7 +3,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs::File,
-    io::{self, Write},
+    io,
     os::unix::fs::FileExt,
     path::{Path, PathBuf},
     sync::{
@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     Letter, LetterId, LetterLimits, LettersStored,
-    files::{close_to_others, make_folder, ours, sync_folder},
+    files::{close_to_others, ours, put_aside, sync_folder},
     log::frame::{self, Found, Payload},
     now_ms,
 };
@@ -66,6 +66,7 @@ struct Lane {
 
 /// The file, and where each letter stands in it.
 pub(crate) struct Letters {
+    folder: PathBuf,
     path: PathBuf,
     file: File,
     end: u64,
@@ -81,6 +82,7 @@ impl Letters {
         let file = ours().create(true).truncate(false).open(&path)?;
         close_to_others(&file)?;
         let mut letters = Self {
+            folder: folder.to_owned(),
             path,
             file,
             end: 0,
@@ -116,13 +118,8 @@ impl Letters {
     /// Copies what is no entry to a file of its own, for whoever wants to look at it.
     fn put_aside(&self, bytes: &[u8], at: u64) -> io::Result<()> {
         self.damaged.fetch_add(1, Ordering::Relaxed);
-        let folder = self.path.with_file_name("quarantine");
-        make_folder(&folder)?;
-        let path = folder.join(format!("dead-letters-{}-{at}.bytes", now_ms()));
-        let mut file = ours().create(true).truncate(true).open(&path)?;
-        file.write_all(bytes)?;
-        file.sync_data()?;
-        sync_folder(&folder)?;
+        let name = format!("dead-letters-{}-{at}.bytes", now_ms());
+        let path = put_aside(&self.folder, &name, bytes)?;
         tracing::error!(
             prefix = "embedded",
             "{}: {} bytes at {at} are damaged, or were not written completely; the letters before and behind them count; put aside: {}",
@@ -191,17 +188,17 @@ impl Letters {
     pub(crate) fn store(&mut self, letters: &[Letter], limits: LetterLimits) -> io::Result<LettersStored> {
         let mut batch = Batch::at(self.end);
         let mut stored = LettersStored::default();
-        let mut fresh: Vec<(Arc<str>, RowId, Spot)> = Vec::new();
+        let mut fresh: BTreeMap<LetterId, Spot> = BTreeMap::new();
         for letter in letters {
             let known = self
                 .lanes
                 .get(&letter.reader)
                 .is_some_and(|lane| lane.letters.contains_key(&letter.row));
-            if known
-                || fresh
-                    .iter()
-                    .any(|(lane, row, _)| *lane == letter.reader && *row == letter.row)
-            {
+            let id = LetterId {
+                reader: letter.reader.clone(),
+                row: letter.row,
+            };
+            if known || fresh.contains_key(&id) {
                 continue;
             }
             if letter.raw.len() as u64 > limits.bytes {
@@ -220,12 +217,12 @@ impl Letters {
                 form: letter.form.clone(),
             }))?;
             let at_ms = letter.at_ms;
-            fresh.push((letter.reader.clone(), letter.row, Spot { at_ms, start, len }));
+            fresh.insert(id, Spot { at_ms, start, len });
         }
         self.write(batch)?;
-        let lanes: BTreeSet<Arc<str>> = fresh.iter().map(|(lane, ..)| lane.clone()).collect();
-        for (lane, row, spot) in fresh {
-            self.note(lane, row, spot);
+        let lanes: BTreeSet<Arc<str>> = fresh.keys().map(|id| id.reader.clone()).collect();
+        for (id, spot) in fresh {
+            self.note(id.reader, id.row, spot);
         }
         let mut oldest = Vec::new();
         for lane in lanes {
@@ -334,9 +331,7 @@ impl Letters {
         }
         file.sync_data()?;
         std::fs::rename(&fresh, &self.path)?;
-        if let Some(folder) = self.path.parent() {
-            sync_folder(folder)?;
-        }
+        sync_folder(&self.folder)?;
         for (lane, row, start) in moved {
             if let Some(spot) = self.lanes.get_mut(&lane).and_then(|lane| lane.letters.get_mut(&row)) {
                 spot.start = start;

@@ -143,7 +143,8 @@ impl Store {
         for element in elements {
             frame.push(element.as_ref());
         }
-        let (pushed, ticket) = self.shared.log.with(|locked| locked.push(frame.into()));
+        let elements = frame.finish();
+        let (pushed, ticket) = self.shared.log.with(|locked| locked.push(elements));
         pushed?;
         self.durable(ticket).await
     }

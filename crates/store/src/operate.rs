@@ -11,6 +11,7 @@ use ulid::Ulid;
 
 use crate::{
     Claim, ClaimReport, Error, Facts, Held, Store, Usage,
+    claims::held,
     log::{Change, ClaimState},
 };
 
@@ -51,12 +52,7 @@ impl Store {
     pub fn usage(&self) -> Usage {
         let readers = self.leases().readers.clone();
         let (usage, _) = self.shared.log.with(|locked| {
-            let facts = locked.facts();
-            let mut usage = Usage {
-                used_bytes: facts.used_bytes,
-                max_bytes: facts.max_bytes,
-                ..Usage::default()
-            };
+            let mut usage = Usage::default();
             let mut orphans: HashMap<Arc<str>, u64> = HashMap::new();
             for claim in locked.state().claims.values() {
                 usage.claims += 1;
@@ -119,12 +115,10 @@ impl Store {
     /// It has another fence by now, or the disk does not take it.
     pub async fn put_back(&self, claim: Held, low: u64) -> Result<(), Error> {
         let (put_back, ticket) = self.shared.log.with(|locked| {
-            let same = |state: &&ClaimState| state.fence == claim.fence;
-            if locked.state().claims.get(&claim.id.0).filter(same).is_none() {
-                return Err(Error::NotHeld(claim.id));
-            }
-            locked.change(Change::PutBack { id: claim.id.0, low })?;
-            Ok(())
+            held(locked, claim)?;
+            locked
+                .change(Change::PutBack { id: claim.id.0, low })
+                .map_err(Error::from)
         });
         put_back?;
         self.leases().by_claim.remove(&claim.id);

@@ -109,10 +109,6 @@ pub struct Usage {
     pub claims: u64,
     /// Readers that claims wait for although nobody has named them since the store was opened, with their rows.
     pub orphans: Vec<(Arc<str>, u64)>,
-    /// Bytes on disk.
-    pub used_bytes: u64,
-    /// Bytes at which clients are refused.
-    pub max_bytes: u64,
 }
 
 /// How the store is.
@@ -120,8 +116,6 @@ pub struct Usage {
 pub struct Facts {
     /// Bytes on disk.
     pub used_bytes: u64,
-    /// Bytes at which clients are refused.
-    pub max_bytes: u64,
     /// Files of the log.
     pub segments: usize,
     /// Damaged parts that were put aside.

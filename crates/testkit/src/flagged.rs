@@ -10,12 +10,20 @@ use sinks::{Applied, Sink, WriteError, Written};
 /// Hands over records with flags that the suite's do not have.
 pub(crate) struct Flagged {
     /// The sink that is checked.
-    pub(crate) sink: Box<dyn Sink>,
+    sink: Box<dyn Sink>,
     /// What every record gets.
-    pub(crate) flags: &'static [Flag],
+    flags: &'static [Flag],
 }
 
 impl Flagged {
+    /// `sink` itself where there are no flags.
+    pub(crate) fn around(sink: Box<dyn Sink>, flags: &'static [Flag]) -> Box<dyn Sink> {
+        match flags {
+            [] => sink,
+            flags => Box::new(Flagged { sink, flags }),
+        }
+    }
+
     fn flagged(&self, selection: &Selection) -> Selection {
         let batch = selection.batch();
         let mut rows = batch.rows.clone();

@@ -153,7 +153,7 @@ pub trait BackEnd: Send + Sync {
     fn poison(&self) -> Result<Alter, Reason>;
 
     /// Moments of a write at which the process can die.
-    fn deaths(&self) -> Result<&'static [&'static str], Reason>;
+    fn deaths(&self) -> Result<Vec<&'static str>, Reason>;
 
     /// Lets the process "die" at the given moment of the next write: from then on nothing reaches the disk or the wire,
     /// until [`BackEnd::heal`].

@@ -27,7 +27,7 @@ impl Engine {
     }
 
     /// The field that names an aggregate's owner.
-    pub(super) fn owner(self) -> Text {
+    pub fn owner(self) -> Text {
         match self {
             Engine::Rest => Text::OrgId,
             Engine::Graph | Engine::Mcp => Text::ApiId,

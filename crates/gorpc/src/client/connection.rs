@@ -21,8 +21,8 @@ use super::{
 };
 use crate::{
     Outcome, Preamble, RequestWriter, Response, Style,
-    deflate::{DeflateError, Deflater, Inflater},
-    gob::{Decoder, Frames, GobError},
+    deflate::Deflater,
+    incoming::{Garbled, Incoming},
 };
 
 /// Wait after an attempt that failed.
@@ -95,7 +95,6 @@ struct Open<'a>(&'a Shared);
 impl<'a> Open<'a> {
     fn new(shared: &'a Shared) -> Open<'a> {
         shared.open.fetch_add(1, Ordering::AcqRel);
-        shared.opened.fetch_add(1, Ordering::AcqRel);
         Open(shared)
     }
 }
@@ -164,12 +163,7 @@ impl Outstanding {
         if calls.by_id.len() >= MAX_OUTSTANDING {
             return Err(format!("more than {MAX_OUTSTANDING} calls without an answer"));
         }
-        loop {
-            calls.last_id = calls.last_id.checked_add(1).unwrap_or(1);
-            if !calls.by_id.contains_key(&calls.last_id) {
-                break;
-            }
-        }
+        calls.last_id += 1;
         let id = calls.last_id;
         let sent = None;
         calls.by_id.insert(id, Sent { name, reply, sent });
@@ -256,24 +250,12 @@ async fn look_for_silence(shared: &Shared, outstanding: &Outstanding) -> Result<
     }
 }
 
-/// What a connection's stream can do wrong.
-#[derive(Debug, thiserror::Error)]
-enum Garbled {
-    #[error(transparent)]
-    Deflate(#[from] DeflateError),
-    #[error(transparent)]
-    Gob(#[from] GobError),
-    #[error("{0}")]
-    Answer(String),
-}
-
 async fn receive(
     shared: &Shared,
     mut reader: impl AsyncRead + Unpin,
     outstanding: &Outstanding,
 ) -> Result<Infallible, String> {
-    let mut inflater = shared.options.compressed.then(Inflater::default);
-    let (mut frames, mut decoder) = (Frames::default(), Decoder::default());
+    let mut incoming = Incoming::new(shared.options.compressed);
     let mut buffer = vec![0; READ_BUFFER];
     loop {
         let count = reader.read(&mut buffer).await.map_err(|error| chain(&error))?;
@@ -281,21 +263,10 @@ async fn receive(
             return Err("the server has closed it".to_owned());
         }
         outstanding.calls().heard = Some(Instant::now());
-        let packed = buffer.get(..count).unwrap_or_default();
-        let mut take = |plain: &[u8]| {
-            frames.feed(plain);
-            while let Some(message) = frames.next_message()? {
-                if let Some(value) = decoder.push(message)? {
-                    let response = Response::of(&value).map_err(|error| Garbled::Answer(error.to_string()))?;
-                    outstanding.answer(shared, response).map_err(Garbled::Answer)?;
-                }
-            }
-            Ok::<(), Garbled>(())
-        };
-        let taken = match &mut inflater {
-            None => take(packed),
-            Some(inflater) => inflater.decompress(packed, take),
-        };
+        let taken = incoming.feed(buffer.get(..count).unwrap_or_default(), |value| {
+            let response = Response::of(&value)?;
+            outstanding.answer(shared, response).map_err(Garbled::Answer)
+        });
         taken.map_err(|error| format!("the server's stream cannot be read: {error}"))?;
     }
 }

@@ -11,7 +11,7 @@ use std::{
     io,
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicU64, AtomicUsize, Ordering},
+        atomic::{AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -164,8 +164,6 @@ struct Shared {
     stop: CancellationToken,
     /// Connections that are open now.
     open: AtomicUsize,
-    /// Connections that were ever open.
-    opened: AtomicU64,
     /// Why the last connection, or attempt at one, failed.
     trouble: Mutex<Option<String>>,
 }
@@ -178,7 +176,6 @@ impl Client {
             queue: Queue::default(),
             stop: CancellationToken::new(),
             open: AtomicUsize::new(0),
-            opened: AtomicU64::new(0),
             trouble: Mutex::new(None),
         });
         let tasks = TaskTracker::new();
@@ -244,13 +241,8 @@ impl Client {
         self.shared.open.load(Ordering::Acquire)
     }
 
-    /// Connections that have been opened since the start.
-    pub fn opened(&self) -> u64 {
-        self.shared.opened.load(Ordering::Acquire)
-    }
-
     /// Why the last connection was lost, or could not be made.
-    pub fn trouble(&self) -> Option<String> {
+    fn trouble(&self) -> Option<String> {
         self.shared
             .trouble
             .lock()

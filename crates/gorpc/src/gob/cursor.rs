@@ -1,5 +1,7 @@
 //! A place in the messages that a value consists of.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 
 use super::{Fault, GobError};
@@ -65,23 +67,9 @@ impl<'a> Cursor<'a> {
     }
 
     pub(super) fn unsigned(&mut self) -> Result<u64, Stop> {
-        let short = |wanted, left| Fault::Short { wanted, left };
-        let Some((&first, rest)) = self.rest().split_first() else {
-            return Err(self.bad(short(1, 0)));
-        };
-        let width = match first {
-            0..128 => {
-                self.at += 1;
-                return Ok(first.into());
-            }
-            128..248 => return Err(self.bad(Fault::LongNumber(first.wrapping_neg()))),
-            _ => usize::from(first.wrapping_neg()),
-        };
-        let Some(bytes) = rest.get(..width) else {
-            return Err(self.bad(short(width as u64, rest.len())));
-        };
-        self.at += 1 + width;
-        Ok(bytes.iter().fold(0, |sum, &byte| sum << 8 | u64::from(byte)))
+        let (number, len) = read_unsigned(self.rest()).map_err(|fault| self.bad(fault))?;
+        self.at += len;
+        Ok(number)
     }
 
     pub(super) fn signed(&mut self) -> Result<i64, Stop> {
@@ -115,11 +103,31 @@ impl<'a> Cursor<'a> {
     }
 
     /// A name of a type or field.
-    pub(super) fn name(&mut self) -> Result<Bytes, Stop> {
+    pub(super) fn name(&mut self) -> Result<Arc<str>, Stop> {
         let name = self.bytes()?;
-        if name.len() > 1024 || str::from_utf8(&name).is_err() {
-            return Err(self.bad(Fault::Name(name.len())));
+        match str::from_utf8(&name) {
+            Ok(text) if text.len() <= 1024 => Ok(Arc::from(text)),
+            _ => Err(self.bad(Fault::Name(name.len()))),
         }
-        Ok(name)
     }
+}
+
+/// The unsigned number at the beginning of `bytes`, and how many of them it takes. [`Fault::Short`]: it goes on behind them.
+pub(super) fn read_unsigned(bytes: &[u8]) -> Result<(u64, usize), Fault> {
+    let Some((&first, rest)) = bytes.split_first() else {
+        return Err(Fault::Short { wanted: 1, left: 0 });
+    };
+    let width = match first {
+        0..128 => return Ok((first.into(), 1)),
+        128..248 => return Err(Fault::LongNumber(first.wrapping_neg())),
+        _ => usize::from(first.wrapping_neg()),
+    };
+    let Some(bytes) = rest.get(..width) else {
+        return Err(Fault::Short {
+            wanted: width as u64,
+            left: rest.len(),
+        });
+    };
+    let number = bytes.iter().fold(0, |sum, &byte| sum << 8 | u64::from(byte));
+    Ok((number, 1 + width))
 }

@@ -209,9 +209,6 @@ impl Attempt<'_> {
         // The value's length, for those who do not know its type.
         self.cursor.unsigned()?;
         let value = self.top(id, depth + 1)?;
-        Ok(Value::Interface(
-            Arc::from(String::from_utf8_lossy(&name)),
-            Box::new(value),
-        ))
+        Ok(Value::Interface(name, Box::new(value)))
     }
 }

@@ -2,7 +2,7 @@
 
 use bytes::{Buf, Bytes, BytesMut};
 
-use super::{Fault, GobError, MAX_MESSAGE};
+use super::{Fault, GobError, MAX_MESSAGE, cursor::read_unsigned};
 
 /// Cuts a stream, which comes in pieces of any size, into messages.
 #[derive(Debug, Default)]
@@ -25,27 +25,19 @@ impl Frames {
             offset: 0,
             fault,
         };
-        let Some(&first) = self.buffer.first() else {
-            return Ok(None);
-        };
-        let width = match first {
-            0..128 => 0,
-            128..248 => return Err(error(Fault::LongNumber(first.wrapping_neg()))),
-            _ => usize::from(first.wrapping_neg()),
-        };
-        let length = match self.buffer.get(1..=width) {
-            None => return Ok(None),
-            Some([]) => u64::from(first),
-            Some(bytes) => bytes.iter().fold(0, |sum, &byte| sum << 8 | u64::from(byte)),
+        let (length, head) = match read_unsigned(&self.buffer) {
+            Ok(read) => read,
+            Err(Fault::Short { .. }) => return Ok(None),
+            Err(fault) => return Err(error(fault)),
         };
         let whole = match usize::try_from(length) {
             Ok(length) if length <= MAX_MESSAGE => length,
             _ => return Err(error(Fault::LongMessage(length))),
         };
-        if self.buffer.len() - 1 - width < whole {
+        if self.buffer.len() - head < whole {
             return Ok(None);
         }
-        self.buffer.advance(1 + width);
+        self.buffer.advance(head);
         self.seen += 1;
         Ok(Some(self.buffer.split_to(whole).freeze()))
     }

@@ -74,17 +74,12 @@ fn read_common(cursor: &mut Cursor<'_>, id: i64) -> Result<Arc<str>, Stop> {
     let mut name = Arc::from("");
     while let Some(field) = fields.next(cursor)? {
         match field {
-            0 => name = text(cursor)?,
+            0 => name = cursor.name()?,
             1 => drop(cursor.signed()?),
             _ => return Err(unknown_part(cursor, id)),
         }
     }
     Ok(name)
-}
-
-fn text(cursor: &mut Cursor<'_>) -> Result<Arc<str>, Stop> {
-    let name = cursor.name()?;
-    Ok(Arc::from(String::from_utf8_lossy(&name)))
 }
 
 /// Arrays have a length behind what slices have.
@@ -154,7 +149,7 @@ fn read_field(cursor: &mut Cursor<'_>, id: i64) -> Result<(Arc<str>, i64), Stop>
     let (mut name, mut field_type) = (Arc::from(""), 0);
     while let Some(part) = parts.next(cursor)? {
         match part {
-            0 => name = text(cursor)?,
+            0 => name = cursor.name()?,
             1 => field_type = cursor.signed()?,
             _ => return Err(unknown_part(cursor, id)),
         }

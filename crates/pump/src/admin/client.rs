@@ -2,7 +2,7 @@
 
 use std::{
     fmt::{Display, Write},
-    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    net::{Ipv4Addr, SocketAddr},
 };
 
 use anyhow::{Context, bail};
@@ -14,7 +14,7 @@ use tokio::{
 };
 
 use super::store::Wanted;
-use crate::config::{Secret, Settings};
+use crate::config::{Secret, Settings, values::from_here};
 
 /// Longest answer that is read: dead letters hold whole records.
 const ANSWER_LIMIT: u64 = 256 << 20;
@@ -34,13 +34,11 @@ impl Client {
     }
 
     /// The same for an address; that of all interfaces means this machine.
-    pub fn at(mut address: SocketAddr, token: Secret) -> Self {
-        match address.ip() {
-            IpAddr::V4(ip) if ip.is_unspecified() => address.set_ip(Ipv4Addr::LOCALHOST.into()),
-            IpAddr::V6(ip) if ip.is_unspecified() => address.set_ip(Ipv6Addr::LOCALHOST.into()),
-            _ => {}
+    pub fn at(address: SocketAddr, token: Secret) -> Self {
+        Self {
+            address: from_here(address),
+            token,
         }
-        Self { address, token }
     }
 
     /// Where the daemon is asked.

@@ -99,9 +99,7 @@ enum Surface {
 pub struct Bound {
     listeners: Vec<(TcpListener, SocketAddr, Surface)>,
     health_path: String,
-    profiler: bool,
-    compat: bool,
-    access: AdminAccess,
+    settings: AdminSettings,
 }
 
 impl Bound {
@@ -119,9 +117,7 @@ impl Bound {
 
 struct Server {
     health_path: String,
-    profiler: bool,
-    compat: bool,
-    access: AdminAccess,
+    settings: AdminSettings,
     board: Arc<StatusBoard>,
     actions: Arc<dyn Actions>,
 }
@@ -159,9 +155,7 @@ pub fn bind(settings: &AdminSettings) -> Result<Bound, BindError> {
     let bound = Bound {
         listeners,
         health_path: format!("/{name}"),
-        profiler: settings.profiler,
-        compat: settings.compat,
-        access: settings.access.clone(),
+        settings: settings.clone(),
     };
     tracing::info!(
         prefix = "server",
@@ -208,9 +202,7 @@ fn listen_on(address: SocketAddr) -> io::Result<std::net::TcpListener> {
 pub async fn serve(bound: Bound, board: Arc<StatusBoard>, actions: Arc<dyn Actions>, stop: CancellationToken) {
     let server = Arc::new(Server {
         health_path: bound.health_path,
-        profiler: bound.profiler,
-        compat: bound.compat,
-        access: bound.access,
+        settings: bound.settings,
         board,
         actions,
     });
@@ -234,10 +226,10 @@ async fn answer(server: Arc<Server>, surface: Surface, peer: SocketAddr, request
     if surface == Surface::Probes {
         return probe(&server, &path, &request.method);
     }
-    if server.profiler
+    if server.settings.profiler
         && let Some(name) = path.strip_prefix("/debug/pprof/")
     {
-        return match may_look(&server.access, &request) {
+        return match may_look(&server.settings.access, &request) {
             Ok(()) => profile::answer(name, uri).await,
             Err(refusal) => refuse(&refusal),
         };
@@ -246,7 +238,7 @@ async fn answer(server: Arc<Server>, surface: Surface, peer: SocketAddr, request
         .strip_prefix("/lanes/")
         .and_then(|rest| rest.strip_suffix("/accept-refusals"));
     if pump.is_some() || matches!(&*path, "/dead-letters/replay" | "/store") {
-        if let Err(refusal) = may_act(&server.access, peer, &request) {
+        if let Err(refusal) = may_act(&server.settings.access, peer, &request) {
             return refuse(&refusal);
         }
         return match pump {
@@ -260,7 +252,7 @@ async fn answer(server: Arc<Server>, surface: Surface, peer: SocketAddr, request
         "/livez" => |_| text(StatusCode::OK, "ok\n".to_owned()),
         "/readyz" => readiness,
         "/status" => |server| json_answer(StatusCode::OK, &server.board.snapshot()),
-        "/metrics" if !server.compat => exposition,
+        "/metrics" if !server.settings.compat => exposition,
         _ => return not_found(),
     };
     if reading {
@@ -312,10 +304,7 @@ fn probe(server: &Server, path: &str, method: &Method) -> Response {
 }
 
 fn refuse(refusal: &Refusal) -> Response {
-    match refusal.status {
-        StatusCode::METHOD_NOT_ALLOWED => StatusCode::METHOD_NOT_ALLOWED.into_response(),
-        status => json_answer(status, &json!({ "error": refusal.reason })),
-    }
+    json_answer(refusal.status, &json!({ "error": refusal.reason }))
 }
 
 async fn accept_refusals(actions: &dyn Actions, pump: &str) -> Response {

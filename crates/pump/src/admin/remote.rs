@@ -5,12 +5,17 @@ use std::collections::BTreeMap;
 use analytics::ClaimId;
 use async_trait::async_trait;
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 
 use super::{client::Client, store::Wanted};
 use crate::source::{
     ClaimReport, DeadLetter, DeadLetterId, DeadLimits, DeadStore, DeadStored, Ledgers, Operate, Restored, SourceError,
     Terms, letter::Written,
 };
+
+/// Why something is not done while a pump runs.
+pub(crate) const STORE_IN_USE: &str =
+    "the pump runs and works on its store: stop it first, then this command opens the store itself";
 
 /// Dead letters that one request names.
 const REMOVED_AT_ONCE: usize = 200;
@@ -28,17 +33,15 @@ impl RemoteStore {
     }
 
     async fn ask<T: DeserializeOwned>(&self, wanted: Wanted, field: &str) -> Result<T, SourceError> {
-        let answer = self.daemon.store(&wanted).await.map_err(SourceError::Unavailable)?;
-        let value = answer.get(field).cloned().unwrap_or_default();
+        let mut answer = self.daemon.store(&wanted).await.map_err(SourceError::Unavailable)?;
+        let value = answer.get_mut(field).map(Value::take).unwrap_or_default();
         serde_json::from_value(value).map_err(|error| SourceError::Unavailable(error.into()))
     }
 }
 
 /// Whatever only the daemon itself may do.
 fn refused<T>() -> Result<T, SourceError> {
-    Err(SourceError::Refused(anyhow::anyhow!(
-        "the pump runs and works on its store: stop it first, then this command opens the store itself"
-    )))
+    Err(SourceError::Refused(anyhow::anyhow!(STORE_IN_USE)))
 }
 
 #[async_trait]

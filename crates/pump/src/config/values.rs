@@ -2,7 +2,7 @@
 
 use std::{
     collections::BTreeMap,
-    net::{SocketAddr, ToSocketAddrs},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs},
 };
 
 use super::finding::Place;
@@ -153,6 +153,17 @@ pub fn parse_address(text: &str) -> Option<SocketAddr> {
         None => text.to_owned(),
     };
     full.to_socket_addrs().ok()?.next()
+}
+
+/// Where programs on this machine reach whoever listens on `address`: who listens on all interfaces is at the loopback
+/// address.
+pub fn from_here(mut address: SocketAddr) -> SocketAddr {
+    match address.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => address.set_ip(Ipv4Addr::LOCALHOST.into()),
+        IpAddr::V6(ip) if ip.is_unspecified() => address.set_ip(Ipv6Addr::LOCALHOST.into()),
+        _ => {}
+    }
+    address
 }
 
 /// Seconds from a number or a text of numbers with units: `90`, `1.5s`, `2m30s`, `500ms`.

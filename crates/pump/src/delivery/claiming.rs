@@ -147,8 +147,7 @@ impl Engine {
     }
 
     fn is_idle(&self) -> bool {
-        self.services.holdings.sweep();
-        self.services.holdings.is_empty() && self.services.undecodable.is_idle()
+        self.services.holdings.is_idle() && self.services.undecodable.is_idle()
     }
 }
 

@@ -5,9 +5,9 @@ use std::{borrow::Cow, sync::Arc};
 use analytics::{ClaimId, RowRanges, Selection};
 use async_trait::async_trait;
 use serde_json::Value;
-use sinks::{Applied, BoxError, BuildError, Guarantee, Resource, Sink, WriteError, Written};
+use sinks::{Applied, BoxError, BuildError, Guarantee, Rejected, Resource, Sink, WriteError, Written};
 
-use crate::scrub::{self, Group};
+use crate::scrub::{self, Contents, Group};
 
 /// A sink whose errors can be shown to anybody.
 pub(super) struct Discreet {
@@ -36,7 +36,7 @@ impl Discreet {
                 source: plain(source, group),
             },
             WriteError::Reject { mut rows, source } => {
-                rows.iter_mut().for_each(|row| clean(&mut row.reason, group));
+                reasons(&mut rows, group);
                 WriteError::Reject {
                     rows,
                     source: plain(source, group),
@@ -60,6 +60,22 @@ pub(super) fn build_error(error: BuildError) -> BuildError {
     }
 }
 
+/// What is said of rows. A back-end may refuse every row of a large group, each in words of its own.
+fn reasons(rows: &mut [Rejected], group: Group<'_>) {
+    if let [row] = rows {
+        return clean(&mut row.reason, group);
+    }
+    if rows.is_empty() {
+        return;
+    }
+    let contents = Contents::of(group);
+    for row in rows {
+        if let Cow::Owned(clean) = contents.words(&row.reason) {
+            row.reason = clean;
+        }
+    }
+}
+
 fn clean(text: &mut String, group: Group<'_>) {
     if let Cow::Owned(clean) = scrub::words(text, group) {
         *text = clean;
@@ -79,13 +95,11 @@ impl Sink for Discreet {
     async fn write(&self, group: &[Selection], applied: &Arc<Applied>) -> Result<Written, WriteError> {
         let written = self.sink.write(group, applied).await;
         let mut written = written.map_err(|error| self.error(error, group))?;
-        for row in &mut written.rejected {
-            let known = Group {
-                records: group,
-                own: &self.own,
-            };
-            clean(&mut row.reason, known);
-        }
+        let group = Group {
+            records: group,
+            own: &self.own,
+        };
+        reasons(&mut written.rejected, group);
         Ok(written)
     }
 

@@ -281,9 +281,8 @@ impl Engine {
         let estates = futures::future::join_all(ends).await;
         self.undecodable.abort();
         crate::failpoints::hit(crate::failpoints::BEFORE_RELEASE);
-        self.services.holdings.sweep();
-        let held = self.services.holdings.all();
-        let held: Vec<_> = held.iter().map(|held| held.reference.clone()).collect();
+        let mut held = self.services.holdings.sweep();
+        held.extend(self.services.holdings.all().iter().map(|held| held.reference.clone()));
         if !held.is_empty()
             && let Err(error) = self.services.source.release(&held).await
         {
@@ -304,7 +303,8 @@ impl Engine {
             facts.state == LaneState::Paused && facts.cause.as_ref().is_some_and(|cause| cause.class == class)
         };
         if lane == undecodable::LANE {
-            if !lanes.values().any(|lane| held_up(lane, CauseClass::Undecodable)) {
+            let holds_up = lanes.values().any(|lane| held_up(lane, CauseClass::Undecodable));
+            if !holds_up && !self.services.undecodable.is_refusing() {
                 return Accepting::NothingRefused;
             }
             self.services.undecodable.let_through();

@@ -1,6 +1,6 @@
 //! Offering dead letters to their pumps once more, under their old names: a ledger accepts each of them once.
 
-use std::sync::Arc;
+use std::{collections::HashSet, sync::Arc};
 
 use analytics::{Batch, Decoded, Key, RowId, Span};
 use serde::{Deserialize, Serialize};
@@ -85,28 +85,36 @@ impl Engine {
             let asked = lanes.values().filter_map(|known| {
                 let letters = decodable.iter().filter(|batch| wanted(known, &batch.key));
                 let letters: Vec<_> = letters.cloned().collect();
+                let rows: HashSet<RowId> = letters.iter().map(|batch| batch.row_id(0)).collect();
                 let (request, answered) = (!letters.is_empty()).then(|| ReplayRequest::new(letters))?;
                 let starts = matches!(known.facts.borrow().state, LaneState::Starting | LaneState::Disabled);
                 if !starts {
                     known.replay(request);
                 }
-                Some((known.id.pump.clone(), answered))
+                Some((known.id.pump.clone(), rows, answered))
             });
             asked.collect()
         };
-        let offered = !answers.is_empty();
-        for (pump, answered) in answers {
+        let mut offered: HashSet<RowId> = HashSet::new();
+        for (pump, asked, answered) in answers {
             let ReplayAnswer { accepted: rows, cause } = answered.await.unwrap_or_default();
+            let rows: HashSet<RowId> = rows.into_iter().collect();
             let before = accepted.len();
-            accepted.retain(|row| rows.contains(row));
+            accepted.retain(|row| !asked.contains(row) || rows.contains(row));
+            offered.extend(asked);
             if accepted.len() < before {
                 let cause = cause.unwrap_or_else(|| format!("pump {pump} does not run"));
                 outcome.keep(before - accepted.len(), cause);
             }
         }
-        if !offered && !decodable.is_empty() {
-            outcome.keep(decodable.len(), format!("no pump {lane} is configured"));
-            accepted.clear();
+        let before = accepted.len();
+        accepted.retain(|row| offered.contains(row));
+        if accepted.len() < before {
+            let cause = match lane {
+                undecodable::LANE => "no pump takes records of their kind".to_owned(),
+                lane => format!("no pump {lane} is configured"),
+            };
+            outcome.keep(before - accepted.len(), cause);
         }
         accepted
     }

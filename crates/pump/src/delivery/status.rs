@@ -284,7 +284,11 @@ fn promise(guarantee: Option<Guarantee>, mode: Option<&Mode>) -> String {
 }
 
 fn lane_status(entry: &LaneEntry, mode: Option<&Mode>) -> LaneStatus {
-    let facts = entry.facts.borrow().clone();
+    let mut facts = entry.facts.borrow().clone();
+    if entry.facts.has_changed().is_err() && facts.state != LaneState::Disabled {
+        // Nobody is there to say so any more.
+        facts.state = LaneState::Stopped;
+    }
     let lag_seconds = match facts.oldest_claim_ms {
         0 => 0,
         oldest => epoch_seconds(SystemTime::now()).saturating_sub(oldest / 1000),

@@ -2,7 +2,10 @@
 
 use std::{
     collections::VecDeque,
-    sync::{Arc, atomic::Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -46,6 +49,8 @@ pub struct Undecodable {
     status: Arc<StatusBoard>,
     instrumentation: Arc<Instrumentation>,
     refusals: Mutex<Refusals>,
+    /// The window that was judged last holds too many undecodable elements.
+    refusing: AtomicBool,
     waiting: Mutex<Waiting>,
     wake: Notify,
     log: Report,
@@ -65,6 +70,7 @@ impl Undecodable {
             dead,
             status,
             refusals: Mutex::default(),
+            refusing: AtomicBool::new(false),
             waiting: Mutex::default(),
             wake: Notify::new(),
             log: Report::new(Duration::from_secs(10)),
@@ -85,7 +91,9 @@ impl Undecodable {
     pub fn judge(&self, held: &HeldClaim, window: &Loaded) -> Result<(), String> {
         let (all, bad) = (window.batch.len(), window.undecodable());
         let mut refusals = self.refusals();
-        if bad > 0 && !refusals.refuse(bad, false) {
+        let refused = bad > 0 && !refusals.refuse(bad, false);
+        self.refusing.store(refused, Ordering::Release);
+        if refused {
             return Err(format!(
                 "cannot read this gateway's records: {bad} of {all} elements of {} are undecodable; they stay in Redis \
                  (after a look at them: tyk-pump lane accept-refusals {LANE})",
@@ -97,6 +105,11 @@ impl Undecodable {
             refusals.settle();
         }
         Ok(())
+    }
+
+    /// Whether undecodable elements wait for [`Undecodable::let_through`], perhaps in rows that no other lane reads.
+    pub fn is_refusing(&self) -> bool {
+        self.refusing.load(Ordering::Acquire)
     }
 
     /// Counts a window that was read, and takes note of it.

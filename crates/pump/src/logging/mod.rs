@@ -99,12 +99,8 @@ pub fn start(level: LogLevel) -> Result<(), TryInitError> {
     Ok(())
 }
 
-/// Waits until the lines so far are written, unless nobody reads them: to be called before the process ends.
-pub fn flush() {
-    flushed();
-}
-
-fn flushed() -> bool {
+/// Waits until the lines so far are written: to be called before the process ends. `false`: nobody reads them.
+pub fn flush() -> bool {
     WRITER.get().is_none_or(|writer| writer.flush(LAST_LINES))
 }
 
@@ -158,7 +154,7 @@ pub fn report(findings: &[Finding]) -> bool {
     for (number, finding) in findings.iter().enumerate() {
         // More of them than the queue takes must not be lost when somebody reads them.
         if number % FINDINGS_AT_ONCE == FINDINGS_AT_ONCE - 1 {
-            read = read && flushed();
+            read = read && flush();
         }
         let prefix = finding.prefix;
         match finding.severity {

@@ -29,8 +29,6 @@ enum Message {
 struct Counts {
     /// Bytes in the queue.
     waiting: AtomicUsize,
-    /// Lines left out that no line has told of yet.
-    unsaid: AtomicU64,
     /// Lines left out since the start.
     left_out: AtomicU64,
 }
@@ -61,7 +59,6 @@ impl LogWriter {
         let waiting = self.counts.waiting.fetch_add(bytes, Relaxed) + bytes;
         if waiting > BYTES || self.queue.try_send(Message::Line(line)).is_err() {
             self.counts.waiting.fetch_sub(bytes, Relaxed);
-            self.counts.unsaid.fetch_add(1, Relaxed);
             self.counts.left_out.fetch_add(1, Relaxed);
         }
     }
@@ -97,6 +94,8 @@ fn write_lines(
     out: &mut impl FnMut(&[u8]),
     tell: &impl Fn(u64) -> Vec<u8>,
 ) {
+    // Lines left out that lines have told of.
+    let mut told = 0;
     for message in lines {
         match message {
             Message::Line(line) => {
@@ -108,9 +107,10 @@ fn write_lines(
                 let _ = done.try_send(());
             }
         }
-        match counts.unsaid.swap(0, Relaxed) {
-            0 => {}
-            left_out => out(&tell(left_out)),
+        let left_out = counts.left_out.load(Relaxed);
+        if left_out > told {
+            out(&tell(left_out - told));
+            told = left_out;
         }
     }
 }

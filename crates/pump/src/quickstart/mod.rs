@@ -18,9 +18,10 @@ use tokio::task::JoinHandle;
 use crate::{
     admin::client::Client,
     app::{self, Fatal},
-    config::{self, Request, Settings, env::Environment},
+    config::{self, RedisSettings, Request, Settings, env::Environment, values::from_here},
     load::{self, LoadOptions},
     logging, signals,
+    source::table,
 };
 
 /// Where gateways find the store, and the pages of the pump, unless something else is there.
@@ -69,6 +70,8 @@ pub async fn run(options: QuickstartOptions, out: &mut dyn Write) -> anyhow::Res
         refuse_if_taken(&conf, "embedded_storage.listen", store)?;
     }
     let daemon = Client::new(&settings);
+    // As its gateways push: with the login, the TLS and the prefix that the file has.
+    let target = (table::of(&settings).pushed_to)(&settings);
 
     let begun = Instant::now();
     let stop = signals::listen(settings.delivery.stop_deadline)?;
@@ -81,12 +84,11 @@ pub async fn run(options: QuickstartOptions, out: &mut dyn Write) -> anyhow::Res
     let database = dir.join("analytics.db");
     let (before, earlier) = (delivered(&daemon.status().await?), answers::rows(&database)?);
     let options_of_load = LoadOptions {
-        redis: Some(store.to_string()),
         records: options.records,
         keys: "10".to_owned(),
         ..LoadOptions::default()
     };
-    load::push(&options_of_load, &options_of_load.target(None), |_| {}).await?;
+    load::push(&options_of_load, &target, |_| {}).await?;
     wait_until_delivered(&daemon, options.records, &before, &mut pump).await?;
     let seconds = begun.elapsed().as_secs_f64();
     writeln!(
@@ -106,7 +108,7 @@ pub async fn run(options: QuickstartOptions, out: &mut dyn Write) -> anyhow::Res
         )?;
     }
     answers::show(&database, out)?;
-    gateway_lines(store, out)?;
+    gateway_lines(from_here(store), &target, out)?;
     if options.once {
         stop.cancel();
         return ended(pump.await);
@@ -238,14 +240,23 @@ async fn wait_until_delivered(
     )
 }
 
-/// What a gateway needs to know. Its file is the reader's: nothing here touches it.
-fn gateway_lines(store: SocketAddr, out: &mut dyn Write) -> anyhow::Result<()> {
-    let lines = json!({
+/// What a gateway needs to know, but for the password, which is not shown. Its file is the reader's: nothing here touches
+/// it.
+fn gateway_lines(store: SocketAddr, target: &RedisSettings, out: &mut dyn Write) -> anyhow::Result<()> {
+    let mut lines = json!({
         "enable_analytics": true,
         "analytics_config": {"type": ""},
         "enable_separate_analytics_store": true,
         "analytics_storage": {"type": "redis", "host": store.ip().to_string(), "port": store.port()},
     });
+    let storage = &mut lines["analytics_storage"];
+    if !target.password.reveal().is_empty() {
+        storage["username"] = target.username.as_str().into();
+        storage["password"] = "(embedded_storage.password)".into();
+    }
+    if target.tls.is_some() {
+        storage["use_ssl"] = true.into();
+    }
     let lines = serde_json::to_string_pretty(&lines)?;
     writeln!(
         out,

@@ -1,6 +1,6 @@
 //! Errors that repeat what records hold.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, collections::HashSet};
 
 use analytics::{RecordKind, RecordView, Selection, Text};
 use memchr::memmem;
@@ -49,10 +49,66 @@ pub struct Group<'a> {
 
 /// What a back-end says about a group, without secrets, without what repeats records, and not too long.
 pub fn words<'a>(text: &'a str, group: Group<'_>) -> Cow<'a, str> {
+    cut(text, |text| quoted_record(text, group))
+}
+
+/// What texts may repeat of a group, for many texts about it: its records are looked through once, and each text is as
+/// cheap as it is short.
+pub struct Contents {
+    /// What values are known by, in order; none of them begins with another.
+    known: Vec<Vec<u8>>,
+    /// How they begin.
+    heads: HashSet<[u8; SHORTEST]>,
+}
+
+impl Contents {
+    /// What is in the records of this group.
+    pub fn of(group: Group<'_>) -> Self {
+        let mut seen: HashSet<Vec<u8>> = HashSet::new();
+        for record in records(group) {
+            for value in values(&record) {
+                let begin = beginning(&value);
+                // Most values come again and again.
+                if seen.contains(begin) || !tells(begin, group.own) {
+                    continue;
+                }
+                seen.extend(in_json(begin));
+                seen.insert(begin.to_vec());
+            }
+        }
+        let heads = seen.iter().filter_map(|begin| begin.first_chunk().copied()).collect();
+        let mut known: Vec<Vec<u8>> = seen.into_iter().collect();
+        known.sort_unstable();
+        known.dedup_by(|longer, shorter| longer.starts_with(shorter));
+        Self { known, heads }
+    }
+
+    /// Like [`words`], about the group that this was made of.
+    pub fn words<'a>(&self, text: &'a str) -> Cow<'a, str> {
+        cut(text, |text| {
+            let text = text.as_bytes();
+            (0..text.len()).find(|&at| text.get(at..).is_some_and(|rest| self.begins(rest)))
+        })
+    }
+
+    /// Whether `text` begins with what a value is known by.
+    fn begins(&self, text: &[u8]) -> bool {
+        if !text.first_chunk().is_some_and(|head| self.heads.contains(head)) {
+            return false;
+        }
+        // Whatever stands between a beginning of the text and the text itself has that beginning, too.
+        let behind = self.known.partition_point(|known| known.as_slice() <= text);
+        let last = behind.checked_sub(1).and_then(|at| self.known.get(at));
+        last.is_some_and(|known| text.starts_with(known))
+    }
+}
+
+/// The text up to where it repeats records, as `quoted` says or its own words; without secrets, and not too long.
+fn cut<'a>(text: &'a str, quoted: impl FnOnce(&str) -> Option<usize>) -> Cow<'a, str> {
     let masked = secrets(text);
     let looked_at = head(&masked, LOOKED_AT);
     let quote = QUOTES.iter().filter_map(|begin| looked_at.find(begin)).min();
-    let record = quoted_record(looked_at, group);
+    let record = quoted(looked_at);
     let word = long_word(looked_at);
     let cut = [quote, record, word].into_iter().flatten().min();
     match cut {
@@ -75,19 +131,23 @@ fn head(text: &str, most: usize) -> &str {
 
 /// Where the text begins to repeat one of the records.
 fn quoted_record(text: &str, group: Group<'_>) -> Option<usize> {
-    let mut first = None;
-    let traffic = |selection: &&Selection| selection.batch().key.records != RecordKind::Uptime;
-    for selection in group.records.iter().filter(traffic) {
-        for (_, record) in selection.records() {
-            let found = quoted_value(text, &record, group.own);
-            first = [first, found].into_iter().flatten().min();
-        }
-    }
-    first
+    let found = records(group).filter_map(|record| {
+        let places = values(&record).filter_map(|value| find_value(text, &value, group.own));
+        places.min()
+    });
+    found.min()
 }
 
-fn quoted_value(text: &str, record: &RecordView<'_>, own: &str) -> Option<usize> {
-    let values = PRIVATE.iter().flat_map(|field| {
+/// The records of traffic in a group.
+fn records(group: Group<'_>) -> impl Iterator<Item = RecordView<'_>> {
+    let traffic = |selection: &&Selection| selection.batch().key.records != RecordKind::Uptime;
+    let selections = group.records.iter().filter(traffic);
+    selections.flat_map(|selection| selection.records().map(|(_, record)| record))
+}
+
+/// What must not be repeated of a record.
+fn values<'a>(record: &RecordView<'a>) -> impl Iterator<Item = Cow<'a, [u8]>> {
+    PRIVATE.iter().flat_map(|field| {
         let stored = Cow::Borrowed(record.stored_text(*field));
         // Some sinks send them decoded.
         let decoded = match field {
@@ -95,21 +155,38 @@ fn quoted_value(text: &str, record: &RecordView<'_>, own: &str) -> Option<usize>
             _ => None,
         };
         std::iter::once(stored).chain(decoded)
-    });
-    values.filter_map(|value| find_value(text, &value, own)).min()
+    })
+}
+
+/// What a value is known by.
+fn beginning(value: &[u8]) -> &[u8] {
+    value.get(..KNOWN_BY).unwrap_or(value)
+}
+
+/// Whether that can be told from other words.
+fn tells(beginning: &[u8], own: &str) -> bool {
+    beginning.len() >= SHORTEST && memmem::find(own.as_bytes(), beginning).is_none()
+}
+
+/// The same as it stands in JSON, if that is something else.
+fn in_json(beginning: &[u8]) -> Option<Vec<u8>> {
+    let special = |byte: &u8| matches!(byte, b'"' | b'\\' | 0..0x20);
+    let json = beginning
+        .iter()
+        .any(special)
+        .then(|| serde_json::to_string(&String::from_utf8_lossy(beginning)).unwrap_or_default())?;
+    let inner = json.strip_prefix('"')?.strip_suffix('"')?;
+    Some(inner.as_bytes().to_vec())
 }
 
 fn find_value(text: &str, value: &[u8], own: &str) -> Option<usize> {
-    let known_by = value.get(..KNOWN_BY).unwrap_or(value);
-    if known_by.len() < SHORTEST || memmem::find(own.as_bytes(), known_by).is_some() {
+    let begin = beginning(value);
+    if !tells(begin, own) {
         return None;
     }
-    memmem::find(text.as_bytes(), known_by).or_else(|| {
-        // As it stands in JSON.
-        let special = known_by.iter().any(|byte| matches!(byte, b'"' | b'\\' | 0..0x20));
-        let json = special.then(|| serde_json::to_string(&String::from_utf8_lossy(known_by)).unwrap_or_default())?;
-        memmem::find(text.as_bytes(), json.get(1..json.len() - 1)?.as_bytes())
-    })
+    let plain = memmem::find(text.as_bytes(), begin);
+    let json = in_json(begin).and_then(|json| memmem::find(text.as_bytes(), &json));
+    [plain, json].into_iter().flatten().min()
 }
 
 /// Where a run of characters of base64 begins that is longer than a word, a path or an address is.

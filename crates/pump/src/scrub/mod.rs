@@ -20,7 +20,7 @@ use base64::{
 };
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
-pub use contents::{Group, words};
+pub use contents::{Contents, Group, words};
 
 use crate::config::Settings;
 

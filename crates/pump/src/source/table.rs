@@ -1,9 +1,6 @@
 //! The sources that a configuration can choose, in one table: what `analytics_storage_type` means is said here alone.
 
-use std::{
-    net::{IpAddr, Ipv4Addr, Ipv6Addr},
-    sync::Arc,
-};
+use std::sync::Arc;
 
 use anyhow::Context;
 use async_trait::async_trait;
@@ -16,15 +13,15 @@ use super::{
     embedded::EmbeddedSource,
     redis::{ListSettings, RedisSource},
 };
-use crate::config::{RedisSettings, RedisTopology, Settings, TlsSettings, TlsVersion};
+use crate::config::{RedisSettings, RedisTopology, Settings, TlsSettings, TlsVersion, values::from_here};
 
 /// Something that is being made.
 pub type Making<'a, T> = BoxFuture<'a, anyhow::Result<T>>;
 
 /// A kind of source.
 pub struct SourceSpec {
-    /// Its name in log lines.
-    pub name: &'static str,
+    /// Field `prefix` of the line that says why it cannot start.
+    pub log_prefix: &'static str,
     /// Whether a configuration chooses it. The first one of the table that says so is it.
     pub chosen: fn(&Settings) -> bool,
     /// Whether it belongs to the process that runs on it, so that operators must ask that process.
@@ -58,7 +55,7 @@ pub trait Service: Send {
 pub const SOURCES: &[SourceSpec] = &[EMBEDDED, REDIS];
 
 const REDIS: SourceSpec = SourceSpec {
-    name: "redis",
+    log_prefix: "main",
     chosen: |_| true,
     exclusive: false,
     after_restore: "they have no time to live until a gateway pushes to the same list, which sets its own (60 s by \
@@ -82,7 +79,7 @@ const REDIS: SourceSpec = SourceSpec {
 };
 
 const EMBEDDED: SourceSpec = SourceSpec {
-    name: "embedded",
+    log_prefix: "embedded",
     chosen: |settings| settings.embedded.is_some(),
     exclusive: true,
     after_restore: "they wait there, whatever time to live gateways have set",
@@ -126,16 +123,9 @@ fn store_address(settings: &Settings) -> RedisSettings {
     let Some(embedded) = &settings.embedded else {
         return settings.redis.clone();
     };
-    let mut address = embedded.listen;
-    if address.ip().is_unspecified() {
-        address.set_ip(match address.ip() {
-            IpAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
-            IpAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
-        });
-    }
     RedisSettings {
         topology: RedisTopology::Single,
-        addrs: vec![address.to_string()],
+        addrs: vec![from_here(embedded.listen).to_string()],
         username: embedded.username.clone(),
         password: embedded.password.clone(),
         database: 0,

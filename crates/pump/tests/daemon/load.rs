@@ -14,6 +14,11 @@ use tyk_pump::{
     load::{LoadOptions, Report, push},
 };
 
+use crate::support::free_ports;
+
+/// The port of a cluster's bus is so much higher.
+const CLUSTER_BUS: u16 = 10_000;
+
 struct Redis {
     child: Child,
     port: u16,
@@ -27,16 +32,6 @@ impl Drop for Redis {
     }
 }
 
-/// A port that nobody has; that of a cluster's bus, 10,000 higher, must be one too.
-fn free_port() -> u16 {
-    loop {
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        if port < 55_000 {
-            return port;
-        }
-    }
-}
-
 impl Redis {
     async fn start() -> (Redis, MultiplexedConnection) {
         Redis::start_with(&[]).await
@@ -44,7 +39,7 @@ impl Redis {
 
     async fn start_with(arguments: &[&str]) -> (Redis, MultiplexedConnection) {
         let folder = tempfile::tempdir().unwrap();
-        let port = free_port();
+        let port = free_ports(1, &[CLUSTER_BUS]);
         let child = Command::new("redis-server")
             .args([
                 "--port",
@@ -377,7 +372,7 @@ async fn tls_is_spoken_and_certificates_are_checked() {
         .status()
         .expect("openssl is installed");
     assert!(made.success());
-    let tls_port = free_port().to_string();
+    let tls_port = free_ports(1, &[]).to_string();
     let arguments = [
         "--tls-port",
         &tls_port,
@@ -425,7 +420,7 @@ async fn the_master_behind_a_sentinel_is_found() {
         format!("sentinel monitor main 127.0.0.1 {} 1\n", redis.port),
     )
     .unwrap();
-    let port = free_port();
+    let port = free_ports(1, &[CLUSTER_BUS]);
     let child = Command::new("redis-server")
         .arg(&configuration)
         .args(["--sentinel", "--port", &port.to_string(), "--bind", "127.0.0.1"])

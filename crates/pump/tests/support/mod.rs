@@ -2,7 +2,6 @@
 #![allow(dead_code, unreachable_pub)] // every test binary uses another part
 
 use std::{
-    net::TcpListener,
     path::{Path, PathBuf},
     process::Command,
     time::{Duration, Instant},
@@ -15,7 +14,7 @@ pub mod lists;
 pub mod oracle;
 pub mod promises;
 
-use rand::Rng;
+pub use fakes::ports::free_ports;
 use tempfile::TempDir;
 use tyk_pump::{
     config::{DeliverySettings, ModeChoice, RedisSettings, RedisTopology, Secret},
@@ -25,21 +24,6 @@ use tyk_pump::{
 /// Folder of the scripts that start servers.
 fn services() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/services")
-}
-
-/// The first of `count` consecutive free ports, below those that the system hands out by itself; `also` are distances
-/// that must be free too.
-pub fn free_ports(count: u16, also: &[u16]) -> u16 {
-    loop {
-        let first = rand::rng().random_range(12_000..31_000);
-        let wanted = (0..count).chain(also.iter().copied());
-        let held: Vec<_> = wanted
-            .map(|distance| TcpListener::bind(("127.0.0.1", first + distance)))
-            .collect();
-        if held.iter().all(Result::is_ok) {
-            return first;
-        }
-    }
 }
 
 /// A server, or a set of them, that a script started.

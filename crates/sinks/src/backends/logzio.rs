@@ -187,7 +187,7 @@ fn write_line(out: &mut Vec<u8>, record: &RecordView<'_>) -> Result<(), json::Js
         out.push(b':');
         match value {
             Value::Text(text) => json::write_string(out, &record.text(*text)),
-            Value::Int(int) => out.extend_from_slice(itoa::Buffer::new().format(record.int(*int)).as_bytes()),
+            Value::Int(int) => json::write_int(out, record.int(*int)),
         }
     }
     out.extend_from_slice(b"}\n");
@@ -195,9 +195,7 @@ fn write_line(out: &mut Vec<u8>, record: &RecordView<'_>) -> Result<(), json::Js
 }
 
 fn pack(group: &[Selection], parcels: &mut Parcels) {
-    for (row, record) in group.iter().flat_map(Selection::records) {
-        parcels.write(row, |line| write_line(line, &record).map(|()| true));
-    }
+    parcels.write_all(group, |line, _, record| write_line(line, record).map(|()| true));
 }
 
 #[async_trait]

@@ -148,12 +148,10 @@ struct Encoder {
 impl Encoder {
     fn pack(&self, group: &[Selection], parcels: &mut Parcels) {
         let mut plain = Vec::new();
-        for (row, record) in group.iter().flat_map(Selection::records) {
+        parcels.write_all(group, |event, row, record| {
             plain.clear();
-            parcels.write(row, |event| {
-                self.write_event(event, &mut plain, row, &record).map(|()| true)
-            });
-        }
+            self.write_event(event, &mut plain, row, record).map(|()| true)
+        });
     }
 
     fn write_event(

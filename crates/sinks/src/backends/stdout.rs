@@ -175,21 +175,16 @@ impl Printer {
         if self.torn {
             self.buffer.push(b'\n');
         }
-        for selection in group {
-            for (row, record) in selection.records() {
-                if applied.contains(row) {
-                    continue;
-                }
-                match self.add_line(&record) {
-                    Ok(()) => self.ends.push((self.buffer.len(), row)),
-                    Err(error) => written.rejected.push(Rejected {
-                        row,
-                        reason: error.to_string(),
-                    }),
-                }
-                if self.buffer.len() >= CHUNK {
-                    self.flush(applied).map_err(|error| (stream, error))?;
-                }
+        for (row, record) in applied.rest_of(group).iter().flat_map(Selection::records) {
+            match self.add_line(&record) {
+                Ok(()) => self.ends.push((self.buffer.len(), row)),
+                Err(error) => written.rejected.push(Rejected {
+                    row,
+                    reason: error.to_string(),
+                }),
+            }
+            if self.buffer.len() >= CHUNK {
+                self.flush(applied).map_err(|error| (stream, error))?;
             }
         }
         self.flush(applied).map_err(|error| (stream, error))?;

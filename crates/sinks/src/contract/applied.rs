@@ -2,7 +2,6 @@
 
 use std::{
     collections::BTreeMap,
-    ops::Range,
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
@@ -29,20 +28,6 @@ impl Applied {
         for RowId { claim, row } in rows {
             marked.entry(claim).or_default().insert(row..row + 1);
         }
-    }
-
-    /// The back-end has these rows of one claim.
-    pub fn mark_range(&self, claim: ClaimId, rows: Range<u64>) {
-        if !rows.is_empty() {
-            self.rows().entry(claim).or_default().insert(rows);
-        }
-    }
-
-    /// Whether the back-end is known to have a row.
-    pub fn contains(&self, row: RowId) -> bool {
-        self.rows()
-            .get(&row.claim)
-            .is_some_and(|ranges| ranges.contains(row.row))
     }
 
     /// The marked rows of a claim.
@@ -77,12 +62,11 @@ mod tests {
         let (one, other) = (ClaimId(ulid::Ulid(1)), ClaimId(ulid::Ulid(2)));
         let applied = Applied::default();
         applied.mark([3, 4, 9].map(|row| RowId { claim: one, row }));
-        applied.mark_range(other, 5..7);
-        applied.mark_range(other, 7..7);
+        applied.mark([5, 6].map(|row| RowId { claim: other, row }));
         assert_eq!(applied.ranges(one).to_string(), "3-4,9-9");
         assert_eq!(applied.ranges(other).to_string(), "5-6");
-        assert!(applied.contains(RowId { claim: one, row: 4 }));
-        assert!(!applied.contains(RowId { claim: other, row: 4 }));
+        assert!(applied.ranges(one).contains(4));
+        assert!(!applied.ranges(other).contains(4));
         applied.forget(&[one]);
         assert!(applied.ranges(one).is_empty());
         assert_eq!(applied.ranges(other).to_string(), "5-6");

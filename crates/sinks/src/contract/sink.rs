@@ -34,8 +34,8 @@ use super::{Applied, Guarantee, WriteError, Written};
 /// and at the latest when the sink is dropped; a panic in one of them is reported by the next write.
 ///
 /// # What only one can have
-/// A sink that needs a port, a folder or a file for itself says so in [`resources`](Sink::resources) and lets go of it at
-/// `close`. If another sink of the same process has it (a configuration was reloaded), or a stranger, building fails with
+/// A sink that needs a port or a folder for itself says so in [`resources`](Sink::resources) and lets go of it at `close`.
+/// If another sink of the same process has it (a configuration was reloaded), or a stranger, building fails with
 /// [`Unavailable`](super::BuildError::Unavailable) and is tried again. [`Occupied`](super::BuildError::Occupied) is for
 /// what another *instance of this pump* holds while it delivers the same records, because it keeps this one from claiming
 /// any; a busy port is never that.
@@ -95,6 +95,4 @@ pub enum Resource {
     Port(SocketAddr),
     /// A folder, with everything in it.
     Folder(PathBuf),
-    /// A file.
-    File(PathBuf),
 }

@@ -17,7 +17,7 @@ pub struct SinkSpec {
     pub env_prefix: &'static str,
     /// Which records it takes.
     pub records: RecordKind,
-    /// What it promises at best; see [`Sink::guarantee`].
+    /// What it promises at best; see [`Sink::guarantee`](super::Sink::guarantee).
     pub guarantee: Guarantee,
     /// Group size.
     pub gather: Gather,

@@ -9,3 +9,5 @@ pub(crate) mod go_json;
 pub(crate) mod http_body;
 #[cfg(feature = "http")]
 pub(crate) mod row_uuid;
+#[cfg(any(feature = "http", feature = "hybrid"))]
+pub(crate) mod uuid;

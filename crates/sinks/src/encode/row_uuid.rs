@@ -2,6 +2,8 @@
 
 use analytics::RowId;
 
+use super::uuid;
+
 /// A UUID (of the form of version 4) made from the pump and the identity of a row; `purpose` tells ids of one row apart.
 pub(crate) fn row_uuid(pump: &str, row: RowId, purpose: &str) -> String {
     // FNV-1a: the values must be the same on every machine and in every version of this program.
@@ -20,18 +22,7 @@ pub(crate) fn row_uuid(pump: &str, row: RowId, purpose: &str) -> String {
     feed(&row.claim.0.0.to_be_bytes());
     feed(&row.row.to_be_bytes());
     feed(&[0; 8]);
-    let version = hash & !(0xf << 76) | (4 << 76);
-    let uuid = version & !(0b11 << 62) | (0b10 << 62);
-    let hex = format!("{uuid:032x}");
-    let part = |from: usize, to: usize| hex.get(from..to).unwrap_or_default();
-    format!(
-        "{}-{}-{}-{}-{}",
-        part(0, 8),
-        part(8, 12),
-        part(12, 16),
-        part(16, 20),
-        part(20, 32)
-    )
+    uuid::text(uuid::version_4(hash))
 }
 
 /// A number that is the same whenever the same row is drawn.

@@ -14,7 +14,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Number, Value};
 
 pub use env::{EnvOption, env_names};
-pub use page::{index_page, json_schema, pages, reference_page};
+pub use page::{json_schema, pages};
 pub use shape::{Property, Shape};
 
 use crate::table::closest;

@@ -26,7 +26,7 @@ pub fn pages() -> Vec<(String, String)> {
 }
 
 /// The overview of all types.
-pub fn index_page() -> String {
+fn index_page() -> String {
     let mut page = format!(
         "{GENERATED}# Pumps\n\nEvery `type` that an entry of `pumps` can have. A planned type is accepted in a \
          configuration; its pump does not start, and an error at start-up says so.\n\n\
@@ -48,7 +48,7 @@ pub fn index_page() -> String {
 }
 
 /// The page of one type: what it promises, its options with defaults and environment variables, an example.
-pub fn reference_page(spec: &SinkSpec) -> String {
+fn reference_page(spec: &SinkSpec) -> String {
     let schema = json_schema(spec);
     let about = schema.get("description").and_then(Value::as_str).unwrap_or_default();
     let mut page = format!("{GENERATED}# {} (`{}`)\n\n{about}\n\n", spec.title, spec.name);

@@ -1,6 +1,7 @@
 //! Groups that go out in several requests: packing, sending side by side, splitting what is too large, and what became of
 //! every row.
 
+mod body_limit;
 mod parcels;
 mod tally;
 
@@ -10,11 +11,12 @@ use analytics::Selection;
 use futures::{StreamExt, stream::FuturesUnordered};
 use tokio::sync::mpsc;
 
+use self::body_limit::BodyLimit;
 pub(crate) use self::{
     parcels::{Packing, Parcel, Parcels},
     tally::{Fate, Tally},
 };
-use super::http::{Answer, BodyLimit};
+use super::http::Answer;
 use crate::{Applied, WriteError, Written};
 
 /// Single rows that are too large, before any other was accepted, after which the rest of a group is not tried.
@@ -111,9 +113,9 @@ impl Outbox {
             Pace::AtOnce(count) => (count, count),
             Pace::OneFirst(count) => (1, count),
         };
-        let (mut all_packed, mut failed, mut lonely) = (false, None, 0);
+        let (mut all_packed, mut failed, mut lonely, mut hopeless) = (false, None, 0, None);
         loop {
-            let has_room = failed.is_none() && under_way.len() < at_once;
+            let has_room = failed.is_none() && hopeless.is_none() && under_way.len() < at_once;
             if has_room && let Some(parcel) = waiting.pop_front() {
                 if let Some((left, right)) = self.split(&parcel) {
                     waiting.push_front(right);
@@ -158,17 +160,11 @@ impl Outbox {
                     }
                     None => {
                         lonely += parcel.rows.len();
-                        if lonely > SUSPECTS && !tally.accepted {
-                            // Nothing at all passes: the lane finds out whether that is the rows' fault.
-                            self.limit.restore();
-                            let refused = WriteError::Reject {
-                                rows: Vec::new(),
-                                source: why.clone().into(),
-                            };
-                            failed = failed.or(Some(refused));
-                        }
                         for &row in parcel.rows.iter() {
                             tally.add(applied, row, Fate::Rejected(why.clone()));
+                        }
+                        if lonely > SUSPECTS && !tally.accepted {
+                            hopeless = Some(why);
                         }
                     }
                 },
@@ -177,6 +173,11 @@ impl Outbox {
         }
         if let Some(error) = failed {
             return Err(error);
+        }
+        if let Some(why) = hopeless {
+            // Nothing at all passes: the lane judges by those that were tried whether that is the rows' fault.
+            self.limit.restore();
+            return Err(tally.refused(why));
         }
         tally.reject(packing.await.map_err(WriteError::retry)?);
         if tally.refuses_everything() {

@@ -106,6 +106,16 @@ impl Default for TlsSettings {
     }
 }
 
+impl TlsSettings {
+    /// Whom the handshake asks for when `host` is dialled: a server may choose its certificate by that name. An error names
+    /// what is no name.
+    pub fn name_for(&self, host: &str) -> Result<ServerName<'static>, TlsError> {
+        let name = self.server_name.as_deref().unwrap_or(host);
+        ServerName::try_from(name.to_owned())
+            .map_err(|error| TlsError(format!("the server name \"{name}\" is none: {error}")))
+    }
+}
+
 /// The `ssl_*` options of several sinks, flattened into theirs.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
@@ -205,21 +215,21 @@ fn versions(wanted: &RangeInclusive<TlsVersion>) -> Result<Vec<&'static Supporte
 }
 
 fn verifier(settings: &TlsSettings, provider: Arc<CryptoProvider>) -> Result<Arc<dyn ServerCertVerifier>, TlsError> {
-    let mut trusted = Vec::new();
-    for file in &settings.ca_files {
-        trusted.extend(certificates(file)?);
-    }
-    // An operator who names the system's authorities means them one by one, and may mean a server's own certificate.
-    let named = ["SSL_CERT_FILE", "SSL_CERT_DIR"].map(std::env::var_os);
-    if settings.ca_files.is_empty() && named.iter().any(Option::is_some) {
-        trusted = rustls_native_certs::load_native_certs().certs;
-    }
-    let check = match settings.verification {
-        Verification::None => Check::Nothing,
-        Verification::Chain => Check::Chain(roots(&settings.ca_files)?),
+    // A file that cannot be read is a mistake also where nothing is checked.
+    let files: Vec<_> = settings
+        .ca_files
+        .iter()
+        .map(|file| certificates(file).map(|certificates| (file, certificates)))
+        .collect::<Result<_, _>>()?;
+    let (check, trusted) = match settings.verification {
+        Verification::None => (Check::Nothing, Vec::new()),
+        Verification::Chain => {
+            let (roots, trusted) = authorities(files)?;
+            (Check::Chain(roots), trusted)
+        }
         Verification::Full => {
-            let roots = Arc::new(roots(&settings.ca_files)?);
-            let verifier = WebPkiServerVerifier::builder_with_provider(roots, provider.clone()).build();
+            let (roots, trusted) = authorities(files)?;
+            let verifier = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider.clone()).build();
             let verifier = verifier.map_err(|error| TlsError(format!("trusted authorities: {error}")))?;
             let name = match &settings.server_name {
                 None => None,
@@ -228,7 +238,7 @@ fn verifier(settings: &TlsSettings, provider: Arc<CryptoProvider>) -> Result<Arc
                         .map_err(|error| TlsError(format!("server name \"{name}\": {error}")))?,
                 ),
             };
-            Check::Full(verifier, name)
+            (Check::Full(verifier, name), trusted)
         }
     };
     Ok(Arc::new(Verifier {
@@ -238,24 +248,34 @@ fn verifier(settings: &TlsSettings, provider: Arc<CryptoProvider>) -> Result<Arc
     }))
 }
 
-fn roots(ca_files: &[PemFile]) -> Result<RootCertStore, TlsError> {
-    let mut roots = RootCertStore::empty();
-    for file in ca_files {
-        for certificate in certificates(file)? {
-            roots
-                .add(certificate)
-                .map_err(|error| file.error(format_args!("not usable as an authority: {error}")))?;
+/// The authorities of these files, without files those of the system; and of them those that were named one by one.
+fn authorities(
+    files: Vec<(&PemFile, Vec<CertificateDer<'static>>)>,
+) -> Result<(RootCertStore, Vec<CertificateDer<'static>>), TlsError> {
+    let (mut roots, mut named) = (RootCertStore::empty(), Vec::new());
+    if files.is_empty() {
+        let system = rustls_native_certs::load_native_certs().certs;
+        // An operator who names the system's authorities means them one by one, and may mean a server's own certificate.
+        let variables = ["SSL_CERT_FILE", "SSL_CERT_DIR"].map(std::env::var_os);
+        if variables.iter().any(Option::is_some) {
+            named.clone_from(&system);
         }
-    }
-    if ca_files.is_empty() {
         // Single broken certificates in a system's store are common, and no reason to refuse the others.
-        roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+        roots.add_parsable_certificates(system);
         if roots.is_empty() {
             let text = "this system has no trusted certificate authorities – name a file with them in the CA option";
             return Err(TlsError(text.to_owned()));
         }
     }
-    Ok(roots)
+    for (file, certificates) in files {
+        for certificate in certificates {
+            roots
+                .add(certificate.clone())
+                .map_err(|error| file.error(format_args!("not usable as an authority: {error}")))?;
+            named.push(certificate);
+        }
+    }
+    Ok((roots, named))
 }
 
 fn certificates(file: &PemFile) -> Result<Vec<CertificateDer<'static>>, TlsError> {

@@ -4,6 +4,9 @@
 //! constraint. So no text of a server is shown as it is. Codes and names of types say most; of sentences the words that
 //! errors are made of stay, and everything else becomes `…`.
 
+#[cfg(feature = "http")]
+use std::borrow::Cow;
+
 /// Words of error messages, none of which a record is known by; sorted.
 #[rustfmt::skip]
 const WORDS: &[&str] = &[
@@ -64,9 +67,26 @@ pub(crate) fn plain(text: &str) -> String {
     shown
 }
 
+/// What may be shown of a text that may be the type of an error or a sentence: the type whole, else [`plain`] words.
+#[cfg(feature = "http")]
+pub(crate) fn shown(text: &str) -> Cow<'_, str> {
+    match identifier(text) {
+        Some(name) => Cow::Borrowed(name),
+        None => Cow::Owned(plain(text)),
+    }
+}
+
+/// `text` if it is a name, such as that of a field or an index: ASCII letters, digits and `signs` alone, at least one and
+/// at most `longest` bytes.
+#[cfg(any(feature = "http", feature = "mongo", feature = "mysql"))]
+pub(crate) fn name<'a>(text: &'a str, signs: &str, longest: usize) -> Option<&'a str> {
+    let is_allowed = |c: char| c.is_ascii_alphanumeric() || signs.contains(c);
+    (!text.is_empty() && text.len() <= longest && text.chars().all(is_allowed)).then_some(text)
+}
+
 /// `text` if it is a name as programs have them, such as the type of an error: letters and `_ - .` alone.
 #[cfg(feature = "http")]
-pub(crate) fn identifier(text: &str) -> Option<&str> {
+fn identifier(text: &str) -> Option<&str> {
     let is_name = |c: char| c.is_ascii_alphabetic() || "_-.".contains(c);
     let is_typed = text.contains('_') || text.ends_with("Exception") || text.ends_with("Error");
     (is_typed && text.len() <= 64 && text.chars().all(is_name)).then_some(text)
@@ -99,6 +119,17 @@ mod tests {
         assert_eq!(identifier("ThrottlingException"), Some("ThrottlingException"));
         for text in ["alice", "5f2b_c", "a b_c", "k_1"] {
             assert_eq!(identifier(text), None, "{text}");
+        }
+        assert_eq!(shown("mapper_parsing_exception"), "mapper_parsing_exception");
+        assert_eq!(shown("field alice"), "field …");
+    }
+
+    #[cfg(any(feature = "http", feature = "mongo", feature = "mysql"))]
+    #[test]
+    fn names_have_no_other_signs_and_a_length() {
+        assert_eq!(name("tyk.ix_path1", "_.", 12), Some("tyk.ix_path1"));
+        for text in ["", "a b", "it's", "é", "tyk.ix_path12"] {
+            assert_eq!(name(text, "_.", 12), None, "{text}");
         }
     }
 }

@@ -87,23 +87,41 @@ impl ElementsFrame {
         &self.list
     }
 
-    /// Elements so far.
-    pub(crate) fn count(&self) -> u32 {
-        self.count
-    }
-
     /// Bytes so far.
     pub(crate) fn len(&self) -> usize {
         self.frame.len()
     }
 
     /// The finished frame.
-    pub(crate) fn finish(mut self) -> Vec<u8> {
+    pub(crate) fn finish(mut self) -> Sealed {
         if let Some(place) = self.frame.get_mut(self.head..self.head + 4) {
             place.copy_from_slice(&self.count.to_le_bytes());
         }
         seal(&mut self.frame);
-        self.frame
+        Sealed {
+            list: self.list,
+            count: self.count,
+            bytes: self.frame,
+        }
+    }
+}
+
+/// An [`ElementsFrame`] that is ready to be appended.
+pub(crate) struct Sealed {
+    pub(super) list: Box<str>,
+    pub(super) count: u32,
+    pub(super) bytes: Vec<u8>,
+}
+
+impl Sealed {
+    /// The list that the elements are for.
+    pub(crate) fn list(&self) -> &str {
+        &self.list
+    }
+
+    /// How many elements there are.
+    pub(crate) fn count(&self) -> u32 {
+        self.count
     }
 }
 
@@ -229,7 +247,7 @@ mod tests {
         let mut frame = ElementsFrame::new("list", 10);
         frame.push(b"one");
         frame.push(b"");
-        let bytes = frame.finish();
+        let bytes = frame.finish().bytes;
         assert_eq!(look(&bytes), Found::Frame(bytes.len()));
         let Some(Payload::Elements(elements)) = read(&bytes) else {
             panic!("no elements")

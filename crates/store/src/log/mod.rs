@@ -5,7 +5,10 @@
 //! a segment without live elements can be deleted.
 
 pub(crate) mod frame;
+mod image;
+mod locked;
 mod recovery;
+mod refusal;
 mod rows;
 mod segment;
 mod state;
@@ -14,69 +17,34 @@ mod writer;
 use std::{
     collections::{BTreeMap, VecDeque},
     fs::File,
-    io,
     path::{Path, PathBuf},
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 
 use anyhow::Context;
-use serde::Serialize;
+use frame::Gathered;
+use refusal::Refused;
+use segment::Segment;
 use tokio::sync::watch;
 
-pub(crate) use frame::ElementsFrame;
-use frame::HEADER;
-use rows::Place;
-pub(crate) use segment::{ReadError, Slice};
-use segment::{SIZE, Segment};
-pub(crate) use state::{Change, ClaimState, State};
+pub(crate) use {
+    frame::{ElementsFrame, Sealed},
+    locked::Locked,
+    segment::{ReadError, Slice},
+    state::{Change, ClaimState, State},
+};
+pub use {recovery::Recovered, refusal::Refusal};
 
 use crate::{
-    Facts, Fsync,
+    Fsync,
     files::{close_to_others, ours},
 };
 
 /// Bytes that may wait for the disk; more, and clients wait before they are read.
 const MOST_WAITING: usize = 32 << 20;
-/// The end of a segment that is left to claims and cursors while there is no next one: on a full disk, what is delivered
-/// can still be taken off.
-const KEPT_FREE: u32 = 4 << 20;
 /// How long to wait for a folder that a subcommand, or a pump that is ending, has open.
 const PATIENCE: Duration = Duration::from_secs(2);
-/// Chunks that are smaller are copied behind the one before.
-const SMALL: usize = 8 << 10;
-/// Lists, and strings, that the store keeps.
-pub(crate) const MOST_KEYS: usize = 10_000;
-
-/// A store with so much room is not full, whatever the last client wanted.
-const ROOM: u64 = 1 << 20;
-/// Bytes of all strings together: they are kept in memory, and in every image.
-const MOST_STRINGS: usize = 16 << 20;
-
-/// Why the store does not take something.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Refusal {
-    /// `max_bytes` is reached.
-    #[error("the store is full: {used} of {max} bytes (embedded_storage.max_bytes) wait to be delivered")]
-    Full {
-        /// Bytes on disk.
-        used: u64,
-        /// `max_bytes`.
-        max: u64,
-    },
-    /// Too many keys.
-    #[error("the store keeps at most {MOST_KEYS} keys of a kind")]
-    Keys,
-    /// The strings are too large together.
-    #[error("the store keeps at most {MOST_STRINGS} bytes of strings")]
-    Strings,
-    /// More than recovery would read.
-    #[error("the store takes at most {} bytes at once", frame::MAX_PAYLOAD)]
-    Large,
-    /// The disk does not take it.
-    #[error("the store cannot write: {0}")]
-    Disk(String),
-}
 
 /// Everything up to here is in the log.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -112,24 +80,6 @@ struct Inner {
     refused: Refused,
 }
 
-/// What clients were refused since the store was opened.
-#[derive(Clone, Debug, Default)]
-struct Refused {
-    full: u64,
-    disk: u64,
-    /// Why the last push was; `None`: it was taken.
-    last: Option<Refusal>,
-}
-
-/// What recovery found.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Recovered {
-    /// Bytes of a torn tail that were cut off.
-    pub torn_bytes: u64,
-    /// Damaged stretches and segments that were put aside.
-    pub damaged: u64,
-}
-
 /// A folder that records wait in.
 pub(crate) struct Log {
     inner: Mutex<Inner>,
@@ -149,13 +99,6 @@ impl std::fmt::Debug for Log {
             .field("folder", &self.folder)
             .finish_non_exhaustive()
     }
-}
-
-/// The image as it is written.
-#[derive(Serialize)]
-#[serde(rename_all = "snake_case")]
-enum ImageOf<'a> {
-    Image(&'a State),
 }
 
 impl Log {
@@ -241,23 +184,41 @@ impl Log {
         }
     }
 
-    /// Rows that cannot be read are put aside, counted, and forgotten.
-    pub(crate) fn lose(&self, slice: &Slice) {
-        let Some((run, _)) = slice.runs.first() else { return };
+    /// Reads rows from the front of `slice` as [`Slice::next`] does. What turns out to be damaged is put aside, counted and
+    /// forgotten; a file that only cannot be read just now costs nothing. Blocks.
+    ///
+    /// # Errors
+    /// The first stretch cannot be read; nothing is taken out of `slice`.
+    pub(crate) fn read(&self, slice: &mut Slice, bytes: usize) -> Result<Gathered, ReadError> {
+        let read = slice.next(bytes);
+        if matches!(read, Err(ReadError::Damaged(_))) {
+            self.lose(slice);
+        }
+        read
+    }
+
+    /// The first stretch of these rows cannot be read any more: it is put aside, counted, and forgotten.
+    fn lose(&self, slice: &Slice) {
+        let Some((run, file)) = slice.runs.first() else { return };
         let (segment, start, end) = (run.segment, run.start, run.end);
-        let aside = recovery::quarantine(&self.folder, segment, start, end);
-        let what = aside.map_or_else(
-            |error| format!("it could not be copied: {error}"),
-            |path| path.display().to_string(),
+        let aside = file.as_ref().map_or_else(
+            || "its file is gone".to_owned(),
+            |file| recovery::quarantine(&self.folder, file, start, end),
         );
         tracing::error!(
             prefix = "embedded",
-            "segment {segment} is damaged at {start}..{end}, {} records of {} are lost; put aside: {what}",
+            "segment {segment} is damaged at {start}..{end}, {} records of {} are lost; put aside: {aside}",
             run.count,
             slice.list
         );
+        let lost = Change::Lost {
+            list: Some(slice.list.to_string()),
+            segment,
+            start,
+            end,
+        };
         // When the log cannot be written either, the next start finds the same damage.
-        drop(self.change(Change::Lost { segment, start, end }));
+        drop(self.change(lost));
     }
 
     /// Writes what waits, and ends the writer. Nothing can be appended afterwards.
@@ -296,259 +257,5 @@ fn lock(folder: &Path) -> anyhow::Result<File> {
             ),
             Err(std::fs::TryLockError::Error(error)) => return Err(error).with_context(|| path.display().to_string()),
         }
-    }
-}
-
-/// An [`ElementsFrame`] that is ready to be appended.
-pub(crate) struct Sealed {
-    list: String,
-    count: u32,
-    bytes: Vec<u8>,
-}
-
-impl From<ElementsFrame> for Sealed {
-    fn from(frame: ElementsFrame) -> Self {
-        Self {
-            list: frame.list().to_owned(),
-            count: frame.count(),
-            bytes: frame.finish(),
-        }
-    }
-}
-
-/// The store, locked.
-pub(crate) struct Locked<'a> {
-    inner: MutexGuard<'a, Inner>,
-    store: &'a Log,
-}
-
-impl Locked<'_> {
-    /// What the store knows.
-    pub(crate) fn state(&self) -> &State {
-        &self.inner.state
-    }
-
-    /// Bytes on disk.
-    pub(crate) fn used(&self) -> u64 {
-        self.inner.used + u64::from(self.inner.offset)
-    }
-
-    /// How the store is.
-    pub(crate) fn facts(&self) -> Facts {
-        let state = self.state();
-        Facts {
-            used_bytes: self.used(),
-            max_bytes: self.store.max_bytes,
-            segments: self.segments(),
-            damaged: state.damaged,
-            torn: state.torn,
-            trouble: self.trouble().map(str::to_owned),
-            refused_full: self.inner.refused.full,
-            refused_disk: self.inner.refused.disk,
-            refusing: self.refusing(),
-        }
-    }
-
-    /// Why clients are refused at the moment.
-    fn refusing(&self) -> Option<String> {
-        if let Some(trouble) = self.trouble() {
-            return Some(Refusal::Disk(trouble.to_owned()).to_string());
-        }
-        let last = self.inner.refused.last.as_ref()?;
-        // Nobody may have tried since there is room again.
-        match last {
-            Refusal::Full { .. } => self.has_room(ROOM).is_err().then(|| last.to_string()),
-            Refusal::Disk(_) => None,
-            Refusal::Keys | Refusal::Strings | Refusal::Large => Some(last.to_string()),
-        }
-    }
-
-    /// Files of the log.
-    pub(crate) fn segments(&self) -> usize {
-        self.inner.segments.len()
-    }
-
-    /// Why nothing can be written at the moment.
-    pub(crate) fn trouble(&self) -> Option<&str> {
-        self.inner.trouble.as_deref().or(self.inner.no_spare.as_deref())
-    }
-
-    /// Appends elements to their list. Returns its new length.
-    pub(crate) fn push(&mut self, elements: Sealed) -> Result<u64, Refusal> {
-        let count = u64::from(elements.count);
-        let pushed = self.try_push(elements);
-        let refused = &mut self.inner.refused;
-        match &pushed {
-            Ok(_) => {}
-            Err(Refusal::Disk(_)) => refused.disk += count,
-            Err(_) => refused.full += count,
-        }
-        refused.last = pushed.as_ref().err().cloned();
-        pushed
-    }
-
-    fn try_push(&mut self, elements: Sealed) -> Result<u64, Refusal> {
-        self.has_room(elements.bytes.len() as u64)?;
-        let lists = &self.inner.state.lists;
-        if lists.len() >= MOST_KEYS && !lists.contains_key(&elements.list) {
-            return Err(Refusal::Keys);
-        }
-        self.make_room(elements.bytes.len())?;
-        let place = self.append(elements.bytes)?;
-        Ok(self.inner.state.append(&elements.list, place, elements.count))
-    }
-
-    /// Whether clients may add so many bytes.
-    fn has_room(&self, bytes: u64) -> Result<(), Refusal> {
-        let (used, max) = (self.used(), self.store.max_bytes);
-        match used + bytes > max {
-            true => Err(Refusal::Full { used, max }),
-            false => Ok(()),
-        }
-    }
-
-    /// Makes sure that elements of so many bytes, and the changes behind them, have their place on the disk.
-    fn make_room(&mut self, bytes: usize) -> Result<(), Refusal> {
-        let inner = &mut *self.inner;
-        let end = inner.offset.saturating_add(bytes as u32);
-        if end <= SIZE - KEPT_FREE {
-            return Ok(());
-        }
-        if let Some(trouble) = &inner.no_spare {
-            // The writer keeps trying.
-            return Err(Refusal::Disk(trouble.clone()));
-        }
-        let reserved = match end > SIZE && inner.offset < SIZE {
-            true => inner.current.reserve(end),
-            false => Ok(()),
-        };
-        let made = reserved.and_then(|()| match &inner.spare {
-            Some(_) => Ok(()),
-            None => {
-                Segment::create(&self.store.folder, inner.current.number + 1).map(|spare| inner.spare = Some(spare))
-            }
-        });
-        made.map_err(|error| {
-            inner.no_spare = Some(error.to_string());
-            self.store.work.notify_one();
-            Refusal::Disk(error.to_string())
-        })
-    }
-
-    /// Makes a change.
-    pub(crate) fn change(&mut self, change: Change) -> Result<(), Refusal> {
-        if let Change::Set { key, .. } = &change {
-            let strings = &self.inner.state.strings;
-            if strings.len() >= MOST_KEYS && !strings.contains_key(key) {
-                return Err(Refusal::Keys);
-            }
-        }
-        let json = serde_json::to_vec(&change).map_err(|error| Refusal::Disk(error.to_string()))?;
-        if let Change::Set { key, value, .. } = &change {
-            self.has_room(json.len() as u64)?;
-            let strings = &self.inner.state.strings;
-            let known = strings.get(key).map_or(0, |text| text.value.len());
-            let all: usize = strings.values().map(|text| text.value.len()).sum();
-            if all - known + value.len() > MOST_STRINGS {
-                return Err(Refusal::Strings);
-            }
-        }
-        self.append(frame::change(&json))?;
-        self.inner.state.apply(change);
-        Ok(())
-    }
-
-    /// Rows of an unclaimed list, counted from its head.
-    pub(crate) fn rows(&self, list: &str, from: u64, to: u64) -> Slice {
-        let runs = self.inner.state.lists.get(list).map(|list| {
-            let base = list.rows.base();
-            list.rows.slice(base.saturating_add(from), base.saturating_add(to))
-        });
-        self.slice(list, runs.unwrap_or_default())
-    }
-
-    /// Rows of a claim.
-    pub(crate) fn claim_rows(&self, claim: &ClaimState, from: u64, to: u64) -> Slice {
-        self.slice(&claim.list, claim.rows.slice(from, to))
-    }
-
-    fn slice(&self, list: &str, runs: Vec<rows::Run>) -> Slice {
-        let with_file = |run: rows::Run| (run, self.inner.segments.get(&run.segment).cloned());
-        Slice {
-            list: list.into(),
-            runs: runs.into_iter().map(with_file).collect(),
-        }
-    }
-
-    fn append(&mut self, bytes: Vec<u8>) -> Result<Place, Refusal> {
-        if let Some(trouble) = &self.inner.trouble {
-            return Err(Refusal::Disk(trouble.clone()));
-        }
-        if self.inner.stopping {
-            return Err(Refusal::Disk("the pump is stopping".to_owned()));
-        }
-        if bytes.len() > HEADER + frame::MAX_PAYLOAD {
-            return Err(Refusal::Large);
-        }
-        if self.inner.offset >= SIZE {
-            self.roll().map_err(|error| Refusal::Disk(error.to_string()))?;
-        }
-        Ok(self.put(bytes))
-    }
-
-    /// Puts bytes at the end of the current segment.
-    fn put(&mut self, bytes: Vec<u8>) -> Place {
-        let fsync = self.store.fsync;
-        let inner = &mut *self.inner;
-        inner.number += 1;
-        let place = Place {
-            segment: inner.current.number,
-            start: inner.offset,
-            end: inner.offset + bytes.len() as u32,
-        };
-        inner.offset = place.end;
-        inner.waiting_bytes += bytes.len();
-        if let Some(last) = inner.waiting.back_mut()
-            && fsync != Fsync::Always
-            && last.segment.number == place.segment
-            && (bytes.len() <= SMALL && last.bytes.len() + bytes.len() <= 16 * SMALL)
-        {
-            last.bytes.extend_from_slice(&bytes);
-            last.number = inner.number;
-            return place;
-        }
-        inner.waiting.push_back(Chunk {
-            segment: inner.current.clone(),
-            at: place.start,
-            bytes,
-            number: inner.number,
-        });
-        place
-    }
-
-    /// Begins a new segment with an image of the state.
-    fn roll(&mut self) -> io::Result<()> {
-        let next = self.inner.current.number + 1;
-        let segment = match self.inner.spare.take() {
-            Some(spare) => spare,
-            None => Segment::create(&self.store.folder, next)?,
-        };
-        let image = serde_json::to_vec(&ImageOf::Image(&self.inner.state)).map_err(io::Error::other)?;
-        let image = frame::change(&image);
-        if image.len() > HEADER + frame::MAX_PAYLOAD {
-            // Recovery would refuse it, and everything that it alone says would be lost.
-            self.inner.spare = Some(segment);
-            let text = format!("what is known of lists and claims takes {} bytes", image.len());
-            return Err(io::Error::other(text));
-        }
-        let segment = Arc::new(segment);
-        self.inner.current.fill(self.inner.offset);
-        self.inner.used += u64::from(self.inner.offset);
-        self.inner.segments.insert(next, segment.clone());
-        self.inner.current = segment;
-        self.inner.offset = 0;
-        self.inner.no_spare = None;
-        self.put(image);
-        Ok(())
     }
 }

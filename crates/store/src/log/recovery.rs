@@ -2,19 +2,30 @@
 
 use std::{
     collections::{BTreeMap, VecDeque},
-    io::{self, Write},
-    path::{Path, PathBuf},
+    io,
+    path::Path,
     sync::Arc,
 };
 
 use super::{
-    Inner, Recovered,
+    Inner,
     frame::{self, Found, HEADER, Payload},
+    image,
+    refusal::Refused,
     rows::Place,
     segment::{SIZE, Segment},
     state::{Change, State},
 };
-use crate::files::{make_folder, ours, sync_folder};
+use crate::files::put_aside;
+
+/// What recovery found.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Recovered {
+    /// Bytes of a torn tail that were cut off.
+    pub torn_bytes: u64,
+    /// Damaged stretches and segments that were put aside.
+    pub damaged: u64,
+}
 
 /// What the folder holds.
 pub(super) struct Opened {
@@ -82,7 +93,7 @@ fn opened(
             no_spare: None,
             trouble: None,
             stopping: false,
-            refused: super::Refused::default(),
+            refused: Refused::default(),
         },
         recovered: replay.recovered,
     }
@@ -92,8 +103,7 @@ fn opened(
 fn begin(folder: &Path, replay: Replay<'_>) -> io::Result<Opened> {
     let created = Segment::create(folder, 1).inspect_err(|_| Segment::discard(folder, 1));
     let current = Arc::new(created?);
-    let image = serde_json::to_vec(&super::ImageOf::Image(&replay.state)).map_err(io::Error::other)?;
-    let image = frame::change(&image);
+    let image = image::frame(&replay.state)?;
     current.write(&image, 0)?;
     current.sync()?;
     let segments = BTreeMap::from([(1, current.clone())]);
@@ -118,15 +128,7 @@ fn drop_unwritten(segments: &mut BTreeMap<u32, Arc<Segment>>) -> io::Result<()> 
 /// Number of the newest segment that begins with a whole image; of the oldest one, if none does.
 fn newest_image(segments: &BTreeMap<u32, Arc<Segment>>) -> io::Result<u32> {
     for segment in segments.values().rev() {
-        let header = segment.copy(0, (HEADER as u32).min(segment.filled() as u32))?;
-        let Some(len) = frame::length(&header) else { continue };
-        let end = (HEADER + len) as u32;
-        if u64::from(end) > segment.filled() {
-            continue;
-        }
-        if let Some(Payload::Change(json)) = frame::read(&segment.copy(0, end)?)
-            && matches!(serde_json::from_slice(json), Ok(Change::Image(_)))
-        {
+        if image::begins(segment)? {
             return Ok(segment.number);
         }
     }
@@ -154,7 +156,7 @@ impl Replay<'_> {
                 }
                 Found::Nothing | Found::Damage => match frame::next(&contents, at + 1, written) {
                     Some(next) => {
-                        self.put_aside(segment.number, at as u32, next as u32);
+                        self.put_aside(segment, at as u32, next as u32);
                         at = next;
                     }
                     None => break,
@@ -164,18 +166,14 @@ impl Replay<'_> {
         let end = at as u32;
         let torn = written.saturating_sub(at);
         if torn > 0 && !last {
-            self.put_aside(segment.number, end, (at + torn) as u32);
+            self.put_aside(segment, end, (at + torn) as u32);
         } else if torn > 0 {
             self.recovered.torn_bytes += torn as u64;
             self.state.torn += 1;
-            let aside = quarantine(self.folder, segment.number, end, (at + torn) as u32);
-            let what = aside.map_or_else(
-                |error| format!("it could not be copied: {error}"),
-                |path| path.display().to_string(),
-            );
+            let aside = quarantine(self.folder, segment, end, (at + torn) as u32);
             tracing::warn!(
                 prefix = "embedded",
-                "{}: {torn} bytes at the end are no whole entry and are cut off: a write that the end of the process interrupted, or damage to the last one; put aside: {what}",
+                "{}: {torn} bytes at the end are no whole entry and are cut off: a write that the end of the process interrupted, or damage to the last one; put aside: {aside}",
                 segment.path.display()
             );
         }
@@ -202,18 +200,15 @@ impl Replay<'_> {
         }
     }
 
-    fn put_aside(&mut self, segment: u32, start: u32, end: u32) {
+    fn put_aside(&mut self, segment: &Segment, start: u32, end: u32) {
         self.recovered.damaged += 1;
         self.state.damaged += 1;
         self.state.break_series();
         let aside = quarantine(self.folder, segment, start, end);
-        let what = aside.map_or_else(
-            |error| format!("it could not be copied: {error}"),
-            |path| path.display().to_string(),
-        );
         tracing::error!(
             prefix = "embedded",
-            "segment {segment} is damaged at {start}..{end}, the rest of it counts; put aside: {what}"
+            "segment {} is damaged at {start}..{end}, the rest of it counts; put aside: {aside}",
+            segment.number
         );
     }
 
@@ -227,6 +222,7 @@ impl Replay<'_> {
             );
             self.recovered.damaged += 1;
             self.state.apply(Change::Lost {
+                list: None,
                 segment,
                 start: 0,
                 end: u32::MAX,
@@ -250,19 +246,37 @@ fn written(contents: &[u8]) -> usize {
     left.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1)
 }
 
-/// Copies a damaged stretch to a file of its own, for whoever wants to look at it.
-pub(super) fn quarantine(folder: &Path, segment: u32, start: u32, end: u32) -> io::Result<PathBuf> {
-    let aside = folder.join("quarantine");
-    make_folder(&aside)?;
-    let path = aside.join(format!("{segment:010}-{start}.bytes"));
-    let known = Segment::all(folder)?;
-    let Some(segment) = known.get(&segment) else {
-        return Err(io::Error::from(io::ErrorKind::NotFound));
-    };
-    let end = u64::from(end).min(segment.filled()) as u32;
-    let mut file = ours().create(true).truncate(true).open(&path)?;
-    file.write_all(&segment.copy(start, end)?)?;
-    file.sync_data()?;
-    sync_folder(&aside)?;
-    Ok(path)
+/// Copies a damaged stretch to a file of its own, for whoever wants to look at it. Says where that is, or why there is
+/// none.
+pub(super) fn quarantine(folder: &Path, segment: &Segment, start: u32, end: u32) -> String {
+    let copied = segment.size().and_then(|size| {
+        let bytes = segment.copy(start, u64::from(end).min(size) as u32)?;
+        put_aside(folder, &format!("{:010}-{start}.bytes", segment.number), &bytes)
+    });
+    match copied {
+        Ok(path) => path.display().to_string(),
+        Err(error) => format!("it could not be copied: {error}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_entry_of_an_earlier_version_that_names_no_list_is_about_all_of_them() {
+        let mut state = State::new("id".to_owned());
+        for list in ["one", "another"] {
+            let place = Place {
+                segment: 1,
+                start: 100,
+                end: 200,
+            };
+            state.append(list, place, 3);
+        }
+        let lost = serde_json::from_str(r#"{"lost":{"segment":1,"start":100,"end":200}}"#).unwrap();
+        state.apply(lost);
+        assert_eq!((state.len("one"), state.len("another"), state.damaged), (0, 0, 1));
+        assert_eq!(state.stretches(), 0);
+    }
 }

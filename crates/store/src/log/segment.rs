@@ -125,10 +125,15 @@ impl Segment {
         self.file.sync_data()
     }
 
+    /// Length of its file, with the space that is only reserved.
+    pub(super) fn size(&self) -> io::Result<u64> {
+        Ok(self.file.metadata()?.len())
+    }
+
     /// Everything; the space behind the last frame is zeros.
     pub(super) fn contents(&self) -> io::Result<Vec<u8>> {
-        let len = self.file.metadata()?.len();
-        let mut contents = vec![0; usize::try_from(len).unwrap_or(usize::MAX)];
+        let size = self.size()?;
+        let mut contents = vec![0; usize::try_from(size).unwrap_or(usize::MAX)];
         self.file.read_exact_at(&mut contents, 0)?;
         Ok(contents)
     }
@@ -239,7 +244,7 @@ impl Slice {
     ///
     /// # Errors
     /// The first stretch cannot be read; nothing is taken out.
-    pub(crate) fn next(&mut self, bytes: usize) -> Result<Gathered, ReadError> {
+    pub(super) fn next(&mut self, bytes: usize) -> Result<Gathered, ReadError> {
         let mut buffer = BytesMut::new();
         let mut spans = Vec::new();
         let mut taken = 0;
@@ -276,5 +281,19 @@ impl Slice {
             buffer: buffer.freeze(),
             spans,
         })
+    }
+
+    /// The same rows, behind file handles that must not read: every attempt is an I/O error, and no damage.
+    #[cfg(test)]
+    pub(crate) fn unreadable(mut self) -> io::Result<Self> {
+        for segment in self.runs.iter_mut().filter_map(|(_, segment)| segment.as_mut()) {
+            *segment = Arc::new(Segment {
+                number: segment.number,
+                path: segment.path.clone(),
+                file: File::options().write(true).open(&segment.path)?,
+                filled: AtomicU32::new(segment.filled() as u32),
+            });
+        }
+        Ok(self)
     }
 }

@@ -54,8 +54,15 @@ pub(crate) enum Change {
         value: String,
         until_ms: Option<u64>,
     },
-    /// Rows between two places of a segment cannot be read any more.
-    Lost { segment: u32, start: u32, end: u32 },
+    /// Rows between two places of a segment cannot be read any more: those of this list and of the claims on it; `None`:
+    /// whoever's they are.
+    Lost {
+        #[serde(default)]
+        list: Option<String>,
+        segment: u32,
+        start: u32,
+        end: u32,
+    },
 }
 
 impl Change {
@@ -304,7 +311,12 @@ impl State {
             Change::Set { key, value, until_ms } => {
                 self.strings.insert(key, Text { value, until_ms });
             }
-            Change::Lost { segment, start, end } => self.lose(segment, start, end),
+            Change::Lost {
+                list,
+                segment,
+                start,
+                end,
+            } => self.lose(list.as_deref(), segment, start, end),
         }
     }
 
@@ -410,8 +422,8 @@ impl State {
     }
 
     /// Stretches that cannot be read any more: unclaimed rows close up, rows of claims keep their numbers and are
-    /// missing.
-    fn lose(&mut self, segment: u32, start: u32, end: u32) {
+    /// missing. Between two places that one list reaches over stand healthy rows of others.
+    fn lose(&mut self, list: Option<&str>, segment: u32, start: u32, end: u32) {
         self.damaged += 1;
         let mut tally = tally(&mut self.live);
         let mut stays = |run: &Run| {
@@ -421,11 +433,12 @@ impl State {
             }
             !lost
         };
-        for list in self.lists.values_mut() {
+        let hit = |name: &str| list.is_none_or(|list| list == name);
+        for (_, list) in self.lists.iter_mut().filter(|(name, _)| hit(name)) {
             list.rows.runs.retain(&mut stays);
             list.rows.number_from(0);
         }
-        for claim in self.claims.values_mut() {
+        for claim in self.claims.values_mut().filter(|claim| hit(&claim.list)) {
             claim.rows.runs.retain(&mut stays);
         }
         self.lists.retain(|_, list| !list.rows.runs.is_empty());

@@ -267,7 +267,7 @@ fn push(_: &mut Session, locked: &mut Locked<'_>, arguments: &[Bytes], replies: 
     let elements = arguments.get(2..).unwrap_or_default();
     let mut frame = ElementsFrame::new(key, elements.iter().map(|element| element.len() + 4).sum());
     elements.iter().for_each(|element| frame.push(element));
-    match locked.push(frame.into()) {
+    match locked.push(frame.finish()) {
         Ok(len) => replies.integer(len as i64),
         Err(error) => replies.error(&refusal(&error)),
     }

@@ -50,14 +50,14 @@ enum Work {
 
 /// The same, with everything done that needs no lock.
 enum Ready {
-    Push(String, Sealed, Vec<u32>),
+    Push(Sealed, Vec<u32>),
     Command(Vec<Bytes>),
 }
 
 impl From<Work> for Ready {
     fn from(work: Work) -> Self {
         match work {
-            Work::Push(frame, counts) => Ready::Push(frame.list().to_owned(), frame.into(), counts),
+            Work::Push(frame, counts) => Ready::Push(frame.finish(), counts),
             Work::Command(arguments) => Ready::Command(arguments),
         }
     }
@@ -235,7 +235,7 @@ impl<R: AsyncRead + Unpin> Reader<R> {
                     && let Some(work) = ready.next()
                 {
                     match work {
-                        Ready::Push(list, elements, counts) => push(locked, &list, elements, &counts, &mut replies),
+                        Ready::Push(elements, counts) => push(locked, elements, &counts, &mut replies),
                         Ready::Command(arguments) => {
                             if session.run(locked, arguments, &mut replies) == Outcome::Close {
                                 return true;
@@ -366,9 +366,9 @@ fn collect(whole: &[u8], places: &[Place], group: &mut Vec<Work>) -> bool {
     true
 }
 
-fn push(locked: &mut Locked<'_>, list: &str, elements: Sealed, counts: &[u32], replies: &mut Replies) {
-    let total: u64 = counts.iter().map(|count| u64::from(*count)).sum();
-    let error = if commands::is_string(locked, list) {
+fn push(locked: &mut Locked<'_>, elements: Sealed, counts: &[u32], replies: &mut Replies) {
+    let total = u64::from(elements.count());
+    let error = if commands::is_string(locked, elements.list()) {
         WRONGTYPE.to_owned()
     } else {
         match locked.push(elements) {
@@ -425,10 +425,7 @@ async fn write<W: AsyncWrite + Unpin>(stream: &mut W, parts: Vec<Part>, store: &
                 while rows.len() > 0 {
                     let owner = store.clone();
                     let read = tokio::task::spawn_blocking(move || {
-                        let gathered = rows.next(ROWS_BYTES);
-                        if gathered.is_err() {
-                            owner.lose(&rows);
-                        }
+                        let gathered = owner.read(&mut rows, ROWS_BYTES);
                         (rows, gathered)
                     });
                     let (rest, gathered) = read.await.ok()?;
@@ -452,4 +449,31 @@ async fn send<W: AsyncWrite + Unpin>(stream: &mut W, bytes: &mut Vec<u8>) -> Opt
     }
     bytes.clear();
     timeout(WRITE_PATIENCE, stream.flush()).await.ok()?.ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Fsync;
+
+    #[tokio::test]
+    async fn rows_that_cannot_be_read_just_now_are_still_there_afterwards() {
+        let folder = tempfile::TempDir::new().unwrap();
+        let log = Log::open(folder.path(), Fsync::Never, 1 << 30).unwrap();
+        let mut frame = ElementsFrame::new("list", 0);
+        frame.push(b"row");
+        let (pushed, ticket) = log.with(|locked| locked.push(frame.finish()));
+        pushed.unwrap();
+        assert!(log.durable(ticket).await);
+        let rows = || log.with(|locked| locked.rows("list", 0, 1)).0;
+        let mut sent = Vec::new();
+        let unreadable = Part::Rows(rows().unreadable().unwrap());
+        assert_eq!(write(&mut sent, vec![unreadable], &log).await, None);
+        assert_eq!(sent, b"");
+        let (known, _) = log.with(|locked| (locked.state().len("list"), locked.facts().damaged));
+        assert_eq!(known, (1, 0), "rows, and damaged parts");
+        write(&mut sent, vec![Part::Rows(rows())], &log).await.unwrap();
+        assert_eq!(sent, b"$3\r\nrow\r\n");
+        log.close().await;
+    }
 }

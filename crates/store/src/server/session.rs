@@ -115,7 +115,7 @@ impl Session {
                 return Login::Done;
             }
             _ => {
-                replies.error("ERR syntax error");
+                replies.error(commands::SYNTAX);
                 return Login::Done;
             }
         };

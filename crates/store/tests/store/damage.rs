@@ -183,6 +183,47 @@ async fn a_damaged_frame_costs_only_itself_and_is_put_aside() {
 }
 
 #[tokio::test]
+async fn a_damaged_byte_of_one_list_costs_no_rows_of_another() {
+    let folder = TempDir::new().unwrap();
+    let source = open(folder.path());
+    let row = |list: &str, number: usize| format!("{list} row {number:02}");
+    // From the first row of the first list to its last: what stands between them is one stretch.
+    for number in 0..20 {
+        for list in [KEY, "claimed", "waiting"] {
+            source.push(list, &[row(list, number)]).await.unwrap();
+        }
+    }
+    source.push(KEY, &[row(KEY, 20)]).await.unwrap();
+    let hit = claim_all(&source, &["A"]).await;
+    let claim = source.claim("claimed", &readers(&["A"])).await.unwrap().unwrap();
+    let log = segments(folder.path()).pop().unwrap();
+    let (bytes, wanted) = (std::fs::read(&log).unwrap(), row(KEY, 10));
+    let at = bytes
+        .windows(wanted.len())
+        .position(|part| part == wanted.as_bytes())
+        .unwrap();
+    let file = OpenOptions::new().write(true).open(&log).unwrap();
+    file.write_all_at(b"?", (at + wanted.len() - 1) as u64).unwrap();
+
+    let (read, lost) = read_around(&source, hit.held(), 0, hit.len).await;
+    assert!(lost > 0, "the damage is noticed");
+    assert_eq!(read.len() as u64 + lost, 21);
+    assert_eq!(source.facts().damaged, 1);
+    let healthy = |list: &str| -> Vec<Vec<u8>> { (0..20).map(|number| row(list, number).into_bytes()).collect() };
+    assert_eq!(read_all(&source, &claim, 0).await, healthy("claimed"));
+    // The log says the same to the next start.
+    let copy = copy_of(folder.path());
+    for store in [source, open(copy.path())] {
+        let claims = store.take_over(&readers(&["A"]), &[], |list| list == "claimed").await;
+        let claim = claims.unwrap().pop().unwrap_or_else(|| claim.clone());
+        assert_eq!(read_all(&store, &claim, 0).await, healthy("claimed"));
+        let waiting = store.claim("waiting", &readers(&["A"])).await.unwrap().unwrap();
+        assert_eq!(waiting.len, 20);
+        assert_eq!(read_all(&store, &waiting, 0).await, healthy("waiting"));
+    }
+}
+
+#[tokio::test]
 async fn damage_in_an_old_segment_is_found_when_it_is_read_and_never_fatal() {
     let folder = TempDir::new().unwrap();
     let source = open(folder.path());

@@ -100,12 +100,6 @@ async fn visit(served: &Served, kind: usize) -> Option<()> {
     Some(())
 }
 
-fn resident() -> u64 {
-    let text = std::fs::read_to_string("/proc/self/status").unwrap();
-    let line = text.lines().find(|line| line.starts_with("VmRSS")).unwrap();
-    line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() << 10
-}
-
 /// `HOSTILE_SECONDS=60` plays longer.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_hostile_client_hurts_only_itself() {

@@ -77,12 +77,6 @@ async fn a_stranger_has_one_deadline_whatever_it_sends() {
     assert!(begun.elapsed() > Duration::from_secs(25));
 }
 
-fn resident() -> u64 {
-    let text = std::fs::read_to_string("/proc/self/status").unwrap();
-    let line = text.lines().find(|line| line.starts_with("VmRSS")).unwrap();
-    line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() << 10
-}
-
 /// Sends commands whose replies nobody reads, and returns the most memory that it took while another client talked.
 async fn unread(served: &Served, commands: Vec<u8>) -> u64 {
     let mut good = served.client().await;

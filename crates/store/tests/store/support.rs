@@ -140,6 +140,13 @@ pub(crate) async fn until<T>(what: &str, mut look: impl AsyncFnMut() -> Option<T
     panic!("waited in vain until {what}");
 }
 
+/// Memory of this process, in bytes.
+pub(crate) fn resident() -> u64 {
+    let text = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = text.lines().find(|line| line.starts_with("VmRSS")).unwrap();
+    line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() << 10
+}
+
 /// The folder as a crash leaves it: whatever has been answered is in it, the process is gone.
 pub(crate) fn copy_of(folder: &Path) -> TempDir {
     let copy = TempDir::new().unwrap();

@@ -51,7 +51,7 @@ impl BackEnd for Nothing {
         Err(NOTHING)
     }
 
-    fn deaths(&self) -> Result<&'static [&'static str], Reason> {
+    fn deaths(&self) -> Result<Vec<&'static str>, Reason> {
         Err(NOTHING)
     }
 

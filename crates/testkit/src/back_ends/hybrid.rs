@@ -108,7 +108,7 @@ impl BackEnd for Mdcb {
         Err("MDCB takes whatever is JSON")
     }
 
-    fn deaths(&self) -> Result<&'static [&'static str], Reason> {
+    fn deaths(&self) -> Result<Vec<&'static str>, Reason> {
         Err("nothing is kept on this side")
     }
 

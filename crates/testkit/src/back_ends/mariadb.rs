@@ -11,8 +11,9 @@ use fakes::{
     rows::{self, Alter},
     server,
 };
-use sinks::{BuildContext, BuildError, Sink, find};
+use sinks::{BuildContext, BuildError, Sink, sql};
 
+use super::sql::MOMENTS;
 use crate::{BackEnd, Reason};
 
 /// See [`crate::Harness`].
@@ -73,28 +74,15 @@ impl Drop for Place {
     }
 }
 
-/// Moments of a write.
-const DEATHS: &[(&str, Cut)] = &[
-    ("before the transaction", cut(b"\x03START TRANSACTION", false)),
-    ("after its beginning", cut(b"\x03START TRANSACTION", true)),
-    ("before the rows", cut(b"INSERT INTO `tyk_analytics`", false)),
-    ("among the rows", cut(b"INSERT INTO `tyk_analytics`", true)),
-    ("before the commit", cut(b"\x03COMMIT", false)),
-    ("after the commit", cut(b"\x03COMMIT", true)),
+/// By [`MOMENTS`].
+const DEATHS: [Cut; MOMENTS.len()] = [
+    Cut::new(b"\x03START TRANSACTION", false),
+    Cut::new(b"\x03START TRANSACTION", true),
+    Cut::new(b"INSERT INTO `tyk_analytics`", false),
+    Cut::new(b"INSERT INTO `tyk_analytics`", true),
+    Cut::new(b"\x03COMMIT", false),
+    Cut::new(b"\x03COMMIT", true),
 ];
-
-const NAMES: &[&str] = &[
-    DEATHS[0].0,
-    DEATHS[1].0,
-    DEATHS[2].0,
-    DEATHS[3].0,
-    DEATHS[4].0,
-    DEATHS[5].0,
-];
-
-const fn cut(when: &'static [u8], delivered: bool) -> Cut {
-    Cut { when, delivered }
-}
 
 impl Server {
     fn place(&self) -> Result<&Place, Reason> {
@@ -119,8 +107,7 @@ impl BackEnd for Server {
     }
 
     async fn build(&self, context: BuildContext) -> Result<Box<dyn Sink>, BuildError> {
-        let build = find("sql").map(|spec| spec.build);
-        build.ok_or_else(|| BuildError::Options("sql is not built".to_owned()))?(context).await
+        (sql::SPEC.build)(context).await
     }
 
     async fn rows(&self) -> Result<Vec<u64>, Reason> {
@@ -158,12 +145,12 @@ impl BackEnd for Server {
         })
     }
 
-    fn deaths(&self) -> Result<&'static [&'static str], Reason> {
-        Ok(NAMES)
+    fn deaths(&self) -> Result<Vec<&'static str>, Reason> {
+        Ok(MOMENTS.to_vec())
     }
 
     async fn die_at(&self, death: usize) {
-        if let (Some(place), Some((_, cut))) = (&self.0, DEATHS.get(death)) {
+        if let (Some(place), Some(cut)) = (&self.0, DEATHS.get(death)) {
             place.proxy.cut_at(*cut);
         }
     }

@@ -92,10 +92,7 @@ impl BackEnd for Server {
 
     async fn build(&self, context: BuildContext) -> Result<Box<dyn Sink>, BuildError> {
         let sink = (self.spec.build)(context).await?;
-        Ok(match self.flags {
-            [] => sink,
-            flags => Box::new(Flagged { sink, flags }),
-        })
+        Ok(Flagged::around(sink, self.flags))
     }
 
     fn present(&self) -> Result<(), Reason> {
@@ -148,8 +145,8 @@ impl BackEnd for Server {
         Err("every document is inserted or refused by itself")
     }
 
-    fn deaths(&self) -> Result<&'static [&'static str], Reason> {
-        Ok(&["before the server has the insert", "before its answer arrives"])
+    fn deaths(&self) -> Result<Vec<&'static str>, Reason> {
+        Ok(vec!["before the server has the insert", "before its answer arrives"])
     }
 
     async fn die_at(&self, death: usize) {

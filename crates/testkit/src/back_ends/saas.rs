@@ -60,16 +60,13 @@ pub fn segment() -> BoxFuture<'static, Box<dyn BackEnd>> {
     })
 }
 
-/// Time of the row with the serial number 0.
-const FIRST: u64 = 1_700_000_000;
-
 /// Serial numbers by the times of requests.
 fn seconds(content: &[u8]) -> Vec<u64> {
     let content = String::from_utf8_lossy(content);
     let times = content.split("\"request\":{\"time\":\"").skip(1);
     let seconds = times.filter_map(|part| {
         let time: jiff::Timestamp = part.split('"').next()?.parse().ok()?;
-        u64::try_from(time.as_second()).ok()?.checked_sub(FIRST)
+        u64::try_from(time.as_second() - rows::FIRST_SECOND).ok()
     });
     seconds.collect()
 }
@@ -79,8 +76,8 @@ fn milliseconds(content: &[u8]) -> Vec<u64> {
     let content = String::from_utf8_lossy(content);
     let times = content.split("[\"now\",\"").skip(1);
     let seconds = times.filter_map(|part| {
-        let millis: u64 = part.split('"').next()?.parse().ok()?;
-        (millis / 1000).checked_sub(FIRST)
+        let millis: i64 = part.split('"').next()?.parse().ok()?;
+        u64::try_from(millis / 1000 - rows::FIRST_SECOND).ok()
     });
     seconds.collect()
 }
@@ -171,7 +168,7 @@ impl BackEnd for Saas {
         Ok(|record| record.int[analytics::Int::ResponseCode as usize] = -413)
     }
 
-    fn deaths(&self) -> Result<&'static [&'static str], Reason> {
+    fn deaths(&self) -> Result<Vec<&'static str>, Reason> {
         Err("it keeps no ledger: at least once")
     }
 

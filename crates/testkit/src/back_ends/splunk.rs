@@ -90,7 +90,7 @@ impl BackEnd for Collector {
         Ok(|record| record.int[Int::ResponseCode as usize] = 666)
     }
 
-    fn deaths(&self) -> Result<&'static [&'static str], Reason> {
+    fn deaths(&self) -> Result<Vec<&'static str>, Reason> {
         Err("nothing is kept on this side")
     }
 

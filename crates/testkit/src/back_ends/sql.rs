@@ -90,8 +90,8 @@ struct Tables {
     deaths: &'static [Cut],
 }
 
-/// Moments of a write.
-const MOMENTS: &[&str] = &[
+/// Moments of a write, on any server.
+pub(super) const MOMENTS: [&str; 6] = [
     "before the transaction",
     "after its beginning",
     "before the rows",
@@ -102,27 +102,23 @@ const MOMENTS: &[&str] = &[
 
 /// Rows that are appended, by [`MOMENTS`].
 const RAW_DEATHS: &[Cut] = &[
-    cut(BEGIN, false),
-    cut(BEGIN, true),
-    cut(b"COPY ", false),
-    cut(b"PGCOPY\n", true),
-    cut(COMMIT, false),
-    cut(COMMIT, true),
+    Cut::new(BEGIN, false),
+    Cut::new(BEGIN, true),
+    Cut::new(b"COPY ", false),
+    Cut::new(b"PGCOPY\n", true),
+    Cut::new(COMMIT, false),
+    Cut::new(COMMIT, true),
 ];
 
 /// Rows that are merged, by [`MOMENTS`].
 const COUNTER_DEATHS: &[Cut] = &[
-    cut(BEGIN, false),
-    cut(BEGIN, true),
-    cut(b"unnest(", false),
-    cut(b"unnest(", true),
-    cut(COMMIT, false),
-    cut(COMMIT, true),
+    Cut::new(BEGIN, false),
+    Cut::new(BEGIN, true),
+    Cut::new(b"unnest(", false),
+    Cut::new(b"unnest(", true),
+    Cut::new(COMMIT, false),
+    Cut::new(COMMIT, true),
 ];
-
-const fn cut(when: &'static [u8], delivered: bool) -> Cut {
-    Cut { when, delivered }
-}
 
 const NO_SERVER: Reason = "there is no Postgres server";
 
@@ -150,10 +146,7 @@ impl BackEnd for Tables {
 
     async fn build(&self, context: BuildContext) -> Result<Box<dyn Sink>, BuildError> {
         let sink = (self.spec.build)(context).await?;
-        Ok(match self.flags {
-            [] => sink,
-            flags => Box::new(Flagged { sink, flags }),
-        })
+        Ok(Flagged::around(sink, self.flags))
     }
 
     async fn rows(&self) -> Result<Vec<u64>, Reason> {
@@ -194,8 +187,8 @@ impl BackEnd for Tables {
         })
     }
 
-    fn deaths(&self) -> Result<&'static [&'static str], Reason> {
-        Ok(MOMENTS)
+    fn deaths(&self) -> Result<Vec<&'static str>, Reason> {
+        Ok(MOMENTS.to_vec())
     }
 
     async fn die_at(&self, death: usize) {

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use fakes::rows::{self, Alter};
-use sinks::{BuildContext, BuildError, Sink, find};
+use sinks::{BuildContext, BuildError, Sink, sql};
 
 use crate::{BackEnd, Reason};
 
@@ -53,8 +53,7 @@ impl BackEnd for File {
     }
 
     async fn build(&self, context: BuildContext) -> Result<Box<dyn Sink>, BuildError> {
-        let build = find("sql").map(|spec| spec.build);
-        build.ok_or_else(|| BuildError::Options("sql is not built".to_owned()))?(context).await
+        (sql::SPEC.build)(context).await
     }
 
     async fn rows(&self) -> Result<Vec<u64>, Reason> {
@@ -98,7 +97,7 @@ impl BackEnd for File {
         })
     }
 
-    fn deaths(&self) -> Result<&'static [&'static str], Reason> {
+    fn deaths(&self) -> Result<Vec<&'static str>, Reason> {
         Err("its journal is SQLite's own; a transaction that is dropped is tested with the dialects")
     }
 

@@ -229,9 +229,7 @@ pub(super) async fn deliver(
                 }
             }
         };
-        if moved > 0 {
-            acknowledge(desk, backlog, spool, Some(writer.sink())).await;
-        }
+        acknowledge(desk, backlog, spool, Some(writer.sink())).await;
         match desk.pause(wait, backlog).await {
             Waited::Over if wait == PROBE => return Waited::Over,
             Waited::Over => {}

@@ -78,11 +78,6 @@ impl EmbeddedSource {
         Server::bind(&store_settings(settings), &self.store).await
     }
 
-    /// The store itself.
-    pub fn store(&self) -> &Store {
-        &self.store
-    }
-
     /// As the engine knows it; `None`: its list is none that gateways push to.
     fn known(&self, claim: store::Claim) -> Option<Claim> {
         let key = self.keys.iter().find(|key| *key.name == *claim.list)?;

@@ -162,10 +162,10 @@ impl Link {
         }
     }
 
-    /// A connection for windows of `key`.
-    pub(super) async fn window(&self, key: &str) -> Result<Taken<Connection>, SourceError> {
+    /// A connection for windows of `key`, on which so many commands are going to be sent.
+    pub(super) async fn window(&self, key: &str, commands: usize) -> Result<Taken<Connection>, SourceError> {
         let node = self.node(key).await?;
-        self.count(1);
+        self.count(commands);
         let idle = self.pools().windows.get_mut(&node).and_then(Vec::pop);
         let connection = match idle {
             Some(connection) => connection,
@@ -342,10 +342,18 @@ impl Link {
         })
     }
 
-    /// Whether the other side speaks TLS where we do not, or the other way round.
+    /// Whether the other side speaks TLS where we do not, or the other way round. It is asked once more, unless it was
+    /// understood, or nobody was there.
     async fn misunderstanding(&self, node: &str, error: &WireError) -> Option<&'static str> {
-        if matches!(error, WireError::Server(_)) {
-            return None;
+        use std::io::ErrorKind::{ConnectionRefused, HostUnreachable, NetworkUnreachable};
+        match error {
+            WireError::Server(_) => return None,
+            WireError::Io(error)
+                if matches!(error.kind(), ConnectionRefused | HostUnreachable | NetworkUnreachable) =>
+            {
+                return None;
+            }
+            WireError::Io(_) | WireError::Protocol(_) => {}
         }
         match &self.tls {
             Some(_) => {

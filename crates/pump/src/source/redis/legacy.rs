@@ -12,6 +12,9 @@ use super::{
 };
 use crate::source::{Acknowledged, Claim, ClaimRef, SourceError, Window};
 
+/// Commands of [`pop`].
+const POP_COMMANDS: usize = 4;
+
 impl RedisSource {
     /// The type of a key; `None` when there is none.
     pub(super) async fn list_exists(&self, key: &Key) -> Result<bool, SourceError> {
@@ -47,7 +50,7 @@ impl RedisSource {
             return Ok(None);
         }
         let ttl: i64 = decode(&self.link.run(&key.name, &command("PTTL", &key.name, [])).await?)?;
-        let mut taken = self.link.window(&key.name).await?;
+        let mut taken = self.link.window(&key.name, POP_COMMANDS).await?;
         let windows = match pop(&mut taken.connection, &key.name, self.lists.purge_chunk).await {
             Ok(windows) => windows,
             Err(error) => return Err(self.link.window_failed(taken, error)),

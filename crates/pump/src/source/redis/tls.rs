@@ -1,6 +1,9 @@
 //! TLS towards Redis: trust, client certificate, versions.
 
-use std::{path::Path, sync::Arc};
+use std::{
+    path::Path,
+    sync::{Arc, LazyLock},
+};
 
 use rustls_pki_types::ServerName;
 use sinks::tls::{self, Identity, PemFile, Verification};
@@ -46,8 +49,8 @@ pub(super) async fn greets_in_clear(node: &str) -> bool {
     asked.await.is_ok() && matches!(&answer, b"+" | b"-")
 }
 
-/// Whether the server at `host:port` takes part in a TLS handshake, whatever becomes of it.
-pub(super) async fn shakes_hands(node: &str) -> bool {
+/// Shakes hands with everybody: what counts is that TLS is spoken. `None`: this program cannot speak it.
+static UNCRITICAL: LazyLock<Option<TlsConnector>> = LazyLock::new(|| {
     let settings = tls::TlsSettings {
         ca_files: Vec::new(),
         identity: None,
@@ -55,7 +58,13 @@ pub(super) async fn shakes_hands(node: &str) -> bool {
         verification: Verification::None,
         versions: tls::TlsVersion::V1_2..=tls::TlsVersion::V1_3,
     };
-    let Ok(config) = tls::client_config(&settings) else {
+    let config = tls::client_config(&settings).ok()?;
+    Some(TlsConnector::from(Arc::new(config)))
+});
+
+/// Whether the server at `host:port` takes part in a TLS handshake, whatever becomes of it.
+pub(super) async fn shakes_hands(node: &str) -> bool {
+    let Some(connector) = &*UNCRITICAL else {
         return false;
     };
     let Ok(stream) = TcpStream::connect(node).await else {
@@ -64,7 +73,7 @@ pub(super) async fn shakes_hands(node: &str) -> bool {
     let Ok(name) = ServerName::try_from("redis") else {
         return false;
     };
-    match TlsConnector::from(Arc::new(config)).connect(name, stream).await {
+    match connector.connect(name, stream).await {
         Ok(_) => true,
         Err(error) => {
             let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());

@@ -83,7 +83,8 @@ pub(super) async fn read(
 ) -> Result<Guarded, SourceError> {
     let rows = pace.rows(max_rows);
     let expected = pace.expected_bytes(rows);
-    let mut taken = link.window(list).await?;
+    let commands = if guard.is_empty() { 1 } else { 3 };
+    let mut taken = link.window(list, commands).await?;
     let read = async {
         let connection = &mut taken.connection;
         let (first, last) = (from.to_string(), (from + rows as u64 - 1).to_string());

@@ -15,7 +15,7 @@ use crate::{
     encode::clock,
     transport::{
         outbox::{Fate, Parcels},
-        words::{identifier, plain},
+        words::{self, plain},
     },
 };
 
@@ -53,8 +53,7 @@ impl Encoder {
         let mut names = IndexNames::new(&self.naming);
         let mut own_bytes = 0;
         for (row, record) in group.iter().flat_map(Selection::records) {
-            let (_, before) = parcels.filled();
-            parcels.write(row, |body| {
+            let is_taken = parcels.write(row, |body| {
                 let operation = if self.creates { "{\"create\":{" } else { "{\"index\":{" };
                 body.extend_from_slice(operation.as_bytes());
                 id.clear();
@@ -65,9 +64,11 @@ impl Encoder {
                 body.push(b'\n');
                 Ok::<_, json::JsonError>(true)
             });
+            if !is_taken {
+                continue;
+            }
             let (bytes, rows) = parcels.filled();
             match rows {
-                rows if rows == before => continue,
                 1 => own_bytes = self.own_bytes(&id),
                 _ => own_bytes += self.own_bytes(&id),
             }
@@ -267,10 +268,7 @@ pub(super) fn reason(error: Option<&Value>) -> String {
             Value::String(error) => add(&plain(error)),
             error => {
                 let kind = error.get("type").and_then(Value::as_str).unwrap_or_default();
-                match identifier(kind) {
-                    Some(kind) => add(kind),
-                    None => add(&plain(kind)),
-                }
+                add(&words::shown(kind));
                 let reason = error.get("reason").and_then(Value::as_str).unwrap_or_default();
                 add(&plain(reason));
                 if let Some(field) = field(reason) {
@@ -287,6 +285,5 @@ pub(super) fn reason(error: Option<&Value>) -> String {
 fn field(reason: &str) -> Option<&str> {
     let (_, rest) = reason.split_once("field [")?;
     let (name, _) = rest.split_once(']')?;
-    let is_name = |c: char| c.is_ascii_alphanumeric() || "_.@-".contains(c);
-    (name.len() <= 80 && name.chars().all(is_name)).then_some(name)
+    words::name(name, "_.@-", 80)
 }

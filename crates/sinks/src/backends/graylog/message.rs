@@ -84,12 +84,12 @@ impl Encoder {
             short.push(b' ');
             short.extend_from_slice(&record.text(Text::Path));
             short.push(b' ');
-            write_int(&mut short, record.int(Int::ResponseCode));
+            json::write_int(&mut short, record.int(Int::ResponseCode));
             out.extend_from_slice(b",\"short_message\":");
             json::write_string(out, &short);
         }
         out.extend_from_slice(b",\"timestamp\":");
-        write_int(out, record.time(When::TimeStamp).seconds);
+        json::write_int(out, record.time(When::TimeStamp).seconds);
         if self.additional_fields {
             out.extend_from_slice(b",\"version\":\"1.1\"");
         }
@@ -107,12 +107,8 @@ fn write_value(out: &mut Vec<u8>, name: &[u8], value: Value, record: &RecordView
             let body: Cow<'_, [u8]> = record.plain_body(text).unwrap_or_else(|as_it_is| as_it_is);
             json::write_string(out, &body);
         }
-        Value::Int(int) => write_int(out, record.int(int)),
+        Value::Int(int) => json::write_int(out, record.int(int)),
     }
-}
-
-fn write_int(out: &mut Vec<u8>, value: i64) {
-    out.extend_from_slice(itoa::Buffer::new().format(value).as_bytes());
 }
 
 /// Makes datagrams of messages.

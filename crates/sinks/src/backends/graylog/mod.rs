@@ -17,7 +17,7 @@ use crate::{
     Applied, BuildContext, BuildError, Guarantee, Rejected, Sink, SinkSpec, WriteError, Written, options,
     table::closest,
     transport::tls::SslOptions,
-    transport::wire::{Address, Connect, Wire},
+    transport::wire::{Address, Connect, Outgoing, Wire},
 };
 use message::{Encoder, Packer, VALUES};
 
@@ -155,15 +155,6 @@ fn address(options: &Options) -> Result<Address, BuildError> {
     })
 }
 
-/// Messages of a group that are ready to be sent.
-#[derive(Default)]
-struct Outgoing {
-    bytes: Vec<u8>,
-    /// Ends of the datagrams.
-    ends: Vec<usize>,
-    rejected: Vec<Rejected>,
-}
-
 struct Worker {
     encoder: Encoder,
     /// `None` where messages travel as they are, with a zero byte behind each.
@@ -198,11 +189,7 @@ impl Sink for Graylog {
         let out = tokio::task::spawn_blocking(move || worker.encode(&group))
             .await
             .map_err(WriteError::retry)?;
-        self.wire.send(&out.bytes, &out.ends).await?;
-        Ok(Written {
-            rejected: out.rejected,
-            possibly_doubled: 0,
-        })
+        self.wire.deliver(out).await
     }
 
     async fn close(&self) -> Result<(), WriteError> {

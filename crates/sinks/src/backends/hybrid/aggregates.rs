@@ -6,7 +6,7 @@ use std::{
 };
 
 use analytics::{
-    Flag, RecordView, RowId, Selection, Text, Time, When,
+    Flag, RecordView, RowId, Selection, Time, When,
     aggregate::{Aggregate, Aggregator, Bucketing, Engine, Filling, Rules, Window},
     gotime,
     json::write_string,
@@ -140,6 +140,14 @@ fn unsayable(record: &RecordView<'_>) -> Option<String> {
     None
 }
 
+/// What tells the buckets of an owner apart, where there is more than one.
+fn bucket_number(rules: &Rules, bucket: Time) -> i64 {
+    match rules.bucketing {
+        Bucketing::OwnTime => bucket.seconds,
+        _ => 0,
+    }
+}
+
 /// Records that are being counted, and who they are.
 struct Counted<'r> {
     engine: Engine,
@@ -159,30 +167,27 @@ impl<'r> Counted<'r> {
         }
     }
 
-    fn bucket(&self, bucket: Time) -> i64 {
-        match self.rules.bucketing {
-            Bucketing::OwnTime => bucket.seconds,
-            _ => 0,
-        }
-    }
-
     fn add(&mut self, row: RowId, record: &RecordView<'_>) -> bool {
         if !self.aggregator.add(record) {
             return false;
         }
-        let owner = match self.engine {
-            Engine::Rest => record.text(Text::OrgId),
-            _ => record.text(Text::ApiId),
-        };
-        let bucket = self.bucket(self.rules.window.start(record.time(When::TimeStamp)));
-        self.rows.entry((owner.into(), bucket)).or_default().push(row);
+        let owner = record.text(self.engine.owner());
+        let bucket = self.rules.window.start(record.time(When::TimeStamp));
+        let key = (owner.into(), bucket_number(self.rules, bucket));
+        self.rows.entry(key).or_default().push(row);
         true
     }
 
     /// An object has one aggregate for each owner: the first bucket of every owner goes into the first calls, the second
     /// into the next ones, and so on.
-    fn calls(mut self, bytes: usize, rejected: &mut Vec<Rejected>) -> Vec<Piece> {
-        let aggregates = std::mem::replace(&mut self.aggregator, Aggregator::new(self.engine, self.rules)).finish();
+    fn calls(self, bytes: usize, rejected: &mut Vec<Rejected>) -> Vec<Piece> {
+        let Counted {
+            engine,
+            rules,
+            aggregator,
+            rows: mut counted,
+        } = self;
+        let aggregates = aggregator.finish();
         let mut waves: BTreeMap<usize, Vec<&Aggregate>> = BTreeMap::new();
         for of_owner in aggregates.chunk_by(|a, b| a.owner == b.owner) {
             for (number, aggregate) in of_owner.iter().enumerate() {
@@ -193,15 +198,13 @@ impl<'r> Counted<'r> {
         for wave in waves.into_values() {
             let mut piece = Piece::default();
             for aggregate in wave {
-                let rows = self
-                    .rows
-                    .remove(&(aggregate.owner.clone(), self.bucket(aggregate.bucket)));
-                let rows = rows.unwrap_or_default();
+                let key = (aggregate.owner.clone(), bucket_number(rules, aggregate.bucket));
+                let rows = counted.remove(&key).unwrap_or_default();
                 let start = piece.body.len();
                 piece.body.push(if start == 0 { b'{' } else { b',' });
                 write_string(&mut piece.body, &aggregate.owner);
                 piece.body.push(b':');
-                let written = json::write_aggregate(&mut piece.body, aggregate, self.engine == Engine::Mcp);
+                let written = json::write_aggregate(&mut piece.body, aggregate, engine == Engine::Mcp);
                 if let Err(error) = written {
                     piece.body.truncate(start);
                     let refused = rows.into_iter().map(|row| Rejected {

@@ -10,11 +10,11 @@ use std::{
 
 use bytes::Bytes;
 use gorpc::{Address, CallError, Client, ClientOptions, Tls, gob::Basic};
-use rustls_pki_types::ServerName;
 
 use super::{Options, SPEC};
 use crate::{
     BuildError, WriteError,
+    encode::uuid,
     tls::{self, TlsVersion},
 };
 
@@ -269,8 +269,9 @@ fn client_tls(options: &Options, address: &Address, pump: &Arc<str>) -> Result<T
     }
     settings.versions = oldest..=newest;
     let config = tls::client_config(&settings).map_err(|error| wrong(format!("meta: {error}")))?;
-    let server_name = ServerName::try_from(address.host.clone())
-        .map_err(|error| wrong(format!("meta.connection_string: host \"{}\": {error}", address.host)))?;
+    let server_name = settings
+        .name_for(&address.host)
+        .map_err(|error| wrong(format!("{error} – set meta.ssl_server_name")))?;
     Ok(Tls {
         config: Arc::new(config),
         server_name,
@@ -290,11 +291,7 @@ fn version(option: &str, text: &str) -> Result<TlsVersion, BuildError> {
 /// A random UUID in its usual form.
 fn pool_id() -> String {
     let random = ulid::Ulid::new().random() << 64 | ulid::Ulid::new().random() & u128::from(u64::MAX);
-    // Version 4, variant 1.
-    let id = random & !(0xf << 76) & !(0b11 << 62) | 0x4 << 76 | 0b10 << 62;
-    let hex = format!("{id:032x}");
-    let part = |from: usize, to: usize| hex.get(from..to).unwrap_or_default();
-    [part(0, 8), part(8, 12), part(12, 16), part(16, 20), part(20, 32)].join("-")
+    uuid::text(uuid::version_4(random))
 }
 
 /// Half to one and a half times as long, so that pumps that lost the same server do not come back together.

@@ -10,6 +10,7 @@ mod link;
 mod pieces;
 
 use std::{
+    collections::HashSet,
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
@@ -245,9 +246,7 @@ impl Bridge {
                 Some(counting) => self.send_aggregates(counting, group, &mut round).await?,
             }
         }
-        round
-            .rejected
-            .sort_by_key(|rejected| (rejected.row.claim, rejected.row.row));
+        round.rejected.sort_by_key(|rejected| rejected.row);
         Ok(Written {
             rejected: round.rejected,
             possibly_doubled: self.doubtful.swap(0, Ordering::AcqRel),
@@ -277,12 +276,12 @@ impl Bridge {
         group: Vec<Selection>,
         round: &mut Round,
     ) -> Result<(), WriteError> {
-        let (counting, bytes) = (counting.clone(), self.size.bytes);
-        let counted = tokio::task::spawn_blocking(move || {
-            let plan = counting.plan(&group, bytes);
+        let (planning, bytes) = (counting.clone(), self.size.bytes);
+        let planned = tokio::task::spawn_blocking(move || {
+            let plan = planning.plan(&group, bytes);
             (group, plan)
         });
-        let (group, plan) = counted.await.map_err(WriteError::retry)?;
+        let (group, plan) = planned.await.map_err(WriteError::retry)?;
         let Plan {
             calls,
             mcp_calls,
@@ -291,7 +290,7 @@ impl Bridge {
             rejected,
         } = plan;
         round.rejected.extend(rejected);
-        self.say_left_out(left_out);
+        self.say_left_out(left_out, counting.left_out_kinds());
         for piece in calls {
             self.send(PURGE_AGGREGATED, piece, round).await?;
         }
@@ -342,8 +341,8 @@ impl Bridge {
         }
     }
 
-    /// Says, at most once a minute, that records were left out.
-    fn say_left_out(&self, count: u64) {
+    /// Says, at most once a minute, that records were left out, and which `kinds` they are of.
+    fn say_left_out(&self, count: u64, kinds: &str) {
         if count == 0 {
             return;
         }
@@ -356,10 +355,6 @@ impl Bridge {
             return;
         }
         *said = Some((Instant::now(), 0));
-        let kinds = match &self.counting {
-            Some(counting) => counting.left_out_kinds(),
-            None => "",
-        };
         tracing::warn!(
             prefix = SPEC.log_prefix, pump = %self.pump,
             "{pending} records are in no aggregate and were left out: {kinds}"
@@ -369,26 +364,16 @@ impl Bridge {
 
 /// These rows of the group, without raw requests and responses: who sends aggregates does not send bodies.
 fn without_bodies(group: &[Selection], rows: &[RowId]) -> Vec<Selection> {
-    let wanted: std::collections::HashSet<RowId> = rows.iter().copied().collect();
+    let wanted: HashSet<RowId> = rows.iter().copied().collect();
     let narrow = |selection: &Selection| {
-        let batch = selection.batch().clone();
         let transform = Transform {
             omit_detailed: true,
             ..(**selection.transform()).clone()
         };
-        let whole = Selection::new(batch.clone(), 0..batch.len(), Arc::new(transform));
-        whole.retain(|index| wanted.contains(&batch.row_id(index)))
+        let kept = selection.retain(|index| wanted.contains(&selection.batch().row_id(index)));
+        kept.with_transform(Arc::new(transform))
     };
-    let mut seen = Vec::new();
-    let mut narrowed = Vec::new();
-    for selection in group {
-        // Two selections of one batch would send its rows twice.
-        if !seen.iter().any(|batch| Arc::ptr_eq(batch, selection.batch())) {
-            seen.push(selection.batch().clone());
-            narrowed.push(narrow(selection));
-        }
-    }
-    narrowed
+    group.iter().map(narrow).collect()
 }
 
 /// A call that failed.

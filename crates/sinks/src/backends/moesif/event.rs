@@ -60,7 +60,7 @@ struct Side {
 }
 
 impl Encoder {
-    /// Appends the event of a record; `false`: it is not in the sample.
+    /// Appends the event of a record; `false`: it is not in the sample. On failure a part of it may be there.
     pub(super) fn write(
         &self,
         out: &mut Vec<u8>,
@@ -89,14 +89,9 @@ impl Encoder {
             request.headers.insert(TRANSACTION.to_owned(), id.clone());
             response.headers.insert(TRANSACTION.to_owned(), id);
         }
-        let start = out.len();
-        let written = self.write_parts(out, record, (&request, &response), (&user, &company), &raw_request);
-        if let Err(error) = written {
-            out.truncate(start);
-            return Err(error);
-        }
+        self.write_parts(out, record, (&request, &response), (&user, &company), &raw_request)?;
         out.extend_from_slice(b",\"direction\":\"Incoming\",\"weight\":");
-        write_int(out, sampling.weight(rate));
+        json::write_int(out, sampling.weight(rate));
         out.push(b'}');
         Ok(true)
     }
@@ -135,7 +130,7 @@ impl Encoder {
         out.extend_from_slice(b"},\"response\":{\"time\":\"");
         gotime::write_rfc3339_nano(out, ended)?;
         out.extend_from_slice(b"\",\"status\":");
-        write_int(out, record.int(Int::ResponseCode));
+        json::write_int(out, record.int(Int::ResponseCode));
         response.write_headers(out);
         response.write_body(out);
         text(out, "},\"session_token\":", &record.text(Text::ApiKey));
@@ -295,8 +290,4 @@ fn uri<'a>(record: &RecordView<'a>, raw_request: &[u8]) -> Cow<'a, [u8]> {
         (Some(_), Some(target), Some(_)) => Cow::Owned(target.to_vec()),
         _ => record.text(Text::Path),
     }
-}
-
-fn write_int(out: &mut Vec<u8>, value: i64) {
-    out.extend_from_slice(itoa::Buffer::new().format(value).as_bytes());
 }

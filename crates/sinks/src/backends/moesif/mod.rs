@@ -312,12 +312,6 @@ impl Bulk {
     }
 }
 
-fn pack(encoder: &Encoder, sampling: &Sampling, group: &[Selection], parcels: &mut Parcels) {
-    for (row, record) in group.iter().flat_map(Selection::records) {
-        parcels.write(row, |event| encoder.write(event, row, &record, sampling));
-    }
-}
-
 #[async_trait]
 impl Sink for Moesif {
     async fn write(&self, group: &[Selection], applied: &Arc<Applied>) -> Result<Written, WriteError> {
@@ -326,7 +320,9 @@ impl Sink for Moesif {
         }
         self.refresh().await;
         let (encoder, sampling) = (self.encoder.clone(), self.known().sampling.clone());
-        let pack = move |group: &[Selection], parcels: &mut Parcels| pack(&encoder, &sampling, group, parcels);
+        let pack = move |group: &[Selection], parcels: &mut Parcels| {
+            parcels.write_all(group, |event, row, record| encoder.write(event, row, record, &sampling));
+        };
         self.outbox
             .deliver(group, applied, pack, |parcel| self.send(parcel))
             .await

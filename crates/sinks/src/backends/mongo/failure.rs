@@ -4,7 +4,10 @@ use std::time::Duration;
 
 use mongodb::error::{Error, ErrorKind, IndexedWriteError, WriteFailure};
 
-use crate::{WriteError, transport::words::plain};
+use crate::{
+    WriteError,
+    transport::words::{self, plain},
+};
 
 /// An operation that did not succeed.
 #[derive(Debug, thiserror::Error)]
@@ -74,9 +77,7 @@ fn told(code: i32, name: &str, message: &str) -> String {
 /// The index that a duplicate key is about: `… index: path_1 dup key: …`.
 fn index_in(message: &str) -> Option<&str> {
     let (_, rest) = message.split_once(" index: ")?;
-    let name = rest.split(' ').next()?;
-    let is_name = |c: char| c.is_ascii_alphanumeric() || "_.-".contains(c);
-    (!name.is_empty() && name.len() <= 100 && name.chars().all(is_name)).then_some(name)
+    words::name(rest.split(' ').next()?, "_.-", 100)
 }
 
 /// What is to be done about an error.

@@ -1,26 +1,27 @@
 //! Names of collections that are made from organisations, so from records.
 
-use std::borrow::Cow;
-
 /// Bytes of a database's and a collection's name, with the dot between them.
 const LONGEST: usize = 255;
 
+/// The name of an organisation's collection. Not every one can exist: see [`collection`].
+pub(super) fn name(prefix: &str, organisation: &[u8]) -> String {
+    format!("{prefix}{}", String::from_utf8_lossy(organisation))
+}
+
 /// The collection of an organisation; an error says why there can be none.
 pub(super) fn collection(database: &str, prefix: &str, organisation: &[u8]) -> Result<String, &'static str> {
-    let organisation = String::from_utf8_lossy(organisation);
-    let wrong = match &organisation {
-        id if id.contains('\0') => {
+    let wrong = match organisation {
+        id if id.contains(&b'\0') => {
             Some("its organisation id has a NUL character, which no collection can have in its name")
         }
-        id if id.contains('$') => Some("its organisation id has a $, which no collection can have in its name"),
-        id if id.ends_with('.') => Some("its organisation id ends with a dot, which no collection can have there"),
+        id if id.contains(&b'$') => Some("its organisation id has a $, which no collection can have in its name"),
+        id if id.ends_with(b".") => Some("its organisation id ends with a dot, which no collection can have there"),
         _ => None,
     };
     if let Some(wrong) = wrong {
         return Err(wrong);
     }
-    let organisation: Cow<'_, str> = organisation;
-    let name = format!("{prefix}{organisation}");
+    let name = name(prefix, organisation);
     match database.len() + 1 + name.len() > LONGEST {
         true => Err("its organisation id is too long for the name of a collection"),
         false => Ok(name),

@@ -174,8 +174,8 @@ fn deflate(body: &[u8]) -> Vec<u8> {
 
 fn pack(encoder: &Encoder, pump: &str, empty: &AtomicU64, group: &[Selection], parcels: &mut Parcels) {
     let mut without_detail = 0;
-    for (row, record) in group.iter().flat_map(Selection::records) {
-        parcels.write(row, |line| match encoder.write(line, &record, row_draw(pump, row)) {
+    parcels.write_all(group, |line, row, record| {
+        match encoder.write(line, record, row_draw(pump, row)) {
             Made::Message if encoder.rules.skip_submission => Ok(false),
             Made::Message => {
                 line.push(b'\n');
@@ -187,8 +187,8 @@ fn pack(encoder: &Encoder, pump: &str, empty: &AtomicU64, group: &[Selection], p
             }
             Made::Stopped => Ok(false),
             Made::Unusable(why) => Err(why),
-        });
-    }
+        }
+    });
     if without_detail > 0 && empty.fetch_add(without_detail, Relaxed) == 0 {
         tracing::warn!(
             prefix = SPEC.log_prefix, %pump,

@@ -12,6 +12,7 @@ use tokio::time::Instant;
 use super::Options;
 use crate::{
     BuildError, WriteError,
+    encode::uuid,
     transport::http::{Answer, Endpoint, HttpClient, HttpSettings, Request, Url, secret_header},
 };
 
@@ -78,7 +79,7 @@ impl Collector {
             }
             Acknowledgement {
                 url: ack_url,
-                channel: secret_header(&channel()),
+                channel: secret_header(&uuid::text(ulid::Ulid::new().0)),
                 timeout: Duration::from_secs(options.ack_timeout.max(1)),
             }
         });
@@ -212,11 +213,4 @@ fn refusal(answer: Answer, reply: &Value) -> Refusal {
             Ok(answer) => Refusal::Whole(WriteError::retry(answer.describe())),
         },
     }
-}
-
-/// A random UUID.
-fn channel() -> String {
-    let digits = format!("{:032x}", ulid::Ulid::new().0);
-    let part = |range: std::ops::Range<usize>| digits.get(range).unwrap_or_default();
-    [part(0..8), part(8..12), part(12..16), part(16..20), part(20..32)].join("-")
 }

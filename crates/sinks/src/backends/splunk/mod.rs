@@ -245,9 +245,7 @@ impl Sink for Splunk {
     async fn write(&self, group: &[Selection], applied: &Arc<Applied>) -> Result<Written, WriteError> {
         let template = self.template.clone();
         let pack = move |group: &[Selection], parcels: &mut Parcels| {
-            for (row, record) in group.iter().flat_map(Selection::records) {
-                parcels.write(row, |out| template.write(out, &record).map(|()| true));
-            }
+            parcels.write_all(group, |out, _, record| template.write(out, record).map(|()| true));
         };
         let round = Mutex::default();
         let posted = self

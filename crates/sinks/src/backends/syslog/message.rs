@@ -150,7 +150,7 @@ impl Encoder {
 
     fn write_header(&self, out: &mut Vec<u8>, recorded: Time) {
         out.push(b'<');
-        write_int(out, self.priority);
+        json::write_int(out, self.priority);
         out.push(b'>');
         if self.format != Format::Rfc5424 {
             gotime::write_rfc3339(out, clock::local_time());
@@ -159,7 +159,7 @@ impl Encoder {
             out.push(b' ');
             out.extend_from_slice(self.tag.as_bytes());
             out.push(b'[');
-            write_int(out, self.process.into());
+            json::write_int(out, self.process.into());
             out.extend_from_slice(b"]: ");
             return;
         }
@@ -177,7 +177,7 @@ impl Encoder {
         out.push(b' ');
         write_name(out, &self.tag, 48);
         out.push(b' ');
-        write_int(out, self.process.into());
+        json::write_int(out, self.process.into());
         // The message id, and no structured data.
         out.extend_from_slice(b" analytics - ");
     }
@@ -250,7 +250,7 @@ fn write_json(out: &mut Vec<u8>, texts: Texts<'_>) -> Result<(), json::JsonError
         out.push(b':');
         match *value {
             Value::Text(text) | Value::Body(text) => json::write_string(out, &texts.get(text)),
-            Value::Long(int) | Value::Int(int) => write_int(out, texts.record.int(int)),
+            Value::Long(int) | Value::Int(int) => json::write_int(out, texts.record.int(int)),
             Value::Time(when) => {
                 out.push(b'"');
                 gotime::write_rfc3339_nano(out, texts.record.time(when))?;
@@ -294,16 +294,16 @@ fn write_cef(out: &mut Vec<u8>, texts: Texts<'_>) {
         _ => (3, "success"),
     };
     out.extend_from_slice(concat!("CEF:0|Tyk|Tyk Pump|", env!("CARGO_PKG_VERSION"), "|").as_bytes());
-    write_int(out, status);
+    json::write_int(out, status);
     out.extend_from_slice(b"|API request|");
-    write_int(out, severity);
+    json::write_int(out, severity);
     let time = record.time(When::TimeStamp);
     let millis = time
         .seconds
         .saturating_mul(1000)
         .saturating_add(i64::from(time.nanos / 1_000_000));
     out.extend_from_slice(b"|rt=");
-    write_int(out, millis);
+    json::write_int(out, millis);
     write_extension(out, "outcome", outcome.as_bytes());
     let source = texts.get(Text::IpAddress);
     let key = match source.contains(&b':') {
@@ -346,12 +346,8 @@ fn write_escaped(out: &mut Vec<u8>, text: &[u8], escapes: &[(u8, &[u8])]) {
 
 fn write_wrapped(out: &mut Vec<u8>, before: &str, value: i64) {
     out.extend_from_slice(before.as_bytes());
-    write_int(out, value);
+    json::write_int(out, value);
     out.push(b')');
-}
-
-fn write_int(out: &mut Vec<u8>, value: i64) {
-    out.extend_from_slice(itoa::Buffer::new().format(value).as_bytes());
 }
 
 /// A name of an RFC 5424 header: printable ASCII without blanks.

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     Applied, BuildContext, BuildError, Guarantee, Rejected, Sink, SinkSpec, WriteError, Written, options,
     transport::tls::SslOptions,
-    transport::wire::{Address, Connect, MAX_DATAGRAM, Wire},
+    transport::wire::{Address, Connect, MAX_DATAGRAM, Outgoing, Wire},
 };
 use message::{Encoder, Format};
 
@@ -203,15 +203,6 @@ fn host() -> String {
     }
 }
 
-/// Messages of a group that are ready to be sent.
-#[derive(Default)]
-struct Outgoing {
-    bytes: Vec<u8>,
-    /// Ends of the messages.
-    ends: Vec<usize>,
-    rejected: Vec<Rejected>,
-}
-
 fn encode(encoder: &Encoder, framing: Framing, group: &[Selection]) -> Outgoing {
     let mut out = Outgoing::default();
     let mut message = Vec::new();
@@ -245,11 +236,7 @@ impl Sink for Syslog {
         let out = tokio::task::spawn_blocking(move || encode(&encoder, framing, &group))
             .await
             .map_err(WriteError::retry)?;
-        self.wire.send(&out.bytes, &out.ends).await?;
-        Ok(Written {
-            rejected: out.rejected,
-            possibly_doubled: 0,
-        })
+        self.wire.deliver(out).await
     }
 
     async fn close(&self) -> Result<(), WriteError> {

@@ -15,7 +15,7 @@ use serde_json::Value;
 use super::{ERROR_LIMIT, innermost};
 use crate::{
     BoxError, WriteError,
-    transport::words::{identifier, plain},
+    transport::words::{plain, shown},
 };
 
 /// Characters of a body that an error text shows.
@@ -114,7 +114,7 @@ impl Answer {
     }
 
     /// Whether it is a page for people, which no service answers with: that of a login, for instance.
-    pub fn is_page(&self) -> bool {
+    fn is_page(&self) -> bool {
         let start: Vec<u8> = self
             .body
             .trim_ascii_start()
@@ -126,7 +126,7 @@ impl Answer {
     }
 
     /// The whole request is refused; which row is at fault is for the lane to find.
-    pub fn rejected(self) -> WriteError {
+    fn rejected(self) -> WriteError {
         WriteError::Reject {
             rows: Vec::new(),
             source: BoxError::from(self.describe()),
@@ -134,7 +134,7 @@ impl Answer {
     }
 
     /// How long the server wants to be left alone: seconds or a date.
-    pub fn retry_after(&self) -> Option<Duration> {
+    fn retry_after(&self) -> Option<Duration> {
         let value = self.headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
         let pause = match value.parse() {
             Ok(seconds) => Duration::from_secs(seconds),
@@ -173,7 +173,7 @@ impl Answer {
             for key in ["code", "status", "type", "error", "text", "message", "reason"] {
                 parts.extend(match error.get(key) {
                     Some(Value::Number(code)) if key == "code" => Some(format!("code {code}")),
-                    Some(Value::String(text)) => identifier(text).map(str::to_owned).or_else(|| Some(plain(text))),
+                    Some(Value::String(text)) => Some(shown(text).into_owned()),
                     _ => None,
                 });
             }
@@ -187,7 +187,7 @@ impl Answer {
     }
 
     /// `text` without secrets, cut to a length that a log line can take.
-    pub fn clean(&self, text: &str) -> String {
+    fn clean(&self, text: &str) -> String {
         let mut text = text.to_owned();
         for secret in self.secrets.iter() {
             text = text.replace(secret.as_str(), "***");

@@ -30,7 +30,6 @@
 
 mod alias;
 mod answer;
-mod body_limit;
 mod proxy;
 
 use std::{error::Error, io::Write, time::Duration};
@@ -48,7 +47,7 @@ use reqwest::{
 };
 
 use self::alias::Alias;
-pub use self::{answer::Answer, body_limit::BodyLimit};
+pub use self::answer::Answer;
 use crate::{
     BuildError, WriteError,
     transport::{

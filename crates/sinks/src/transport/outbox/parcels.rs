@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use analytics::RowId;
+use analytics::{RecordView, RowId, Selection};
 use bytes::Bytes;
 use tokio::sync::mpsc;
 
@@ -81,10 +81,26 @@ impl Parcels {
         }
     }
 
-    /// Adds a row, whose encoding `encode` appends. `Ok(false)`: it is not sent. An error refuses it for good.
-    pub(crate) fn write<E: ToString>(&mut self, row: RowId, encode: impl FnOnce(&mut Vec<u8>) -> Result<bool, E>) {
+    /// Adds every row of a group, as [`Parcels::write`] does.
+    pub(crate) fn write_all<E: ToString>(
+        &mut self,
+        group: &[Selection],
+        mut encode: impl FnMut(&mut Vec<u8>, RowId, &RecordView<'_>) -> Result<bool, E>,
+    ) {
+        for (row, record) in group.iter().flat_map(Selection::records) {
+            self.write(row, |out| encode(out, row, &record));
+        }
+    }
+
+    /// Adds a row, whose encoding `encode` appends. `Ok(false)`: it is not sent. An error refuses it for good; what was
+    /// appended before the error goes. The answer: whether the row is in a parcel now, the one that is being filled.
+    pub(crate) fn write<E: ToString>(
+        &mut self,
+        row: RowId,
+        encode: impl FnOnce(&mut Vec<u8>) -> Result<bool, E>,
+    ) -> bool {
         if self.is_stopped {
-            return;
+            return false;
         }
         if self.rows.len() >= self.packing.rows {
             self.seal();
@@ -96,10 +112,14 @@ impl Parcels {
         let start = self.body.len();
         match encode(&mut self.body) {
             Ok(true) => {}
-            Ok(false) => return self.body.truncate(end),
+            Ok(false) => {
+                self.body.truncate(end);
+                return false;
+            }
             Err(error) => {
                 self.body.truncate(end);
-                return self.reject(row, error);
+                self.reject(row, error);
+                return false;
             }
         }
         if !self.rows.is_empty() && self.body.len() > self.packing.bytes {
@@ -110,6 +130,7 @@ impl Parcels {
         }
         self.rows.push(row);
         self.ends.push(self.body.len());
+        true
     }
 
     /// Bytes and rows of the parcel that is being filled.

@@ -53,6 +53,15 @@ impl Tally {
         !self.accepted && !self.rejected.is_empty()
     }
 
+    /// The rows that were refused so far, where the others were not tried.
+    pub(crate) fn refused(mut self, why: String) -> WriteError {
+        self.rejected.sort_by_key(|rejected| rejected.row);
+        WriteError::Reject {
+            rows: self.rejected,
+            source: why.into(),
+        }
+    }
+
     /// # Errors
     /// Rows are blocked, or must wait.
     pub(crate) fn finish(mut self) -> Result<Written, WriteError> {
@@ -62,8 +71,7 @@ impl Tally {
         if let Some((rows, why)) = self.later {
             return Err(WriteError::retry(format!("{rows} rows are not accepted yet: {why}")));
         }
-        self.rejected
-            .sort_by_key(|rejected| (rejected.row.claim, rejected.row.row));
+        self.rejected.sort_by_key(|rejected| rejected.row);
         Ok(Written {
             rejected: self.rejected,
             ..Written::default()

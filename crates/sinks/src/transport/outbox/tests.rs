@@ -1,4 +1,7 @@
-use std::sync::{Arc, Mutex};
+use std::sync::{
+    Arc, Mutex,
+    atomic::{AtomicUsize, Ordering::SeqCst},
+};
 
 use analytics::{ClaimId, RowId};
 use fakes::rows::group;
@@ -121,8 +124,23 @@ async fn a_row_that_is_too_large_alone_is_refused_and_the_limit_comes_back() {
 }
 
 #[tokio::test]
+async fn a_service_that_finds_every_row_too_large_is_asked_for_a_few_and_refuses_those() {
+    let outbox = outbox(Packing { rows: 1_000, ..PACKING });
+    let (rows, applied) = (group(CLAIM, 0..500), Arc::default());
+    let sent = AtomicUsize::new(0);
+    let written = outbox.deliver(&rows, &applied, pack, |_| {
+        sent.fetch_add(1, SeqCst);
+        async { Ok(Reply::TooLarge("413".to_owned())) }
+    });
+    let Err(WriteError::Reject { rows, .. }) = written.await else {
+        panic!("the service refused everything");
+    };
+    assert!((SUSPECTS + 1..SUSPECTS + 10).contains(&rows.len()), "{}", rows.len());
+    assert!(sent.into_inner() < 500);
+}
+
+#[tokio::test]
 async fn no_more_is_packed_than_is_about_to_be_sent() {
-    use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
     let packed = Arc::new(AtomicUsize::new(0));
     let count = packed.clone();
     let pack = move |group: &[Selection], parcels: &mut Parcels| {

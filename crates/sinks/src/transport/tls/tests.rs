@@ -153,6 +153,11 @@ fn errors_name_the_option_and_the_file() {
         ..TlsSettings::default()
     };
     assert!(error(ca("/nowhere/ca.crt")).starts_with("ssl_ca_file /nowhere/ca.crt: "));
+    let unchecked = TlsSettings {
+        verification: Verification::None,
+        ..ca("/nowhere/ca.crt")
+    };
+    assert!(error(unchecked).starts_with("ssl_ca_file /nowhere/ca.crt: "));
     let key = made.text("ca.key");
     assert_eq!(
         error(ca(&key)),

@@ -8,9 +8,7 @@ pub use stream::{Connect, Stream, StreamWire, connections};
 
 use std::fmt;
 
-use rustls_pki_types::ServerName;
-
-use crate::{BuildError, WriteError, transport::tls};
+use crate::{BuildError, Rejected, WriteError, Written, transport::tls};
 
 /// A host and its port.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -50,6 +48,17 @@ impl fmt::Display for Address {
     }
 }
 
+/// Messages of a group that are ready to be sent.
+#[derive(Debug, Default)]
+pub struct Outgoing {
+    /// One message behind the other.
+    pub bytes: Vec<u8>,
+    /// Where each datagram ends in `bytes`. Connections have no use for it.
+    pub ends: Vec<usize>,
+    /// Rows that make no message.
+    pub rejected: Vec<Rejected>,
+}
+
 /// A receiver, and how it is reached.
 pub enum Wire {
     /// UDP.
@@ -75,12 +84,9 @@ impl Wire {
             ("tcp", None) => stream::tcp(address),
             ("tls", None) => {
                 let settings = ssl.settings(server_name, warn);
-                let shown = settings.server_name.clone().unwrap_or_else(|| address.host.clone());
-                let server = ServerName::try_from(shown.clone()).map_err(|error| {
-                    BuildError::Options(format!(
-                        "the server name \"{shown}\" is none: {error} – set ssl_server_name"
-                    ))
-                })?;
+                let server = settings
+                    .name_for(&address.host)
+                    .map_err(|error| BuildError::Options(format!("{error} – set ssl_server_name")))?;
                 let config = tls::client_config(&settings)
                     .map_err(|error| BuildError::Options(format!("meta.transport is \"tls\": {error}")))?;
                 stream::tls(address, server, config)
@@ -99,15 +105,20 @@ impl Wire {
         matches!(self, Wire::Datagrams(_))
     }
 
-    /// Sends messages that end at `ends`. After an error all of them have to come again.
-    pub async fn send(&self, messages: &[u8], ends: &[usize]) -> Result<(), WriteError> {
-        if messages.is_empty() {
-            return Ok(());
-        }
+    /// Sends messages, if there are any, and ends the write of their group.
+    ///
+    /// # Errors
+    /// The receiver cannot be reached, or takes nothing. All messages have to come again then.
+    pub async fn deliver(&self, out: Outgoing) -> Result<Written, WriteError> {
         match self {
-            Wire::Datagrams(datagrams) => datagrams.send(messages, ends).await,
-            Wire::Stream(stream) => stream.send(messages).await,
+            _ if out.bytes.is_empty() => {}
+            Wire::Datagrams(datagrams) => datagrams.send(&out.bytes, &out.ends).await?,
+            Wire::Stream(stream) => stream.send(&out.bytes).await?,
         }
+        Ok(Written {
+            rejected: out.rejected,
+            ..Written::default()
+        })
     }
 
     /// Ends a connection.

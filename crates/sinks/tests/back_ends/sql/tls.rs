@@ -25,11 +25,7 @@ impl Server {
     /// `None`: Postgres is not installed.
     fn start() -> Option<Server> {
         fakes::server::address("postgres")?;
-        let port = std::net::TcpListener::bind("127.0.0.1:0")
-            .unwrap()
-            .local_addr()
-            .unwrap()
-            .port();
+        let port = fakes::ports::free_ports(1, &[]);
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("server");
         std::fs::set_permissions(folder.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();

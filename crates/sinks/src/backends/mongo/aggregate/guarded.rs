@@ -7,8 +7,8 @@
 use std::{borrow::Cow, collections::BTreeMap, time::Duration};
 
 use analytics::{
-    ClaimId, RowRanges, Selection, Text, When,
-    aggregate::{Aggregate, Aggregator, Engine, Rules},
+    ClaimId, RowRanges, Selection, When,
+    aggregate::{Aggregate, Aggregator, Rules},
 };
 use mongodb::{
     bson::{Document, RawDocument, RawDocumentBuf, doc},
@@ -80,7 +80,7 @@ impl Aggregates {
                 self.make_room(ledger, &place, part, &mut limit, group).await?;
                 continue;
             }
-            if growth > HOPELESS && !can_shrink(&part, group, limit) {
+            if growth > HOPELESS {
                 // Not even made: the update would take many times as much memory.
                 let text = format!(
                     "the counters of one record would take about {growth} bytes, a document can have {LARGEST}"
@@ -170,10 +170,7 @@ impl Aggregates {
                 whole: true,
             });
         }
-        let owner = match self.setup.engine {
-            Engine::Rest => Text::OrgId,
-            Engine::Graph | Engine::Mcp => Text::ApiId,
-        };
+        let owner = self.setup.engine.owner();
         let window = rules.window;
         let mut aggregator = Aggregator::new(self.setup.engine, rules);
         let mut rows = 0;

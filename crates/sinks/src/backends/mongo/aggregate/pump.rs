@@ -116,14 +116,15 @@ impl Aggregates {
     /// The collections that count an aggregate.
     pub(super) fn collections(&self, aggregate: &Aggregate) -> Vec<String> {
         let (prefix, mixed) = self.setup.collections();
-        let mut collections = vec![format!("{prefix}{}", String::from_utf8_lossy(&aggregate.org_id))];
+        let mut collections = vec![organisation::name(prefix, &aggregate.org_id)];
         if self.setup.common.use_mixed_collection {
             collections.push(mixed.to_owned());
         }
         collections
     }
 
-    /// The group without records whose organisations make no name of a collection, which are refused.
+    /// The group without records whose organisations make no name of a collection, which are refused. Records that are
+    /// not counted here are none of this pump's business, whatever their organisation.
     fn without_nameless(&self, group: &[Selection], rejected: &mut Vec<Rejected>) -> Vec<Selection> {
         let (prefix, _) = self.setup.collections();
         let database = self.connection.database.name();
@@ -132,6 +133,9 @@ impl Aggregates {
         for selection in group {
             let mut nameless = RowRanges::new();
             for (row, record) in selection.records() {
+                if !self.setup.engine.takes(&record) {
+                    continue;
+                }
                 let id = record.text(Text::OrgId);
                 let known = last.as_ref().filter(|(of, _)| *of == *id).map(|(_, outcome)| *outcome);
                 let outcome = known.unwrap_or_else(|| organisation::collection(database, prefix, &id).map(drop));

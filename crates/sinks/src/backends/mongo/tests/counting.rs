@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use analytics::Flag;
+
 use super::*;
 
 fn hits(document: &RawDocumentBuf, path: &[&str]) -> i64 {
@@ -259,18 +261,24 @@ async fn a_record_with_more_tags_than_a_document_can_hold_is_refused_before_an_u
 async fn an_organisation_that_makes_no_name_costs_only_its_records() {
     let nameless = |number: u64, builder: &mut Builder| {
         distinct(number, builder);
-        if number % 2 == 1 {
+        builder.flag(Flag::IsGraphQl, number == 6).flag(Flag::IsMcp, number > 6);
+        if number % 2 == 1 || number == 6 {
             builder.text(Text::OrgId, if number % 4 == 1 { "a$b" } else { "a\0b" });
         }
     };
-    for (spec, collection) in [(&AGGREGATE, AGGREGATES), (&SELECTIVE, "z_tyk_analyticz_o1")] {
+    // Each refuses only what it would have stored or counted.
+    for (spec, collection, nameless_rows) in [
+        (&AGGREGATE, AGGREGATES, &[1, 3, 5][..]),
+        (&SELECTIVE, "z_tyk_analyticz_o1", &[1, 3, 5, 6]),
+        (&MCP_AGGREGATE, "z_tyk_mcp_analyticz_aggregate_o1", &[7]),
+    ] {
         let Some(store) = Store::start().await else {
             return;
         };
         let sink = sink(spec, json!({"mongo_url": store.url()})).await;
-        let written = write(sink.as_ref(), &group(CLAIM, 0..6, nameless)).await;
+        let written = write(sink.as_ref(), &group(CLAIM, 0..9, nameless)).await;
         let refused: Vec<u64> = written.rejected.iter().map(|rejected| rejected.row.row).collect();
-        assert_eq!(refused, [1, 3, 5], "{}", spec.name);
+        assert_eq!(refused, nameless_rows, "{}", spec.name);
         assert!(
             written
                 .rejected

@@ -2,7 +2,10 @@
 
 use mysql_async::{Error, IoError, ServerError};
 
-use crate::{backends::sql::database::DatabaseError, transport::words::plain};
+use crate::{
+    backends::sql::database::DatabaseError,
+    transport::words::{self, plain},
+};
 
 /// Sorts an error of a statement.
 pub(super) fn classify(error: Error) -> DatabaseError {
@@ -53,8 +56,7 @@ fn named(message: &str, what: &str) -> Option<String> {
         .next()
         .filter(|name| name.starts_with(is_quote))?;
     let name = name.replace(is_quote, "");
-    let is_name = |c: char| c.is_ascii_alphanumeric() || "_.$".contains(c);
-    (!name.is_empty() && name.len() <= 200 && name.chars().all(is_name)).then_some(name)
+    words::name(&name, "_.$", 200).map(str::to_owned)
 }
 
 fn classify_server(error: &ServerError) -> DatabaseError {

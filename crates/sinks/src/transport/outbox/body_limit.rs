@@ -10,14 +10,14 @@ const BELIEF: Duration = Duration::from_secs(3600);
 
 /// The most bytes of a request.
 #[derive(Debug)]
-pub struct BodyLimit {
+pub(crate) struct BodyLimit {
     configured: usize,
     lowered: Mutex<Option<(usize, Instant)>>,
 }
 
 impl BodyLimit {
     /// As configured, until a server objects.
-    pub fn new(configured: usize) -> BodyLimit {
+    pub(crate) fn new(configured: usize) -> BodyLimit {
         BodyLimit {
             configured,
             lowered: Mutex::default(),
@@ -29,7 +29,7 @@ impl BodyLimit {
     }
 
     /// The most bytes now.
-    pub fn bytes(&self) -> usize {
+    pub(crate) fn bytes(&self) -> usize {
         match *self.lowered() {
             Some((bytes, since)) if since.elapsed() < BELIEF => bytes,
             _ => self.configured,
@@ -37,7 +37,7 @@ impl BodyLimit {
     }
 
     /// A request of `size` bytes was too large: the next ones have half as many at most. The new limit.
-    pub fn lower(&self, size: usize) -> usize {
+    pub(crate) fn lower(&self, size: usize) -> usize {
         let mut lowered = self.lowered();
         // Of requests under way at the same time, the smallest counts.
         let half = (size / 2).max(1);
@@ -50,7 +50,7 @@ impl BodyLimit {
     }
 
     /// The size was not what the server minds: it takes nothing at all.
-    pub fn restore(&self) {
+    pub(crate) fn restore(&self) {
         *self.lowered() = None;
     }
 }
