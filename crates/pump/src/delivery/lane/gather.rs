@@ -53,8 +53,8 @@ enum Looked {
 }
 
 /// Reads the next group. The first window is always read, further ones only while memory and the sink's liking allow;
-/// windows that nobody has claimed yet are waited for as long as the sink says, unless all is claimed. With `compat` and `purge_chunk` a group is
-/// one window: upstream hands each chunk over by itself, and aggregates have a bucket for each.
+/// windows that nobody has claimed yet are waited for as long as the sink says, unless all is claimed. With `compat` and
+/// `purge_chunk` a group is one window: upstream hands each chunk over by itself, and aggregates have a bucket for each.
 pub(super) async fn gather(desk: &mut Desk, backlog: &mut Backlog, spool: &Spooling) -> Result<Vec<Piece>, ReadError> {
     let liking = desk.spec.gather;
     let mut pieces: Vec<Piece> = Vec::new();
