@@ -5,9 +5,10 @@ pub(crate) const UNESCAPED: &str = "the user or the password has a character tha
                                     # as %23, @ as %40 and : as %3A";
 
 /// Whether the password of a URL was written as it is and has a character with a meaning of its own: what stands before
-/// that is then taken for host and port, and would be shown in errors. `rest` is what follows `://`.
-pub(crate) fn is_cut(rest: &str) -> bool {
-    let Some(end) = rest.find(['/', '?', '#']) else {
+/// that is then taken for host and port, and would be shown in errors. `rest` is what follows `://`, `ends` are the characters
+/// that end host and port.
+pub(crate) fn is_cut(rest: &str, ends: &[char]) -> bool {
+    let Some(end) = rest.find(ends) else {
         return false;
     };
     let (authority, behind) = rest.split_at(end);
@@ -25,8 +26,9 @@ mod tests {
 
     #[test]
     fn a_password_that_ends_early_is_noticed_and_a_path_is_left_alone() {
+        let ends = ['/', '?', '#'];
         for cut in ["u:pa/ss@h/db", "u:pa?ss@h/db", "u:pa#ss@h/db", "u:12#ss@h:1/db"] {
-            assert!(is_cut(cut), "{cut}");
+            assert!(is_cut(cut, &ends), "{cut}");
         }
         for fine in [
             "u:p@ss@h/db",
@@ -37,7 +39,8 @@ mod tests {
             "h",
             "u:p@h#a@b",
         ] {
-            assert!(!is_cut(fine), "{fine}");
+            assert!(!is_cut(fine, &ends), "{fine}");
         }
+        assert!(!is_cut("u:pa#ss@h/db", &['/', '?']), "no end here");
     }
 }

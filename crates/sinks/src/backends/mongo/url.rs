@@ -85,7 +85,7 @@ impl ConnectionUrl {
         };
         let (hosts, database) = rest.split_once('/').unwrap_or((rest, ""));
         // A host has no other @ behind it; a password with a ? in it has.
-        if credentials.is_none() && login::is_cut(&format!("{hosts}?{options}")) {
+        if credentials.is_none() && login::is_cut(&format!("{hosts}?{options}"), &['?']) {
             return Err(format!("cannot be taken apart: {}", login::UNESCAPED));
         }
         if hosts.is_empty() {

@@ -113,7 +113,10 @@ impl Endpoint {
     /// `option` names the setting in errors, which never show the URL's password.
     pub fn parse(option: &str, text: &str) -> Result<Endpoint, BuildError> {
         let wrong = |what: String| BuildError::Options(format!("{option}: {what} – write https://host:port/path"));
-        if text.split_once("://").is_some_and(|(_, rest)| login::is_cut(rest)) {
+        if text
+            .split_once("://")
+            .is_some_and(|(_, rest)| login::is_cut(rest, &['/', '?', '#']))
+        {
             return Err(wrong(login::UNESCAPED.to_owned()));
         }
         let mut url = Url::parse(text.trim()).map_err(|error| wrong(format!("not a URL ({error})")))?;

@@ -115,7 +115,7 @@ impl Dsn {
     pub(crate) fn parse(text: &str) -> Result<Dsn, DsnError> {
         for scheme in ["mysql://", "mariadb://"] {
             if let Some(rest) = text.strip_prefix(scheme) {
-                return match login::is_cut(rest) {
+                return match login::is_cut(rest, &['/', '?']) {
                     true => wrong(login::UNESCAPED),
                     false => Self::parse_url(rest),
                 };

@@ -19,7 +19,7 @@ pub(super) fn parse(text: &str) -> Result<Pairs, String> {
     }
     for scheme in ["postgres://", "postgresql://"] {
         if let Some(rest) = text.strip_prefix(scheme) {
-            return match login::is_cut(rest) {
+            return match login::is_cut(rest, &['/', '?']) {
                 true => Err(login::UNESCAPED.to_owned()),
                 false => parse_url(rest),
             };
