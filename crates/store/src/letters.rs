@@ -20,7 +20,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     Letter, LetterId, LetterLimits, LettersStored,
     files::{close_to_others, ours, put_aside, sync_folder},
-    log::frame::{self, Found, Payload},
+    log::frame::{self, Found, Mark, Payload},
     now_ms,
 };
 
@@ -94,14 +94,14 @@ impl Letters {
         let mut at = 0;
         while at < contents.len() {
             let bytes = contents.get(at..).unwrap_or_default();
-            let Found::Frame(len) = frame::look(bytes) else {
-                let next = frame::next(&contents, at + 1, contents.len());
+            let Found::Frame(len) = frame::look(bytes, Mark::Known) else {
+                let next = frame::next(&contents, at + 1, contents.len(), Mark::Known);
                 let end = next.unwrap_or(contents.len());
                 letters.put_aside(contents.get(at..end).unwrap_or_default(), at as u64)?;
                 at = end;
                 continue;
             };
-            if let Some(Payload::Change(json)) = frame::read(bytes) {
+            if let Some(Payload::Change(json)) = frame::read(bytes, Mark::Known) {
                 letters.replay(json, at as u64, len as u32);
             }
             at += len;
@@ -344,7 +344,7 @@ impl Letters {
 
 /// The letter in a frame; `None`: it is damaged.
 fn read(bytes: &[u8]) -> Option<Letter> {
-    let Some(Payload::Change(json)) = frame::read(bytes) else {
+    let Some(Payload::Change(json)) = frame::read(bytes, Mark::Known) else {
         return None;
     };
     let Ok(Entry::Letter(letter)) = serde_json::from_slice(json) else {
@@ -376,7 +376,9 @@ impl Batch {
 
     /// Where the entry will stand.
     fn add(&mut self, entry: &Entry) -> io::Result<(u64, u32)> {
-        let frame = frame::change(&serde_json::to_vec(entry).map_err(io::Error::other)?);
+        let mut frame = frame::change(&serde_json::to_vec(entry).map_err(io::Error::other)?);
+        // What clients sent stands in base64 here, which is never a header.
+        frame::mark(&mut frame, Mark::Known);
         let start = self.start + self.bytes.len() as u64;
         self.bytes.extend_from_slice(&frame);
         Ok((start, frame.len() as u32))

@@ -75,6 +75,10 @@ impl Holdings {
         self.0.lock().values().cloned().collect()
     }
 
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.lock().is_empty()
+    }
+
     /// Whether nothing is left to do for what is held.
     pub(super) fn is_idle(&self) -> bool {
         let claims = self.0.lock();

@@ -23,17 +23,19 @@ pub(super) fn frame(state: &State) -> io::Result<Vec<u8>> {
     Ok(frame::change(&json))
 }
 
-/// Whether a segment begins with a whole image.
+/// Whether a segment begins with a whole image, behind its head.
 pub(super) fn begins(segment: &Segment) -> io::Result<bool> {
-    let header = segment.copy(0, (HEADER as u32).min(segment.filled() as u32))?;
-    let Some(len) = frame::length(&header) else {
+    let (start, filled) = (segment.first(), segment.filled() as u32);
+    let mark = segment.mark(start);
+    let header = segment.copy(start, (start + HEADER as u32).min(filled))?;
+    let Some(len) = frame::length(&header, mark) else {
         return Ok(false);
     };
-    let end = (HEADER + len) as u32;
-    if u64::from(end) > segment.filled() {
+    let end = start + (HEADER + len) as u32;
+    if end > filled {
         return Ok(false);
     }
-    Ok(match frame::read(&segment.copy(0, end)?) {
+    Ok(match frame::read(&segment.copy(start, end)?, mark) {
         Some(Payload::Change(json)) => matches!(serde_json::from_slice(json), Ok(Change::Image(_))),
         _ => false,
     })

@@ -126,7 +126,8 @@ impl Locked<'_> {
         let made = reserved.and_then(|()| match &inner.spare {
             Some(_) => Ok(()),
             None => {
-                Segment::create(&self.store.folder, inner.current.number + 1).map(|spare| inner.spare = Some(spare))
+                let made = Segment::create(&self.store.folder, inner.current.number + 1, inner.secret);
+                made.map(|spare| inner.spare = Some(spare))
             }
         });
         made.map_err(|error| {
@@ -198,9 +199,10 @@ impl Locked<'_> {
     }
 
     /// Puts bytes at the end of the current segment.
-    fn put(&mut self, bytes: Vec<u8>) -> Place {
+    fn put(&mut self, mut bytes: Vec<u8>) -> Place {
         let fsync = self.store.fsync;
         let inner = &mut *self.inner;
+        frame::mark(&mut bytes, inner.current.mark(inner.offset));
         inner.number += 1;
         let place = Place {
             segment: inner.current.number,
@@ -232,7 +234,7 @@ impl Locked<'_> {
         let next = self.inner.current.number + 1;
         let segment = match self.inner.spare.take() {
             Some(spare) => spare,
-            None => Segment::create(&self.store.folder, next)?,
+            None => Segment::create(&self.store.folder, next, self.inner.secret)?,
         };
         let image = image::frame(&self.inner.state)?;
         if image.len() > HEADER + MAX_PAYLOAD {
@@ -248,6 +250,7 @@ impl Locked<'_> {
         self.inner.current = segment;
         self.inner.offset = 0;
         self.inner.no_spare = None;
+        self.put(frame::head(self.inner.secret));
         self.put(image);
         Ok(())
     }

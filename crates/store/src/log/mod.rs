@@ -23,7 +23,7 @@ use std::{
 };
 
 use anyhow::Context;
-use frame::Gathered;
+use frame::{Gathered, Secret};
 use refusal::Refused;
 use segment::Segment;
 use tokio::sync::watch;
@@ -65,6 +65,8 @@ struct Inner {
     /// The next frame goes here.
     offset: u32,
     spare: Option<Segment>,
+    /// What the frames of new segments are marked with.
+    secret: Secret,
     /// Why there is none, although it is time for it.
     no_spare: Option<String>,
     waiting: VecDeque<Chunk>,

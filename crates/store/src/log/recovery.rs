@@ -9,7 +9,7 @@ use std::{
 
 use super::{
     Inner,
-    frame::{self, Found, HEADER, Payload},
+    frame::{self, Found, HEADER, Mark, Payload, Secret},
     image,
     refusal::Refused,
     rows::Place,
@@ -56,19 +56,22 @@ pub(super) fn recover(folder: &Path) -> io::Result<Opened> {
         segment.fill(end);
         offset = end;
     }
+    let secret = segments.values().find_map(|segment| segment.secret());
+    let secret = secret.unwrap_or_else(Secret::random);
     let Some((_, current)) = segments.last_key_value() else {
-        return begin(folder, replay);
+        return begin(folder, replay, secret);
     };
     let current = current.clone();
-    if first != current.number {
-        // Its image was torn. The next append begins a segment that has one: older segments may go only behind it.
+    if first != current.number || current.secret().is_none() {
+        // Its image was torn, or an earlier version wrote it. The next append begins a segment that has an image, and a
+        // secret: older segments may go only behind it.
         offset = offset.max(SIZE);
         current.fill(offset);
     }
     replay.forget_missing(&segments);
     let used = segments.values().filter(|segment| segment.number != current.number);
     let used = used.map(|segment| segment.filled()).sum();
-    Ok(opened(replay, segments, current, offset, used))
+    Ok(opened(replay, segments, current, offset, used, secret))
 }
 
 fn opened(
@@ -77,6 +80,7 @@ fn opened(
     current: Arc<Segment>,
     offset: u32,
     used: u64,
+    secret: Secret,
 ) -> Opened {
     Opened {
         inner: Inner {
@@ -85,6 +89,7 @@ fn opened(
             current,
             offset,
             spare: None,
+            secret,
             waiting: VecDeque::new(),
             waiting_bytes: 0,
             number: 0,
@@ -100,14 +105,19 @@ fn opened(
 }
 
 /// An empty folder: the first segment, with an image.
-fn begin(folder: &Path, replay: Replay<'_>) -> io::Result<Opened> {
-    let created = Segment::create(folder, 1).inspect_err(|_| Segment::discard(folder, 1));
+fn begin(folder: &Path, replay: Replay<'_>, secret: Secret) -> io::Result<Opened> {
+    let created = Segment::create(folder, 1, secret).inspect_err(|_| Segment::discard(folder, 1));
     let current = Arc::new(created?);
-    let image = image::frame(&replay.state)?;
-    current.write(&image, 0)?;
+    let mut first = frame::head(secret);
+    frame::mark(&mut first, current.mark(0));
+    let start = first.len() as u32;
+    let mut image = image::frame(&replay.state)?;
+    frame::mark(&mut image, current.mark(start));
+    first.extend_from_slice(&image);
+    current.write(&first, 0)?;
     current.sync()?;
     let segments = BTreeMap::from([(1, current.clone())]);
-    Ok(opened(replay, segments, current, image.len() as u32, 0))
+    Ok(opened(replay, segments, current, first.len() as u32, 0, secret))
 }
 
 /// A segment that was made and never written is no part of the log yet.
@@ -117,7 +127,7 @@ fn drop_unwritten(segments: &mut BTreeMap<u32, Arc<Segment>>) -> io::Result<()> 
     {
         let segment = entry.get();
         let beginning = segment.copy(0, (HEADER as u32).min(segment.filled() as u32))?;
-        if frame::look(&beginning) != Found::Nothing {
+        if frame::look(&beginning, Mark::Known) != Found::Nothing {
             break;
         }
         std::fs::remove_file(&entry.remove().path)?;
@@ -144,17 +154,17 @@ impl Replay<'_> {
         let mut at = 0;
         while at < written {
             let rest = contents.get(at..).unwrap_or_default();
-            match frame::look(rest) {
+            match frame::look(rest, segment.mark(at as u32)) {
                 Found::Frame(len) => {
                     let place = Place {
                         segment: segment.number,
                         start: at as u32,
                         end: (at + len) as u32,
                     };
-                    self.frame(rest, place);
+                    self.frame(rest, segment.mark(at as u32), place);
                     at += len;
                 }
-                Found::Nothing | Found::Damage => match frame::next(&contents, at + 1, written) {
+                Found::Nothing | Found::Damage => match frame::next(&contents, at + 1, written, segment.beginning()) {
                     Some(next) => {
                         self.put_aside(segment, at as u32, next as u32);
                         at = next;
@@ -184,8 +194,8 @@ impl Replay<'_> {
         Ok(end)
     }
 
-    fn frame(&mut self, bytes: &[u8], place: Place) {
-        match frame::read(bytes) {
+    fn frame(&mut self, bytes: &[u8], mark: Mark, place: Place) {
+        match frame::read(bytes, mark) {
             Some(Payload::Elements(elements)) => {
                 self.state.append(elements.list, place, elements.count);
             }
@@ -196,7 +206,7 @@ impl Replay<'_> {
                     self.recovered.damaged += 1;
                 }
             },
-            None => {}
+            Some(Payload::Secret(_)) | None => {}
         }
     }
 

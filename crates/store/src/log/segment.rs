@@ -16,7 +16,7 @@ use analytics::Span;
 use bytes::BytesMut;
 
 use super::{
-    frame::{self, Gathered, HEADER, Payload},
+    frame::{self, Gathered, HEAD, HEADER, Mark, Payload, Secret},
     rows::Run,
 };
 use crate::files::{close_to_others, ours, sync_folder};
@@ -32,6 +32,8 @@ pub(super) struct Segment {
     pub(super) number: u32,
     pub(super) path: PathBuf,
     file: File,
+    /// What its frames are marked with; `None`: with what everybody knows, as earlier versions did.
+    secret: Option<Secret>,
     /// Bytes in it, once a later one has begun.
     filled: AtomicU32,
 }
@@ -61,14 +63,15 @@ impl Segment {
         folder.join(format!("{number:010}.log"))
     }
 
-    /// Makes the file, with its space reserved. After an error the file may be there: see [`Segment::discard`].
-    pub(super) fn create(folder: &Path, number: u32) -> io::Result<Self> {
+    /// Makes the file, with its space reserved, for frames that are marked with this. After an error the file may be there: see [`Segment::discard`].
+    pub(super) fn create(folder: &Path, number: u32, secret: Secret) -> io::Result<Self> {
         let path = Self::path(folder, number);
         let file = ours().create(true).truncate(true).open(&path)?;
         let segment = Self {
             number,
             path,
             file,
+            secret: Some(secret),
             filled: AtomicU32::new(0),
         };
         segment.reserve(RESERVED)?;
@@ -94,7 +97,7 @@ impl Segment {
 
     /// The segments of a folder, in order.
     pub(super) fn all(folder: &Path) -> io::Result<BTreeMap<u32, Arc<Segment>>> {
-        let mut segments = BTreeMap::new();
+        let mut segments: BTreeMap<u32, Segment> = BTreeMap::new();
         for entry in std::fs::read_dir(folder)? {
             let path = entry?.path();
             let number = path
@@ -106,15 +109,68 @@ impl Segment {
             let file = ours().open(&path)?;
             close_to_others(&file)?;
             let filled = AtomicU32::new(file.metadata()?.len() as u32);
-            let segment = Segment {
+            let mut segment = Segment {
                 number,
                 path,
                 file,
+                secret: None,
                 filled,
             };
-            segments.insert(number, Arc::new(segment));
+            segment.secret = segment.stored_secret()?;
+            segments.insert(number, segment);
         }
-        Ok(segments)
+        // Every segment has it, so that one damaged beginning hides nothing.
+        let known = segments.values().find_map(|segment| segment.secret);
+        for segment in segments.values_mut() {
+            if segment.secret.is_none() && !segment.is_plain()? {
+                segment.secret = known;
+            }
+        }
+        Ok(segments
+            .into_iter()
+            .map(|(number, segment)| (number, Arc::new(segment)))
+            .collect())
+    }
+
+    /// The secret in its first frame.
+    fn stored_secret(&self) -> io::Result<Option<Secret>> {
+        let head = self.copy(0, (HEAD as u32).min(self.filled() as u32))?;
+        Ok(match frame::read(&head, Mark::Known) {
+            Some(Payload::Secret(secret)) => Some(secret),
+            _ => None,
+        })
+    }
+
+    /// Whether it begins as segments of earlier versions do.
+    fn is_plain(&self) -> io::Result<bool> {
+        let header = self.copy(0, (HEADER as u32).min(self.filled() as u32))?;
+        Ok(frame::length(&header, Mark::Known).is_some_and(|len| HEADER + len != HEAD))
+    }
+
+    /// What its frames are marked with.
+    pub(super) fn secret(&self) -> Option<Secret> {
+        self.secret
+    }
+
+    /// What a frame at this offset is marked with.
+    pub(super) fn mark(&self, at: u32) -> Mark {
+        match self.secret {
+            Some(secret) if at > 0 => Mark::At(secret, self.number, at),
+            _ => Mark::Known,
+        }
+    }
+
+    /// What the places of its frames are counted from.
+    pub(super) fn beginning(&self) -> Mark {
+        match self.secret {
+            Some(secret) => Mark::At(secret, self.number, 0),
+            None => Mark::Known,
+        }
+    }
+
+    /// Where the first frame stands that is not its head.
+    pub(super) fn first(&self) -> u32 {
+        self.secret.map_or(0, |_| HEAD as u32)
     }
 
     pub(super) fn write(&self, bytes: &[u8], at: u32) -> io::Result<()> {
@@ -181,9 +237,10 @@ impl Segment {
         let mut at = from;
         while left > 0 {
             let rest = buffer.get(at..).unwrap_or_default();
-            let len = frame::length(rest).ok_or_else(damaged)?;
+            let mark = self.mark(run.start + (at - from) as u32);
+            let len = frame::length(rest, mark).ok_or_else(damaged)?;
             if frame::is_of(rest, list) {
-                let Some(Payload::Elements(elements)) = frame::read(rest) else {
+                let Some(Payload::Elements(elements)) = frame::read(rest, mark) else {
                     return Err(damaged().into());
                 };
                 if elements.count <= skip {
@@ -290,6 +347,7 @@ impl Slice {
             *segment = Arc::new(Segment {
                 number: segment.number,
                 path: segment.path.clone(),
+                secret: segment.secret,
                 file: File::options().write(true).open(&segment.path)?,
                 filled: AtomicU32::new(segment.filled() as u32),
             });

@@ -119,9 +119,9 @@ impl Log {
             inner.no_spare = None;
             return;
         }
-        let next = inner.current.number + 1;
+        let (next, secret) = (inner.current.number + 1, inner.secret);
         drop(inner);
-        let spare = Segment::create(&self.folder, next);
+        let spare = Segment::create(&self.folder, next, secret);
         let mut inner = self.inner();
         match spare {
             Ok(spare) => {

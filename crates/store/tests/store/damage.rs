@@ -97,7 +97,7 @@ async fn a_torn_tail_is_cut_off_and_counted() {
     // The beginning of a frame that looks right, without its rest.
     let mut file = OpenOptions::new().write(true).open(&log).unwrap();
     file.seek(SeekFrom::Start(end)).unwrap();
-    file.write_all(b"TPf1\x00\x01\x00\x00garbage that was on its way")
+    file.write_all(b"mark\x00\x01\x00\x00garbage that was on its way")
         .unwrap();
     drop(file);
     let source = open(copy.path());
@@ -180,6 +180,79 @@ async fn a_damaged_frame_costs_only_itself_and_is_put_aside() {
     let rows = read_all(&source, &claim, 0).await;
     assert!(!rows.iter().any(|row| row.starts_with(b"4/")));
     assert_eq!(rows.len(), 900);
+}
+
+/// What a caller of an API can put into a path: frames as they stand in logs, at whatever place.
+#[tokio::test]
+async fn frames_that_a_client_planted_in_records_are_never_taken_for_ours() {
+    let folder = TempDir::new().unwrap();
+    let source = open(folder.path());
+    source.push(KEY, &elements(100)).await.unwrap();
+    let claim = claim_all(&source, &["A"]).await;
+    acknowledge(&source, claim.held(), "A", 50).await;
+    let log = segments(folder.path()).pop().unwrap();
+    let end = end_of(&log);
+    // All of it again, as it is, and with a beginning that needs no secret.
+    let known = std::fs::read(&log).unwrap()[..end as usize].to_vec();
+    let change = br#"?{"set":{"key":"planted","value":"x","until_ms":null}}"#;
+    let mut plain = [b"TPf1", &(change.len() as u32).to_le_bytes()[..], &[0; 4], change].concat();
+    plain[12] = 2;
+    let crc = crc32fast::hash(&plain[12..]);
+    plain[8..12].copy_from_slice(&crc.to_le_bytes());
+    source.push(KEY, &[known, plain.clone(), plain]).await.unwrap();
+    source.push(KEY, &elements(7)).await.unwrap();
+
+    let copy = copy_of(folder.path());
+    let log = segments(copy.path()).pop().unwrap();
+    let file = OpenOptions::new().write(true).open(&log).unwrap();
+    file.write_all_at(b"?", end + 14).unwrap();
+    let source = open(copy.path());
+    assert_eq!(source.recovered().damaged, 1);
+    assert_eq!(
+        unclaimed(&source),
+        7,
+        "the damaged frame costs what it holds, and nothing else"
+    );
+    let claims = source.take_over(&readers(&["A"]), &[], |_| true).await.unwrap();
+    assert_eq!(claims.len(), 1);
+    assert_eq!((claims[0].len, claims[0].cursors["A"]), (100, 50));
+}
+
+#[tokio::test]
+async fn a_log_of_an_earlier_version_is_read_and_goes_on_with_marks() {
+    let folder = TempDir::new().unwrap();
+    drop(open(folder.path()));
+    let log = segments(folder.path()).pop().unwrap();
+    // Without the first frame, and every other one under the mark that earlier versions gave them.
+    let written = std::fs::read(&log).unwrap();
+    let mut frames = written[29..end_of(&log) as usize].to_vec();
+    frames[..4].copy_from_slice(b"TPf1");
+    let mut elements = [&[1, 4, 0][..], b"list", &2u32.to_le_bytes()].concat();
+    for element in [&b"one"[..], b"two"] {
+        elements.extend_from_slice(&(element.len() as u32).to_le_bytes());
+        elements.extend_from_slice(element);
+    }
+    for part in [
+        &b"TPf1"[..],
+        &(elements.len() as u32).to_le_bytes(),
+        &crc32fast::hash(&elements).to_le_bytes(),
+    ] {
+        frames.extend_from_slice(part);
+    }
+    frames.extend_from_slice(&elements);
+    std::fs::write(&log, &frames).unwrap();
+
+    let source = open(folder.path());
+    assert_eq!(source.recovered(), Recovered::default());
+    source.push("list", &["three"]).await.unwrap();
+    let copy = copy_of(folder.path());
+    let newest = std::fs::read(segments(copy.path()).pop().unwrap()).unwrap();
+    assert_eq!(newest[12], 3, "the next segment has a secret");
+    for store in [source, open(copy.path())] {
+        assert_eq!(store.recovered(), Recovered::default());
+        let claim = store.claim("list", &readers(&["A"])).await.unwrap().unwrap();
+        assert_eq!(read_all(&store, &claim, 0).await, [&b"one"[..], b"two", b"three"]);
+    }
 }
 
 #[tokio::test]

@@ -1,8 +1,8 @@
 //! Connections: which host, plain or TLS, and whether the server is of the wanted kind.
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{path::PathBuf, time::Duration};
 
-use rustls::ClientConfig;
+use rustls_pki_types::ServerName;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::{TcpStream, UnixStream},
@@ -11,12 +11,12 @@ use tokio::{
 use tokio_postgres::{
     Client, Config, NoTls,
     config::{SslMode, SslNegotiation},
-    tls::TlsConnect,
+    tls::{MakeTlsConnect, TlsConnect},
 };
+use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::{
     super::database::DatabaseError,
-    encrypted::Encrypt,
     failure,
     settings::{Address, HostSettings, Protection, Settings, Surroundings, Target},
     texts,
@@ -42,7 +42,7 @@ impl Drop for Connected {
 /// Knows how to connect.
 pub(super) struct Connector {
     settings: Settings,
-    tls: Arc<ClientConfig>,
+    tls: MakeRustlsConnect,
 }
 
 impl Connector {
@@ -56,7 +56,7 @@ impl Connector {
         }
         Ok(Connector {
             settings,
-            tls: Arc::new(tls),
+            tls: MakeRustlsConnect::new(tls),
         })
     }
 
@@ -135,7 +135,10 @@ impl Connector {
                 if self.settings.negotiates_directly {
                     config.ssl_negotiation(SslNegotiation::Direct);
                 }
-                let tls = Encrypt::new(self.tls.clone(), name).map_err(|error| DatabaseError::Config(error.into()))?;
+                if let Err(error) = ServerName::try_from(name.as_str()) {
+                    return Err(DatabaseError::Config(format!("host {name:?}: {error}").into()));
+                }
+                let Ok(tls) = MakeTlsConnect::<TcpStream>::make_tls_connect(&mut self.tls.clone(), name);
                 log_in(config, connect_tcp(name, *port).await?, tls).await?
             }
         };

@@ -4,7 +4,6 @@
 
 mod catalog;
 mod connect;
-mod encrypted;
 mod failure;
 mod files;
 mod numeric;
