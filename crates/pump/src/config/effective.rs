@@ -346,7 +346,10 @@ fn pump(entry: &PumpEntry, inherited: &Inherited, findings: &mut Findings) -> Pu
             format!("{context}timeout is {seconds} – no limit is 0, which is used"),
         );
     }
-    if !entry.has_meta && entry.env_prefix.is_none() && entry.known().is_some_and(|kind| !kind.env_prefix().is_empty())
+    if !entry.has_meta
+        && !entry.meta_unusable
+        && entry.env_prefix.is_none()
+        && entry.known().is_some_and(|kind| !kind.env_prefix().is_empty())
     {
         let text = format!("{context}meta is missing – every option of its type has its default");
         findings.warn(entry.place.clone(), text);

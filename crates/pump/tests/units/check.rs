@@ -626,7 +626,7 @@ async fn uptime_data_and_variables_are_checked_like_the_rest() {
     .unwrap();
     let (right, text) = checked(&request(&conf));
     let expected = format!(
-        "{}:3:1: error: Unsupported `config_storage.type` value:oracle – uptime_pump_config.type is postgres",
+        "{}:3:9: error: Unsupported `config_storage.type` value:oracle – uptime_pump_config.type is postgres",
         conf.display()
     );
     assert!(!right && text.contains(&expected), "{text}");
