@@ -92,12 +92,12 @@ fn options_of_related_types_are_warnings_and_only_near_names_are_suggested() {
             format!("TYK_PMP_PUMPS_COUNTS_META_COLLECTIONNAME {without} – remove it"),
         ),
         (
-            Severity::Mistake,
-            "pump \"selective\": unknown key meta.colection_name".to_owned(),
-        ),
-        (
             Severity::Warning,
             format!("pump \"selective\": meta.use_mixed_collection {mixed} – remove it"),
+        ),
+        (
+            Severity::Mistake,
+            "pump \"selective\": unknown key meta.colection_name".to_owned(),
         ),
         (
             Severity::Warning,
