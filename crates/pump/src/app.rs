@@ -57,7 +57,7 @@ impl Fatal {
 /// What keeps the process from working at all: see [`Fatal`].
 pub async fn run(settings: Settings, demo: Option<DemoOptions>, stop: CancellationToken) -> Result<(), Fatal> {
     scrub::know(&settings);
-    let instrumentation = Instrumentation::start(instrumentation::wanted(), settings.statsd.as_ref())
+    let instrumentation = Instrumentation::start(instrumentation::wanted(), settings.statsd.as_ref(), settings.compat)
         .map_err(|error| Fatal::new(error.to_string()))?;
     let status = Arc::new(StatusBoard::new(settings.delivery.instance_id.clone()));
     let running = Arc::new(Running::default());

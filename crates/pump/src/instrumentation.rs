@@ -7,7 +7,7 @@ use std::{
     fmt::Write,
     net::{Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs, UdpSocket},
     sync::{
-        Arc, Weak,
+        Arc, OnceLock, Weak,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
@@ -30,10 +30,23 @@ const SINGLE_LINES: u64 = 100;
 /// The name under which upstream groups its events, with its dot.
 const JOB: &str = "PumpRecordsPurge.";
 
+/// How often a server is looked up whose name is not known yet.
+const LOOK_UP: Duration = Duration::from_secs(10);
+
 /// Why the metrics cannot be sent; ends the process.
 #[derive(Debug, thiserror::Error)]
-#[error("Failed to start StatsD check: {0}; statsd_connection_string is host:port of a StatsD server")]
-pub struct StartError(String);
+#[error("Failed to start StatsD check: {text}; statsd_connection_string is host:port of a StatsD server")]
+pub struct StartError {
+    text: String,
+    /// The name may be known later.
+    is_name: bool,
+}
+
+impl StartError {
+    fn new(text: String) -> Self {
+        Self { text, is_name: false }
+    }
+}
 
 /// The process' own metrics; does nothing when switched off. Cheap to clone. What has gathered is sent when the last
 /// clone goes.
@@ -53,12 +66,13 @@ impl Instrumentation {
         Self { client: None }
     }
 
-    /// Starts sending to the configured server; `wanted` without a server is an error in the log and nothing more.
+    /// Starts sending to the configured server; `wanted` without a server is an error in the log and nothing more, and so is
+    /// a server whose name is not known: it is looked up again later, unless `compat` wants upstream's end of the process.
     /// Must be called within the runtime.
     ///
     /// # Errors
-    /// The address cannot be resolved, or there is no socket for it.
-    pub fn start(wanted: bool, statsd: Option<&StatsdSettings>) -> Result<Self, StartError> {
+    /// The address is none, or there is no socket for it.
+    pub fn start(wanted: bool, statsd: Option<&StatsdSettings>, compat: bool) -> Result<Self, StartError> {
         if !wanted {
             return Ok(Self::off());
         }
@@ -67,8 +81,18 @@ impl Instrumentation {
             return Ok(Self::off());
         };
         tracing::info!("Sending stats to: {} with prefix: {}", statsd.address, statsd.prefix);
-        let client = Arc::new(Client::connect(statsd)?);
-        tracing::info!("StatsD instrumentation sink started");
+        let client = Arc::new(Client::new(statsd));
+        match connect(&statsd.address) {
+            Ok(sink) => client.use_sink(sink),
+            Err(error) if error.is_name && !compat => {
+                tracing::error!(
+                    prefix = "main",
+                    "{error}; it is looked up again, the metrics begin then"
+                );
+                tokio::spawn(look_up(Arc::downgrade(&client), statsd.address.clone()));
+            }
+            Err(error) => return Err(error),
+        }
         tokio::spawn(flush_regularly(Arc::downgrade(&client)));
         tracing::info!("Starting application monitoring...");
         Ok(Self { client: Some(client) })
@@ -107,31 +131,54 @@ async fn flush_regularly(client: Weak<Client>) {
     }
 }
 
+/// Looks the server up until its name is known.
+async fn look_up(client: Weak<Client>, address: String) {
+    loop {
+        tokio::time::sleep(LOOK_UP).await;
+        let asked = address.clone();
+        let found = tokio::task::spawn_blocking(move || connect(&asked)).await;
+        let Some(client) = client.upgrade() else { return };
+        if let Ok(Ok(sink)) = found {
+            return client.use_sink(sink);
+        }
+    }
+}
+
+fn connect(address: &str) -> Result<BufferedUdpMetricSink, StartError> {
+    let resolved = resolve(address)?;
+    let local: SocketAddr = match resolved {
+        SocketAddr::V4(_) => (Ipv4Addr::UNSPECIFIED, 0).into(),
+        SocketAddr::V6(_) => (Ipv6Addr::UNSPECIFIED, 0).into(),
+    };
+    let broken = |error: &dyn std::fmt::Display| StartError::new(format!("address {address}: {error}"));
+    let socket = UdpSocket::bind(local).map_err(|error| broken(&error))?;
+    // A full socket buffer must never hold up delivery.
+    socket.set_nonblocking(true).map_err(|error| broken(&error))?;
+    BufferedUdpMetricSink::with_capacity(resolved, socket, DATAGRAM).map_err(|error| broken(&error))
+}
+
 struct Client {
-    sink: BufferedUdpMetricSink,
+    /// Empty until the server's address is known; what is counted meanwhile is sent then, what is timed is gone.
+    sink: OnceLock<BufferedUdpMetricSink>,
     /// Prefix with its dot, or empty.
     prefix: String,
     records: AtomicU64,
 }
 
 impl Client {
-    fn connect(statsd: &StatsdSettings) -> Result<Self, StartError> {
-        let address = resolve(&statsd.address)?;
-        let local: SocketAddr = match address {
-            SocketAddr::V4(_) => (Ipv4Addr::UNSPECIFIED, 0).into(),
-            SocketAddr::V6(_) => (Ipv6Addr::UNSPECIFIED, 0).into(),
-        };
-        let broken = |error: &dyn std::fmt::Display| StartError(format!("address {}: {error}", statsd.address));
-        let socket = UdpSocket::bind(local).map_err(|error| broken(&error))?;
-        // A full socket buffer must never hold up delivery.
-        socket.set_nonblocking(true).map_err(|error| broken(&error))?;
-        let sink = BufferedUdpMetricSink::with_capacity(address, socket, DATAGRAM).map_err(|error| broken(&error))?;
+    fn new(statsd: &StatsdSettings) -> Self {
         let dot = if statsd.prefix.is_empty() { "" } else { "." };
-        Ok(Self {
-            sink,
+        Self {
+            sink: OnceLock::new(),
             prefix: format!("{}{dot}", statsd.prefix),
             records: AtomicU64::new(0),
-        })
+        }
+    }
+
+    fn use_sink(&self, sink: BufferedUdpMetricSink) {
+        // Only one look-up is under way.
+        let _ = self.sink.set(sink);
+        tracing::info!("StatsD instrumentation sink started");
     }
 
     /// Sends an event under its own name and under that of its job.
@@ -139,13 +186,15 @@ impl Client {
         for job in ["", JOB] {
             let mut line: String = [&self.prefix, job, name]
                 .iter()
-                .flat_map(|part| part.chars())
+                .flat_map(|part| part.bytes())
                 .map(allowed)
                 .collect();
             line.push_str(value);
             // One byte for the newline. Metrics are best effort: a datagram that cannot be sent is gone.
-            if line.len() < DATAGRAM {
-                let _ = self.sink.emit(&line);
+            if line.len() < DATAGRAM
+                && let Some(sink) = self.sink.get()
+            {
+                let _ = sink.emit(&line);
             }
         }
     }
@@ -155,13 +204,18 @@ impl Client {
     }
 
     fn flush(&self) {
+        if self.sink.get().is_none() {
+            return;
+        }
         let records = self.records.swap(0, Ordering::Relaxed);
         if records > SINGLE_LINES {
             self.event("record", &format!(":{records}|c"));
         } else {
             (0..records).for_each(|_| self.event("record", ":1|c"));
         }
-        let _ = self.sink.flush();
+        if let Some(sink) = self.sink.get() {
+            let _ = sink.flush();
+        }
     }
 }
 
@@ -171,10 +225,10 @@ impl Drop for Client {
     }
 }
 
-/// `$` for what StatsD servers do not take in a name.
-fn allowed(c: char) -> char {
-    if c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '-') {
-        c
+/// `$` for what StatsD servers do not take in a name: one for each byte, as upstream has it.
+fn allowed(byte: u8) -> char {
+    if byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.' | b'-') {
+        char::from(byte)
     } else {
         '$'
     }
@@ -194,7 +248,7 @@ fn timing_value(elapsed: Duration) -> String {
 
 fn resolve(address: &str) -> Result<SocketAddr, StartError> {
     if !address.contains(':') {
-        return Err(StartError(format!("address {address}: missing port in address")));
+        return Err(StartError::new(format!("address {address}: missing port in address")));
     }
     // A missing host is this machine, as in Go.
     let full = if address.starts_with(':') {
@@ -203,12 +257,15 @@ fn resolve(address: &str) -> Result<SocketAddr, StartError> {
         address.to_owned()
     };
     let found = full.to_socket_addrs().map(|addresses| addresses.collect::<Vec<_>>());
-    let addresses = found.map_err(|error| StartError(format!("address {address}: {error}")))?;
+    let unknown = |text: &dyn std::fmt::Display| StartError {
+        text: format!("address {address}: {text}"),
+        // A port that is no number will never be one.
+        is_name: full.rsplit(':').next().is_some_and(|port| port.parse::<u16>().is_ok()),
+    };
+    let addresses = found.map_err(|error| unknown(&error))?;
     // Go prefers IPv4 too.
     let first = addresses.iter().find(|address| address.is_ipv4()).or(addresses.first());
-    first
-        .copied()
-        .ok_or_else(|| StartError(format!("address {address}: no such host")))
+    first.copied().ok_or_else(|| unknown(&"no such host"))
 }
 
 #[cfg(test)]
@@ -233,7 +290,7 @@ mod tests {
 
     fn start(address: String, prefix: &str) -> Instrumentation {
         let prefix = prefix.to_owned();
-        Instrumentation::start(true, Some(&StatsdSettings { address, prefix })).unwrap()
+        Instrumentation::start(true, Some(&StatsdSettings { address, prefix }), false).unwrap()
     }
 
     #[tokio::test]
@@ -260,6 +317,31 @@ mod tests {
         assert_eq!(datagram(&socket), "record:1|c\nPumpRecordsPurge.record:1|c\n");
         metrics.record(1);
         assert_eq!(datagram(&socket), "record:1|c\nPumpRecordsPurge.record:1|c\n");
+    }
+
+    #[tokio::test]
+    async fn every_byte_that_no_name_may_have_is_a_dollar() {
+        let (socket, address) = receiver();
+        let metrics = start(address, "münchen");
+        metrics.record(1);
+        drop(metrics);
+        assert_eq!(
+            datagram(&socket),
+            "m$$nchen.record:1|c\nm$$nchen.PumpRecordsPurge.record:1|c\n"
+        );
+    }
+
+    #[tokio::test]
+    async fn a_name_that_is_not_known_yet_ends_the_process_of_upstream_alone() {
+        let statsd = StatsdSettings {
+            address: "statsd.invalid:8125".to_owned(),
+            prefix: String::new(),
+        };
+        let metrics = Instrumentation::start(true, Some(&statsd), false).unwrap();
+        metrics.record(1);
+        metrics.cycle(Duration::ZERO);
+        let error = Instrumentation::start(true, Some(&statsd), true).err().unwrap();
+        assert!(error.to_string().contains("address statsd.invalid:8125: "), "{error}");
     }
 
     #[tokio::test]
@@ -309,15 +391,17 @@ mod tests {
             address: address.to_owned(),
             prefix: String::new(),
         };
-        let error = Instrumentation::start(true, Some(&statsd("127.0.0.1"))).err().unwrap();
+        let error = Instrumentation::start(true, Some(&statsd("127.0.0.1")), false)
+            .err()
+            .unwrap();
         assert!(
             error
                 .to_string()
                 .starts_with("Failed to start StatsD check: address 127.0.0.1: missing port in address")
         );
-        assert!(Instrumentation::start(true, Some(&statsd("127.0.0.1:nix"))).is_err());
-        assert!(Instrumentation::start(true, Some(&statsd(""))).is_ok());
-        assert!(Instrumentation::start(true, None).is_ok());
-        assert!(Instrumentation::start(false, Some(&statsd("127.0.0.1"))).is_ok());
+        assert!(Instrumentation::start(true, Some(&statsd("127.0.0.1:nix")), false).is_err());
+        assert!(Instrumentation::start(true, Some(&statsd("")), false).is_ok());
+        assert!(Instrumentation::start(true, None, false).is_ok());
+        assert!(Instrumentation::start(false, Some(&statsd("127.0.0.1")), false).is_ok());
     }
 }

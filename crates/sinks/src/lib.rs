@@ -13,8 +13,8 @@ mod transport;
 
 pub use backends::*;
 pub use contract::{
-    Absent, Applied, BoxError, Build, BuildContext, BuildError, Fleet, Gather, Guarantee, IndexReport, IndexState,
-    Indexes, Migrate, MigrationMode, Rejected, Resource, Sink, SinkSpec, Why, WriteError, Written,
+    Absent, Applied, BoxError, Build, BuildContext, BuildError, Check, Fleet, Gather, Guarantee, IndexReport,
+    IndexState, Indexes, Migrate, MigrationMode, Rejected, Resource, Sink, SinkSpec, Why, WriteError, Written,
 };
 pub use table::{ABSENT, Known, SINKS, UPTIME_SINKS, find, find_known, find_uptime, known, suggest};
 #[cfg(feature = "http")]

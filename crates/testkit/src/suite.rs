@@ -6,7 +6,10 @@ use analytics::{ClaimId, Selection};
 use fakes::rows::{self, Row};
 use futures::{FutureExt, future::BoxFuture};
 use serde_json::{Map, Value};
-use sinks::{Guarantee, Sink, SinkSpec, WriteError, Written, options};
+use sinks::{
+    BuildError, Guarantee, Sink, SinkSpec, WriteError, Written,
+    options::{self, Shape},
+};
 
 use crate::{BackEnd, Harness, Reason};
 
@@ -64,6 +67,7 @@ pub const CHECKS: &[Check] = &[
     check("has_a_variable_for_every_option", |s| {
         has_a_variable_for_every_option(s).boxed()
     }),
+    check("is_checked_as_it_is_built", |s| is_checked_as_it_is_built(s).boxed()),
     check("accepts_an_empty_group", |s| accepts_an_empty_group(s).boxed()),
     check("writes_only_what_passes_the_filters", |s| {
         writes_only_what_passes_the_filters(s).boxed()
@@ -224,6 +228,40 @@ async fn has_a_variable_for_every_option(stand: &Stand) -> Result<(), Stop> {
         ensure(unknown.is_empty(), || format!("{:?} is no option", variable.path))?;
     }
     Ok(())
+}
+
+/// `tyk-pump check` refuses what a start refuses, and reaches out to nothing.
+async fn is_checked_as_it_is_built(stand: &Stand) -> Result<(), Stop> {
+    let (spec, meta) = (stand.spec, stand.back_end.options());
+    let right = spec.validate(&crate::context(meta.clone()));
+    right.map_err(|error| format!("options that work are refused: {error}"))?;
+    if spec.check.is_none() {
+        let built = (spec.build)(crate::context(meta.clone())).now_or_never();
+        ensure(built.is_some(), || {
+            "it waits for something when it is made: give its SinkSpec a check".to_owned()
+        })?;
+    }
+    for option in options::env_names(&(spec.options)()) {
+        let ([key], Value::Object(mut wrong)) = (option.path.as_slice(), meta.clone()) else {
+            continue;
+        };
+        let value = match option.shape {
+            Shape::Any => continue,
+            Shape::Text | Shape::List(_) | Shape::Map(_) | Shape::Object(_) => Value::from(5),
+            Shape::Bool | Shape::Int | Shape::Uint | Shape::Float => Value::from("x"),
+        };
+        wrong.insert(key.clone(), value);
+        let wrong = Value::Object(wrong);
+        let checked = spec.validate(&crate::context(wrong.clone()));
+        let built = (spec.build)(crate::context(wrong)).await.map(drop);
+        for (who, refused) in [("check", checked), ("the start", built)] {
+            let is_named = matches!(&refused, Err(BuildError::Options(text)) if text.contains(key));
+            ensure(is_named, || format!("{who} says of a wrong {key}: {refused:?}"))?;
+        }
+    }
+    let sink = stand.sink().await?;
+    stand.accept(sink.as_ref(), &stand.group(0..3)).await?;
+    stand.holds(0..3).await
 }
 
 async fn accepts_an_empty_group(stand: &Stand) -> Result<(), Stop> {

@@ -48,5 +48,51 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Invocation {
     if arguments.first().is_some_and(|first| commands::is_command(first)) {
         return commands::parse(&program, &arguments);
     }
+    if let Some(arguments) = command_behind_conf(&arguments) {
+        return commands::parse(&program, &arguments);
+    }
     flags::parse(&program, &arguments)
+}
+
+/// `-c FILE check`, as one may write it who knows the flag first: the command with its flags behind it.
+fn command_behind_conf(arguments: &[String]) -> Option<Vec<String>> {
+    let first = arguments.first()?;
+    let length = match first.as_str() {
+        "-c" | "--conf" => 2,
+        other if other.starts_with("--conf=") => 1,
+        other if other.starts_with("-c") => 1,
+        _ => return None,
+    };
+    let (conf, command) = arguments.split_at_checked(length)?;
+    let is_command = command.first().is_some_and(|first| commands::is_command(first));
+    is_command.then(|| command.iter().chain(conf).cloned().collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_file_may_be_named_before_the_command() {
+        for line in [
+            "-c x check",
+            "--conf x check",
+            "--conf=x check",
+            "-cx check",
+            "check -c x",
+        ] {
+            let words = std::iter::once("tyk-pump").chain(line.split(' ')).map(OsString::from);
+            match parse(words) {
+                Invocation::Command(Command::Check(options)) => assert_eq!(options.file.conf, Path::new("x"), "{line}"),
+                other => panic!("{line}: {other:?}"),
+            }
+        }
+        let words = ["tyk-pump", "-c", "x", "claims", "list", "--json"].map(OsString::from);
+        assert!(matches!(parse(words), Invocation::Command(Command::Claims(_))));
+        // The name of a file, and what upstream does not know either.
+        let words = ["tyk-pump", "-c", "check"].map(OsString::from);
+        assert!(matches!(parse(words), Invocation::Run(_)));
+        let words = ["tyk-pump", "--debug", "check"].map(OsString::from);
+        assert!(matches!(parse(words), Invocation::Print(_)));
+    }
 }

@@ -1,12 +1,23 @@
-//! `tyk-pump check`: reads file and environment as a start does, and says everything that is not right.
+//! `tyk-pump check`: reads file and environment as a start does, options of sinks included, and says everything that is not
+//! right. It connects to nothing and writes nothing.
 
 use std::io::{self, Write};
 
-use super::{Loaded, Place, Request, Severity, load};
+use super::{Loaded, Place, Request, Severity, load, options};
 
 /// Writes one line a finding (`file:line:column: error: text`) and a summary; `true`: nothing is wrong.
 pub fn check(request: &Request, out: &mut dyn Write) -> io::Result<bool> {
-    let Loaded { settings, findings, .. } = load(request);
+    let Loaded {
+        settings,
+        mut findings,
+        places,
+        ..
+    } = load(request);
+    findings.extend(
+        settings
+            .iter()
+            .flat_map(|settings| options::findings(settings, &places)),
+    );
     let file = request.conf.display();
     let mut errors = 0;
     let mut warnings = 0;

@@ -346,7 +346,10 @@ fn pump(entry: &PumpEntry, inherited: &Inherited, findings: &mut Findings) -> Pu
             format!("{context}timeout is {seconds} – no limit is 0, which is used"),
         );
     }
-    if !entry.has_meta && entry.env_prefix.is_none() && entry.known().is_some_and(|kind| !kind.env_prefix().is_empty())
+    if !entry.has_meta
+        && !entry.meta_unusable
+        && entry.env_prefix.is_none()
+        && entry.known().is_some_and(|kind| !kind.env_prefix().is_empty())
     {
         let text = format!("{context}meta is missing – every option of its type has its default");
         findings.warn(entry.place.clone(), text);
@@ -424,10 +427,13 @@ fn refusal(entry: &PumpEntry, context: &str, findings: &mut Findings) -> Option<
                 .settings
                 .iter()
                 .filter(|setting| setting.key.starts_with("filters."));
-            let broken = filters
+            // A filter that is left out would let through, or hold back, records that were not meant; with defaults in place
+            // of its options a pump would write where nobody looks.
+            let mut broken = filters
                 .map(|setting| setting.key)
-                .find(|key| entry.values.is_unusable(key))?;
-            // A filter that is left out would let through, or hold back, records that were not meant.
+                .filter(|key| entry.values.is_unusable(key))
+                .chain(entry.meta_unusable.then_some("meta"));
+            let broken = broken.next()?;
             format!("{context}it does not start, because {broken} cannot be used – correct it")
         }
     };

@@ -6,7 +6,7 @@ use serde_json::Value;
 use sinks::options::{self, Shape};
 
 use super::{
-    finding::{Findings, Place, Severity, nearest},
+    finding::{Findings, Place, Severity},
     schema::{Kind, Section, Setting},
     values::{Data, Values},
 };
@@ -61,6 +61,11 @@ impl Environment {
         names.cloned().collect()
     }
 
+    /// Whether a variable counts as used.
+    pub fn is_used(&self, name: &str) -> bool {
+        self.used.contains(name)
+    }
+
     /// Takes every variable of this prefix away that was used.
     pub fn remove_used(&mut self, prefix: &str) {
         let used = &self.used;
@@ -79,11 +84,30 @@ impl Environment {
             if self.used.contains(&name) {
                 continue;
             }
-            let near = nearest(&name, self.known.iter().map(String::as_str));
+            let near = near_variable(&name, self.known.iter().map(String::as_str));
             let hint = near.map(|near| format!(" – did you mean {near}?")).unwrap_or_default();
             findings.mistake(Place::Variable(name.clone()), format!("{name} is not read{hint}"));
         }
     }
+}
+
+/// The name that is nearly `wrong`. What long names have in common in front says nothing: what is behind it must differ by
+/// no more than a slip of the pen.
+fn near_variable<'a>(wrong: &str, names: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    let plain = |name: &str| name.replace('_', "");
+    let near = names.filter_map(|name| {
+        let same = wrong
+            .bytes()
+            .zip(name.bytes())
+            .take_while(|(one, other)| one == other)
+            .count();
+        let tail = wrong.get(..same)?.rfind('_').map_or(0, |at| at + 1);
+        let (wrong, tail) = (plain(wrong.get(tail..)?), plain(name.get(tail..)?));
+        let distance = strsim::damerau_levenshtein(&wrong, &tail);
+        let slip = 1 + wrong.len().min(tail.len()) / 6;
+        (distance <= slip.min(3)).then_some((distance, name))
+    });
+    near.min_by_key(|(distance, _)| *distance).map(|(_, name)| name)
 }
 
 /// Why a variable cannot be used: what to write instead.

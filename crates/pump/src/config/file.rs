@@ -381,13 +381,15 @@ fn read_meta(context: &str, node: &Node, pump: &mut PumpEntry, findings: &mut Fi
             pump.has_meta = true;
             warn_duplicates(&format!("{context}meta: "), members, findings);
             for member in members {
-                pump.meta_places.insert(member.key.to_lowercase(), member.at);
+                pump.meta_places
+                    .insert(member.key.to_lowercase(), Place::File(member.at));
             }
             if let serde_json::Value::Object(meta) = node.to_value() {
                 pump.meta.extend(meta);
             }
         }
         other => {
+            pump.meta_unusable = true;
             let text = format!("{context}meta is {} – it must be an object: {{…}}", other.kind());
             findings.error(Place::File(node.at), text);
         }

@@ -109,8 +109,8 @@ pub fn did_you_mean<'a>(wrong: &str, names: impl IntoIterator<Item = &'a str>) -
     }
 }
 
-/// The name that is most like a wrong one, if any is like it: hyphens, blanks and case make no difference,
-/// then spelling, then a common beginning.
+/// The name that is most like a wrong one, if any is near: hyphens, blanks and case make no difference, then spelling, then
+/// a common beginning.
 pub fn nearest<'a>(wrong: &str, names: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let plain = |name: &str| name.to_lowercase().replace(['-', '_', ' ', '.'], "");
     let wrong = plain(wrong);
@@ -118,6 +118,10 @@ pub fn nearest<'a>(wrong: &str, names: impl IntoIterator<Item = &'a str>) -> Opt
     for name in names {
         let candidate = plain(name);
         let mut likeness = strsim::jaro_winkler(&wrong, &candidate);
+        // Names that begin alike are alike for that measure, however they go on.
+        if strsim::normalized_damerau_levenshtein(&wrong, &candidate) < 0.6 {
+            likeness = 0.0;
+        }
         if wrong.len() >= 4 && candidate.starts_with(&wrong) {
             likeness = likeness.max(0.9);
         }

@@ -15,6 +15,7 @@ use super::{
     finding::{Findings, Place, Severity},
     json,
     kv::Stores,
+    places::OptionPlaces,
     pumps,
     schema::{DELIVERY, EMBEDDED, SECTIONS, STORAGE, Section, TOP, UPTIME},
     storage,
@@ -54,6 +55,8 @@ pub struct Loaded {
     pub findings: Vec<Finding>,
     /// Form of the log from now on.
     pub log: LogForm,
+    /// Where the options of each pump were set.
+    pub places: OptionPlaces,
 }
 
 /// Reads file and environment. Nothing here waits for a server.
@@ -70,6 +73,7 @@ pub fn load(request: &Request) -> Loaded {
                 format: LogFormat::Text,
                 level: effective::first_level(&mut env, request.debug),
             },
+            places: OptionPlaces::default(),
         };
     }
     let exact = env.compat().or(config.top.switch("compat")).unwrap_or(false);
@@ -98,6 +102,7 @@ pub fn load(request: &Request) -> Loaded {
         settings: (!findings.has_fatal()).then_some(settings),
         findings: findings.as_slice().to_vec(),
         log,
+        places: OptionPlaces::of(&config),
     }
 }
 
@@ -279,11 +284,8 @@ fn resolve_references(config: &mut Config, stores: &Stores, findings: &mut Findi
             }
         }
         for (key, value) in &mut pump.meta {
-            let place = pump
-                .meta_places
-                .get(&key.to_lowercase())
-                .copied()
-                .map_or(Place::Missing, Place::File);
+            let place = pump.meta_places.get(&key.to_lowercase());
+            let place = place.cloned().unwrap_or_default();
             resolve_value(value, stores, &mut |problem| {
                 fail(format!("{context}: meta.{key}"), place.clone(), problem)
             });

@@ -14,6 +14,7 @@ use super::{
     finding::{Findings, Place, Severity},
     json::Position,
     kv::Stores,
+    relatives,
     schema::PUMP,
     values::{Data, Values},
 };
@@ -38,8 +39,10 @@ pub struct PumpEntry {
     pub has_meta: bool,
     /// Options of the sink.
     pub meta: Map<String, Value>,
-    /// Where the keys of `meta` stand, by their lower-cased names.
-    pub meta_places: HashMap<String, Position>,
+    /// Where the keys of `meta` were set last, by their lower-cased names.
+    pub meta_places: HashMap<String, Place>,
+    /// `meta` is there, and no object.
+    pub meta_unusable: bool,
     /// Keys beside `meta` that no pump has.
     pub strangers: Vec<(String, Position)>,
     /// Prefix of its variables, when the environment names this pump.
@@ -58,6 +61,7 @@ impl PumpEntry {
             has_meta: false,
             meta: Map::new(),
             meta_places: HashMap::new(),
+            meta_unusable: false,
             strangers: Vec::new(),
             env_prefix: None,
         }
@@ -69,6 +73,11 @@ impl PumpEntry {
             "" => self.name.to_lowercase(),
             kind => kind.to_lowercase(),
         }
+    }
+
+    /// The options of the sink, and where they were set.
+    fn options(&mut self) -> Options<'_> {
+        (&mut self.meta, &mut self.meta_places)
     }
 
     /// Its type, as the table of sinks has it.
@@ -97,6 +106,7 @@ pub fn discover(config: &mut Config, env: &mut Environment, exact: bool, finding
     }
     for (name, variables) in named(env, findings) {
         let position = config.pumps.iter().position(|pump| pump.name == name);
+        let position = position.or_else(|| (!exact).then(|| without_underscores(config, &name, env)).flatten());
         let first = variables.first().cloned().unwrap_or_default();
         let mut pump = match position {
             Some(index) => config.pumps[index].clone(),
@@ -130,6 +140,17 @@ pub fn discover(config: &mut Config, env: &mut Environment, exact: bool, finding
             None => config.pumps.push(pump),
         }
     }
+}
+
+/// The pump of the file that is meant by a name that has no room for its underscores or hyphens: both names agree without
+/// them, and so do the types. Two pumps would be one too many: they would write everything twice.
+fn without_underscores(config: &Config, name: &str, env: &Environment) -> Option<usize> {
+    let plain = |name: &str| name.replace(['_', '-'], "");
+    let kind = env.get(&format!("{PREFIX}{name}_TYPE"));
+    config.pumps.iter().position(|pump| {
+        let is_type = kind.is_none_or(|kind| kind.eq_ignore_ascii_case(&pump.kind()));
+        is_type && plain(&pump.name) == plain(name)
+    })
 }
 
 /// Pump names with their variables.
@@ -229,12 +250,15 @@ pub fn apply_meta(config: &mut Config, env: &mut Environment, stores: &Stores, e
         }
         for key in unknown.iter().filter(|_| kind.built().is_some()) {
             let top = key.path.strip_prefix("meta.").unwrap_or(&key.path);
-            let place = pump.meta_places.get(&top.to_lowercase()).copied();
-            let place = place.map_or_else(|| pump.place.clone(), Place::File);
-            findings.mistake(
-                place,
-                format!("{context}: {}", unknown_option(top, key.did_you_mean.as_deref())),
-            );
+            let place = pump.meta_places.get(&top.to_lowercase());
+            let place = place.unwrap_or(&pump.place).clone();
+            match relatives::no_effect(kind, top) {
+                Some(text) => findings.warn(place, format!("{context}: meta.{top} {text}")),
+                None => findings.mistake(
+                    place,
+                    format!("{context}: {}", unknown_option(top, key.did_you_mean.as_deref())),
+                ),
+            }
         }
         let prefix = match (&pump.env_prefix, pump.meta.get(ENV_PREFIX_KEY).and_then(Value::as_str)) {
             (Some(prefix), _) => prefix.clone(),
@@ -256,12 +280,13 @@ pub fn apply_meta(config: &mut Config, env: &mut Environment, stores: &Stores, e
             schema: &schema,
         };
         if options::has_type_prefix(&schema) && prefix != kind.env_prefix() {
-            variables.apply(kind.env_prefix(), &mut pump.meta, findings);
+            variables.apply(kind.env_prefix(), pump.options(), findings);
         }
-        variables.apply(&prefix, &mut pump.meta, findings);
+        variables.apply(&prefix, pump.options(), findings);
+        variables.pass_over_relatives(&prefix, kind, findings);
         variables.apply_bare(&prefix, &mut pump.meta);
         if let Some(old) = options::old_env_prefix(&schema) {
-            let used = variables.apply(old, &mut pump.meta, findings);
+            let used = variables.apply(old, pump.options(), findings);
             if !used.is_empty() {
                 let pairs: Vec<_> = used
                     .iter()
@@ -278,6 +303,9 @@ pub fn apply_meta(config: &mut Config, env: &mut Environment, stores: &Stores, e
     }
 }
 
+/// Options of a sink, and where they were set.
+type Options<'a> = (&'a mut Map<String, Value>, &'a mut HashMap<String, Place>);
+
 /// The variables of one pump's options.
 struct Variables<'a> {
     env: &'a mut Environment,
@@ -288,7 +316,7 @@ struct Variables<'a> {
 
 impl Variables<'_> {
     /// Sets every option that a variable with this prefix sets; returns the variables' names.
-    fn apply(&mut self, prefix: &str, meta: &mut Map<String, Value>, findings: &mut Findings) -> Vec<String> {
+    fn apply(&mut self, prefix: &str, (meta, places): Options<'_>, findings: &mut Findings) -> Vec<String> {
         let mut used = Vec::new();
         for option in options::env_names(self.schema) {
             let mut suffixes = option.suffixes.clone();
@@ -329,7 +357,10 @@ impl Variables<'_> {
                 }
             };
             match env::parse_shape(&option.shape, &resolved) {
-                Ok(value) => put(meta, &option.path, value),
+                Ok(value) => {
+                    put(meta, &option.path, value);
+                    places.extend(option.path.first().map(|key| (key.to_lowercase(), place)));
+                }
                 Err(remedy) => {
                     let shown = if secret {
                         "not usable".to_owned()
@@ -341,6 +372,20 @@ impl Variables<'_> {
             }
         }
         used
+    }
+
+    /// Variables that set an option of a related type: charts set them for every pump of a back-end.
+    fn pass_over_relatives(&mut self, prefix: &str, kind: Known, findings: &mut Findings) {
+        for name in self.env.names(&format!("{prefix}_")) {
+            let suffix = name.get(prefix.len() + 1..).unwrap_or_default();
+            if self.env.is_used(&name) {
+                continue;
+            }
+            if let Some(text) = relatives::variable_without_effect(kind, suffix) {
+                self.env.take(&name);
+                findings.warn(Place::Variable(name.clone()), format!("{name} {text}"));
+            }
+        }
     }
 
     /// `MONGO_DB_TYPE` without a prefix counts for every pump that has this option and no variable of its own for it.
@@ -423,6 +468,10 @@ pub fn report_strangers(config: &Config, findings: &mut Findings) {
                     }
                     _ => false,
                 });
+            if let Some(text) = pump.known().and_then(|kind| relatives::no_effect(kind, key)) {
+                findings.warn(Place::File(*at), format!("pump \"{}\": \"{key}\" {text}", pump.spelled));
+                continue;
+            }
             let hint = match super::finding::nearest(key, names().chain(PUMP.objects.iter().copied())) {
                 _ if of_sink => format!(" – \"{key}\" belongs inside \"meta\""),
                 _ if PUMP.find(&format!("filters.{key}")).is_some() => {

@@ -11,12 +11,13 @@ const HEAD: &str = "<!-- Generated: `UPDATE=1 cargo test -p tyk-pump --test unit
 # Configuration
 
 The pump reads a JSON file (`-c FILE`, by default `pump.conf`), then environment variables, which go before the file, then
-replaces references to secrets. `tyk-pump check -c FILE` reads file and environment strictly and says everything that is
-wrong. Working files to begin with are in [`examples/`](../examples); the options of each kind of pump (`meta`) are in
+replaces references to secrets. `tyk-pump check -c FILE` reads file and environment strictly, the options of every pump as
+its start reads them, and says everything that is wrong; it connects to nothing. Working files to begin with are in [`examples/`](../examples); the options of each kind of pump (`meta`) are in
 [`sinks/`](sinks/README.md). An editor checks and completes files with [the schema](pump.schema.json).
 
 Keys are understood in any case. An unknown key, a variable `TYK_PMP_*` that nothing reads and a value of the wrong type are
-said at start and do not keep the pump from running, with one exception: a pump whose filters cannot be read does not start.
+said at start and do not keep the pump from running, with one exception: a pump whose filters or `meta` cannot be read does not
+start. An option that only a related type has (`use_mixed_collection` of `mongo-pump-aggregate` in `mongo`) is a warning.
 Keys that begin with `_`, `#`, `$` or `//` are notes.
 
 **Variables.** The first name in each row is the original pump's. The key in capital letters, with or without its underscores,
@@ -30,7 +31,8 @@ const TAIL: &str = "
 
 `TYK_PMP_PUMPS_<NAME>_<SETTING>` sets or adds a pump. Its name ends at the first underscore, unless it is a type that has one
 (`SQL_AGGREGATE`). A name that is a type is the type; any other name needs `TYK_PMP_PUMPS_<NAME>_TYPE` or a pump of that name
-in the file. Options are `TYK_PMP_PUMPS_<NAME>_META_<OPTION>`. A pump of the file that has no variables of its own name reads its options from
+in the file, for which underscores and hyphens make no difference: `TYK_PMP_PUMPS_SQLAGGREGATE_TYPE=sql_aggregate` is about
+the file's pump `sql_aggregate`, if that is of this type. Options are `TYK_PMP_PUMPS_<NAME>_META_<OPTION>`. A pump of the file that has no variables of its own name reads its options from
 the prefix `meta.meta_env_prefix`, or else from that of its type (`TYK_PMP_PUMPS_CSV_META_…`).
 
 ## Secrets: `kv`

@@ -13,6 +13,9 @@ const KEY: &str = "analytics_storage_config";
 /// What the texts of everything that ends the process here begin with, as in the reference.
 pub const FATAL: &str = "Error connecting to Temporal Storage: ";
 
+/// What is wrong with an address that has an `@`; what stands before it is not repeated.
+const LOGIN: &str = "has a user or a password – write host and port alone, \"username\" and \"password\" beside them";
+
 /// Checks and translates; whatever cannot work is a fatal finding.
 pub fn redis_settings(values: &Values, findings: &mut Findings) -> RedisSettings {
     let kind = values.text("type");
@@ -89,8 +92,10 @@ fn addresses(values: &Values, topology: &RedisTopology, findings: &mut Findings)
                 .unwrap_or_default();
             let text = format!("{FATAL}{key} has a URL – write host:port: \"{host}\"");
             findings.fatal(values.place("addrs"), text);
+        } else if addr.contains('@') {
+            findings.fatal(values.place("addrs"), format!("{FATAL}{key} {LOGIN}"));
         }
-        if !has_port(addr) {
+        if !has_port(addr) && !addr.contains('@') {
             let text =
                 format!("{key} has \"{addr}\" without a port – using {default_port}; write \"{addr}:{default_port}\"");
             findings.mistake(values.place("addrs"), text);
@@ -151,6 +156,10 @@ fn host_address(values: &Values, default_port: i64, findings: &mut Findings) -> 
                 port.unwrap_or(6379)
             );
             findings.fatal(values.place("host"), text);
+            None
+        }
+        (host, _) if host.contains('@') => {
+            findings.fatal(values.place("host"), format!("{FATAL}{KEY}.host {LOGIN}"));
             None
         }
         (host, port) if has_port(host) && host.parse::<Ipv6Addr>().is_err() => {

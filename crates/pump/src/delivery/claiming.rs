@@ -45,6 +45,7 @@ impl Engine {
     /// Claims and delivers until [`Engine::stop`] or, with `drain`, until there is nothing left.
     pub async fn run(self: &Arc<Self>, mode: Mode, drain: bool) {
         *self.mode.lock() = mode.clone();
+        self.services.drains.store(drain, Ordering::Relaxed);
         let _keeper = AbortOnDropHandle::new(tokio::spawn(self.clone().keep()));
         let mut smallest_ttl = SmallestTtl::default();
         let delay = self.settings.purge_delay;

@@ -432,6 +432,7 @@ fn services(
         purge_delay: settings.purge_delay,
         write_stall: delivery.write_stall,
         in_chunks: settings.purge_chunk > 0,
+        drains: AtomicBool::new(false),
     })
 }
 

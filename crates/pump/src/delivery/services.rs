@@ -1,6 +1,10 @@
 //! What all lanes of a process use.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    sync::{Arc, atomic::AtomicBool},
+    time::Duration,
+};
 
 use analytics::ClaimId;
 use parking_lot::Mutex;
@@ -29,6 +33,8 @@ pub(super) struct Services {
     pub(super) write_stall: Duration,
     /// `purge_chunk` is set: where values are to be upstream's, each window is written by itself.
     pub(super) in_chunks: bool,
+    /// What is claimed now is all that will come for the time being: nobody waits for more.
+    pub(super) drains: AtomicBool,
 }
 
 /// The claims that this instance holds.

@@ -41,6 +41,24 @@ struct Known {
     finder: AhoCorasick,
 }
 
+/// The secrets of one configuration, for texts about it that nobody has begun to run.
+pub struct Secrets(Option<Known>);
+
+impl Secrets {
+    /// Those of this configuration.
+    pub fn of(settings: &Settings) -> Self {
+        Self(Known::new(&credentials::of(settings)))
+    }
+
+    /// The text without them.
+    pub fn masked<'a>(&self, text: &'a str) -> Cow<'a, str> {
+        match &self.0 {
+            Some(known) => known.mask(text),
+            None => Cow::Borrowed(text),
+        }
+    }
+}
+
 /// From now on the secrets of this configuration, and those that back-ends' libraries take from the environment, are
 /// taken out of every text.
 pub fn know(settings: &Settings) {

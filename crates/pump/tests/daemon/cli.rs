@@ -55,3 +55,30 @@ fn check_answers_with_its_exit_code() {
     assert_eq!(output.status.code(), Some(1));
     assert!(text(&output.stdout).contains("typo-in-key.conf:3:3: error: unknown key \"purge_dealy\""));
 }
+
+#[test]
+fn what_check_refuses_ends_a_start_with_nothing_else_to_run() {
+    let folder = tempfile::tempdir().unwrap();
+    let conf = folder.path().join("pump.conf");
+    // Nobody is where Redis is said to be: neither of the two needs it to know.
+    let settings = format!(
+        "{{\"health_check_endpoint_port\": {}, \"dont_purge_uptime_data\": true,\n\
+         \"analytics_storage_config\": {{\"addrs\": [\"127.0.0.1:{}\"]}},\n\
+         \"pumps\": {{\"splunk\": {{\"meta\": {{}}}}}}}}",
+        fakes::ports::free_ports(1, &[]),
+        fakes::ports::free_ports(1, &[]),
+    );
+    std::fs::write(&conf, settings).unwrap();
+    let conf = conf.display().to_string();
+    let wrong = "Empty settings: meta.collector_token and meta.collector_url are required – write the token";
+    for arguments in [&["check", "-c", &conf][..], &["-c", &conf, "check"]] {
+        let checked = pump(arguments);
+        assert_eq!(checked.status.code(), Some(1));
+        let expected = format!("{conf}:3:11: error: pump \"splunk\": {wrong}");
+        let said = text(&checked.stdout);
+        assert!(said.contains(&expected), "{said}");
+    }
+    let started = pump(&["-c", &conf]);
+    assert_eq!(started.status.code(), Some(1));
+    assert!(text(&started.stderr).contains(wrong), "{}", text(&started.stderr));
+}

@@ -3,8 +3,10 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, unreachable_pub)]
 
 mod admin;
+mod check;
 mod config;
 mod config_json;
+mod config_names;
 mod config_reference;
 mod config_rows;
 mod delivery;

@@ -13,10 +13,13 @@ use super::{BoxError, Sink};
 /// Constructor of a sink. An error keeps this pump from starting, never the others; it is tried again in the background.
 pub type Build = fn(BuildContext) -> BoxFuture<'static, Result<Box<dyn Sink>, BuildError>>;
 
+/// Reads a sink's options as its [`Build`] does, and neither connects nor listens nor writes.
+pub type Check = fn(&BuildContext) -> Result<(), BuildError>;
+
 /// Why a sink cannot be made.
 #[derive(Debug, thiserror::Error)]
 pub enum BuildError {
-    /// The options are wrong: no retry will help. The text names key, value and remedy.
+    /// The options are wrong: no retry will help. The text names key (`meta.…`), value and remedy.
     #[error("{0}")]
     Options(String),
     /// The back-end is not there yet.

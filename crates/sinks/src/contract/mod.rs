@@ -13,7 +13,7 @@ mod upkeep;
 
 pub use absent::{Absent, Why};
 pub use applied::Applied;
-pub use build::{Build, BuildContext, BuildError, Fleet};
+pub use build::{Build, BuildContext, BuildError, Check, Fleet};
 pub use gather::Gather;
 pub use guarantee::Guarantee;
 pub use outcome::{BoxError, Rejected, WriteError, Written};

@@ -1,8 +1,9 @@
 //! What is known about a sink type.
 
 use analytics::RecordKind;
+use futures::FutureExt;
 
-use super::{Build, Gather, Guarantee, Indexes, Migrate};
+use super::{Build, BuildContext, BuildError, Check, Gather, Guarantee, Indexes, Migrate};
 
 /// One sink type: everything that the rest of the program, the documentation and the tests know about it.
 pub struct SinkSpec {
@@ -30,6 +31,9 @@ pub struct SinkSpec {
     pub options: fn() -> schemars::Schema,
     /// Makes the sink.
     pub build: Build,
+    /// The part of `build` that reads the options, for types that then connect, listen or open files: `tyk-pump check`
+    /// does none of that. `None`: `build` reads the options and is done.
+    pub check: Option<Check>,
     /// Lists or makes the changes to tables that the start would make, for back-ends that have tables.
     pub migrate: Option<Migrate>,
     /// Compares indexes with those that the pump wants, for back-ends whose existing collections a start leaves alone.
@@ -59,8 +63,23 @@ impl SinkSpec {
             purge_line: true,
             options: crate::options::any,
             build,
+            check: None,
             migrate: None,
             indexes: None,
+        }
+    }
+    /// Refuses what [`build`](Self::build) refuses, without reaching out to anything. What `build` warns of is logged as it
+    /// is at a start.
+    ///
+    /// # Errors
+    /// [`BuildError::Options`]; others only where not even the options can be looked at.
+    pub fn validate(&self, context: &BuildContext) -> Result<(), BuildError> {
+        match self.check {
+            Some(check) => check(context),
+            // What has to wait for something has read its options by then.
+            None => (self.build)(context.clone())
+                .now_or_never()
+                .map_or(Ok(()), |built| built.map(drop)),
         }
     }
 }

@@ -99,6 +99,13 @@ pub fn decode<T: DeserializeOwned + JsonSchema>(meta: &Value) -> Result<T, Optio
     })
 }
 
+/// Every value of `meta` that does not fit, as [`decode`] says it.
+pub fn problems(schema: &Schema, meta: &Value) -> Vec<String> {
+    let mut problems = Vec::new();
+    fit(&Shape::of(schema), meta, "meta", false, &mut problems);
+    problems
+}
+
 /// `meta` with every known key spelled as in the schema, and the keys that the schema does not know (they stay).
 pub fn normalise(schema: &Schema, meta: &Value) -> (Value, Vec<UnknownKey>) {
     let mut unknown = Vec::new();

@@ -3,6 +3,8 @@
 pub mod durable;
 #[cfg(feature = "http")]
 pub mod http;
+#[cfg(any(feature = "http", feature = "mongo", feature = "mysql", feature = "postgres"))]
+pub(crate) mod login;
 #[cfg(feature = "http")]
 pub(crate) mod outbox;
 pub mod tls;

@@ -63,7 +63,10 @@ impl PemFile {
     }
 
     fn error(&self, what: impl std::fmt::Display) -> TlsError {
-        TlsError(format!("{} {}: {what}", self.option, self.path.display()))
+        let (option, path) = (self.option, self.path.display());
+        TlsError(format!(
+            "{option} {path}: {what} – name a PEM file that the pump can read"
+        ))
     }
 }
 

@@ -124,7 +124,7 @@ fn disable(desk: &Desk, error: &str) {
     if desk.facts.state() == LaneState::Disabled {
         return;
     }
-    let remedy = "correct the configuration and restart; its records wait in the source";
+    let remedy = "correct the configuration and restart; its records wait in the source, up to max_unacked";
     let context = Context {
         remedy: Some(remedy),
         ..desk.context()

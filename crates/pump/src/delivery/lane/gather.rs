@@ -1,6 +1,10 @@
 //! What a lane writes next: consecutive windows of one key, of one or many claims, up to the sink's liking.
 
-use std::{ops::Range, sync::Arc};
+use std::{
+    ops::Range,
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
 use analytics::{Decoded, Key, Selection};
 use tokio::time::Instant;
@@ -49,14 +53,18 @@ enum Looked {
 }
 
 /// Reads the next group. The first window is always read, further ones only while memory and the sink's liking allow;
-/// windows that nobody has claimed yet are waited for as long as the sink says. With `compat` and `purge_chunk` a group is
-/// one window: upstream hands each chunk over by itself, and aggregates have a bucket for each.
+/// windows that nobody has claimed yet are waited for as long as the sink says, unless all is claimed. With `compat` and
+/// `purge_chunk` a group is one window: upstream hands each chunk over by itself, and aggregates have a bucket for each.
 pub(super) async fn gather(desk: &mut Desk, backlog: &mut Backlog, spool: &Spooling) -> Result<Vec<Piece>, ReadError> {
     let liking = desk.spec.gather;
     let mut pieces: Vec<Piece> = Vec::new();
     let (mut rows, mut bytes) = (0, 0);
     let mut key: Option<Arc<Key>> = None;
-    let deadline = Instant::now() + liking.wait;
+    let wait = match desk.services.drains.load(Ordering::Relaxed) {
+        true => Duration::ZERO,
+        false => liking.wait,
+    };
+    let deadline = Instant::now() + wait;
     let mut at: Option<(WorkId, u64)> = None;
     while rows < liking.rows && bytes < liking.bytes {
         let Some((id, row)) = backlog.next(at, key.as_deref()) else {

@@ -105,6 +105,11 @@ impl BackEnd {
         *self.start_up.lock().unwrap() = start_up;
     }
 
+    /// Its options are wrong: it is never made.
+    pub fn never_start(&self) {
+        self.start_slowly(Duration::MAX);
+    }
+
     fn start_up(&self) -> Duration {
         *self.start_up.lock().unwrap()
     }
@@ -211,8 +216,11 @@ fn build(context: BuildContext) -> BoxFuture<'static, Result<Box<dyn Sink>, Buil
     Box::pin(async move {
         let number = context.meta.as_u64().unwrap_or_default();
         let desk = DESKS.lock().unwrap().remove(&number);
-        if let Some(desk) = &desk {
-            tokio::time::sleep(desk.back_end.start_up()).await;
+        let start_up = desk.as_ref().map(|desk| desk.back_end.start_up());
+        match start_up {
+            Some(Duration::MAX) => return Err(BuildError::Options("wrong options".to_owned())),
+            Some(start_up) => tokio::time::sleep(start_up).await,
+            None => {}
         }
         desk.map(|desk| Box::new(desk) as Box<dyn Sink>)
             .ok_or_else(|| BuildError::Options("no back-end".to_owned()))

@@ -185,6 +185,50 @@ async fn what_is_dropped_is_counted_and_its_claims_end() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_pump_that_can_never_start_holds_no_more_than_a_failing_one_and_the_status_says_so() {
+    let (broken, healthy) = (
+        BackEnd::willing("BROKEN", 0, Kind::Items),
+        BackEnd::willing("P", 1, Kind::Items),
+    );
+    broken.never_start();
+    let drops = LanePlan {
+        drops: true,
+        ..plan(&broken)
+    };
+    let world = World::new(
+        MemorySource::with_records(Vec::new()),
+        vec![drops, plan(&healthy)],
+        Vec::new(),
+    );
+    let process = Process::start(&world, "one", &full(OnFull::DropOldest)).await;
+    for round in 0..40 {
+        world.push(0, items(round * 50 + 50, &[]).split_off(round as usize * 50));
+        tokio::time::sleep(SECOND).await;
+    }
+    until("the oldest rows are given up", 5 * MINUTE, || {
+        process.dropped(0) > 0 && process.lane(0).backlog_bytes <= 10_000
+    })
+    .await;
+    assert_eq!(healthy.count(), 2_000);
+    let status = process.status.snapshot();
+    let lane = &status.pumps[0];
+    assert_eq!(lane.state, LaneState::Disabled);
+    assert_eq!(lane.cause.as_deref(), Some("wrong options"));
+    assert!(
+        lane.remedy.as_deref().unwrap_or_default().contains("max_unacked"),
+        "{:?}",
+        lane.remedy
+    );
+    assert_eq!(lane.backlog_rows + process.dropped(0), 2_000);
+    assert!(
+        status
+            .not_ready
+            .iter()
+            .any(|line| line.contains("BROKEN is disabled: wrong options"))
+    );
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_lane_that_blocks_stops_the_claims_and_nothing_is_lost() {
     let back_end = BackEnd::willing("P", 0, Kind::Items);
     back_end.follow(|_| (Duration::ZERO, Act::Hang));

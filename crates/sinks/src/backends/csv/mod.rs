@@ -57,6 +57,7 @@ pub const SPEC: SinkSpec = SinkSpec {
     },
     writes_empty: true,
     options: options::schema::<Options>,
+    check: Some(|context| context.options::<Options>().map(drop)),
     ..SinkSpec::new("csv", "CSV Pump", "csv-pump", "TYK_PMP_PUMPS_CSV_META", build)
 };
 

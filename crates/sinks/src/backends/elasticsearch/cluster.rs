@@ -103,6 +103,10 @@ impl Cluster {
                 resting_until: None,
             });
         }
+        if configured.is_empty() {
+            let text = "meta.elasticsearch_url names no node – write https://host:9200";
+            return Err(BuildError::Options(text.to_owned()));
+        }
         // Nodes of one cluster know the same users, so that it is enough to write them once.
         let first = configured.iter().find_map(|node: &Node| node.authorization.clone());
         for node in &mut configured {

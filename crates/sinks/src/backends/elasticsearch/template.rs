@@ -29,7 +29,10 @@ impl IndexTemplate {
             false => std::fs::read_to_string(file)
                 .map_err(|error| error.to_string())
                 .and_then(|text| serde_json::from_str::<Value>(&text).map_err(|error| error.to_string()))
-                .map_err(|error| BuildError::Options(format!("meta.index_template_file {file}: {error}")))?,
+                .map_err(|error| {
+                    let remedy = "name a JSON file with an index template";
+                    BuildError::Options(format!("meta.index_template_file {file}: {error} – {remedy}"))
+                })?,
         };
         Ok(Some(IndexTemplate {
             name: naming.index.clone(),

@@ -123,6 +123,7 @@ impl Default for Options {
 /// The type `hybrid`.
 pub const SPEC: SinkSpec = SinkSpec {
     options: schema,
+    check: Some(|context| read(context).map(drop)),
     ..SinkSpec::new(
         "hybrid",
         "Hybrid pump",
@@ -136,10 +137,16 @@ fn schema() -> schemars::Schema {
     options::with_type_prefix(options::schema::<Options>())
 }
 
+/// Everything that the options say; nothing is connected yet.
+fn read(context: &BuildContext) -> Result<(Options, Link), BuildError> {
+    let options: Options = context.options()?;
+    let link = Link::new(&options, &context.pump)?;
+    Ok((options, link))
+}
+
 fn build(context: BuildContext) -> BoxFuture<'static, Result<Box<dyn Sink>, BuildError>> {
     async move {
-        let options: Options = context.options()?;
-        let link = Link::new(&options, &context.pump)?;
+        let (options, link) = read(&context)?;
         let counting = options.aggregated.then(|| Counting::new(&options, context.compat));
         link.open().await?;
         tracing::info!(prefix = SPEC.log_prefix, pump = %context.pump, "connected to MDCB at {}", link.address());

@@ -1,21 +1,28 @@
 //! The connection to a server: options, TLS, deadlines.
 
 use std::{
-    future::Future,
+    future::{Future, IntoFuture},
     path::{Path, PathBuf},
     sync::atomic::{AtomicU64, Ordering::Relaxed},
     time::Duration,
 };
 
+use futures::FutureExt;
 use mongodb::{
     Client, Database,
     bson::{Document, doc},
-    options::{Acknowledgment, ClientOptions, ReadPreference, SelectionCriteria, Tls, TlsOptions, WriteConcern},
+    options::{
+        Acknowledgment, ClientOptions, ConnectionString, ReadPreference, SelectionCriteria, Tls, TlsOptions,
+        WriteConcern,
+    },
 };
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
 
 use super::{bson::Writer, failure::Failure, index::Retention, options::ConnectionOptions, url::ConnectionUrl};
-use crate::BuildError;
+use crate::{
+    BuildError,
+    transport::tls::{Identity, PemFile, TlsSettings, Verification, client_config},
+};
 
 /// How long one operation may take, unless the URL says so with `timeoutMS`.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -31,6 +38,9 @@ const SYSTEM_ROOTS: &[&str] = &[
     "/etc/pki/tls/cacert.pem",
     "/etc/ssl/cert.pem",
 ];
+
+/// What to write as `mongo_url`.
+const URL: &str = "write mongodb://user:password@host:27017/database";
 
 /// What indexes look like on a server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,15 +62,30 @@ pub(super) struct Connection {
     deadline: Deadline,
 }
 
-/// How long an operation may take; longer after each that took too long.
-struct Deadline {
-    base: Duration,
-    now_ms: AtomicU64,
+/// What the options say, before anything is connected.
+struct Plan {
+    url: ConnectionUrl,
+    /// The URL as the driver reads it.
+    string: ConnectionString,
+    /// TLS with certificates that can be used; `None`: as the driver takes it from the URL.
+    tls: Option<TlsOptions>,
+    dialect: Dialect,
+    retention: Retention,
 }
 
-impl Connection {
-    /// Connects and asks the server for a sign of life.
-    pub(super) async fn open(options: &ConnectionOptions, prefix: &str, pump: &str) -> Result<Connection, BuildError> {
+/// Refuses what [`Connection::open`] refuses before it connects.
+pub(super) fn check(options: &ConnectionOptions, prefix: &str, pump: &str) -> Result<(), BuildError> {
+    let plan = Plan::read(options, prefix, pump)?;
+    if plan.url.is_looked_up() {
+        return Ok(());
+    }
+    // Hosts that are not looked up are at hand at once.
+    let parsed = ClientOptions::parse(plan.string).into_future().now_or_never();
+    parsed.map_or(Ok(()), |parsed| parsed.map(drop).map_err(|error| unusable(&error)))
+}
+
+impl Plan {
+    fn read(options: &ConnectionOptions, prefix: &str, pump: &str) -> Result<Plan, BuildError> {
         let url = read_url(options)?;
         match options.driver.as_str() {
             "" | "mongo-go" => {}
@@ -96,8 +121,55 @@ impl Connection {
                 "the option {name} of meta.mongo_url is unknown and has no effect"
             );
         }
+        let string = ConnectionString::parse(url.to_driver()).map_err(|error| unusable(&error))?;
+        let of_url = match &string.tls {
+            Some(Tls::Enabled(tls)) => Some(tls.clone()),
+            _ => None,
+        };
+        let tls = match options.mongo_use_ssl {
+            true => Some(tls_options(of_url.unwrap_or_default(), options)?),
+            false => of_url,
+        };
+        if let Some(tls) = &tls {
+            read_files(tls, options)?;
+        }
+        Ok(Plan {
+            url,
+            string,
+            tls,
+            dialect,
+            retention,
+        })
+    }
+}
+
+/// How long an operation may take; longer after each that took too long.
+struct Deadline {
+    base: Duration,
+    now_ms: AtomicU64,
+}
+
+impl Connection {
+    /// Connects and asks the server for a sign of life.
+    pub(super) async fn open(options: &ConnectionOptions, prefix: &str, pump: &str) -> Result<Connection, BuildError> {
+        let Plan {
+            url,
+            string,
+            tls,
+            dialect,
+            retention,
+        } = Plan::read(options, prefix, pump)?;
         let base = url.timeout_ms.map_or(PATIENCE, Duration::from_millis);
-        let driver = driver_options(&url, options, base, prefix, pump).await?;
+        let mut driver = driver_options(&url, string, options, base, prefix, pump).await?;
+        if tls.is_some() {
+            driver.tls = tls.map(Tls::Enabled);
+        }
+        if let Some(Tls::Enabled(tls)) = &mut driver.tls
+            && tls.ca_file_path.is_none()
+        {
+            // Otherwise the driver trusts a list of its own.
+            tls.ca_file_path = system_roots();
+        }
         let write_concern = driver.write_concern.clone();
         let client = Client::with_options(driver).map_err(|error| unusable(&error))?;
         let connection = Connection {
@@ -215,8 +287,7 @@ fn retention(options: &ConnectionOptions, dialect: Dialect) -> Result<Retention,
 }
 
 fn read_url(options: &ConnectionOptions) -> Result<ConnectionUrl, BuildError> {
-    let remedy = "write mongodb://user:password@host:27017/database";
-    let wrong = |what: &str| BuildError::Options(format!("meta.mongo_url {what} – {remedy}"));
+    let wrong = |what: &str| BuildError::Options(format!("meta.mongo_url {what} – {URL}"));
     let mut url = ConnectionUrl::parse(&options.mongo_url).map_err(|what| wrong(&what))?;
     if url.database.is_empty() {
         return Err(wrong("names no database"));
@@ -229,14 +300,13 @@ fn read_url(options: &ConnectionOptions) -> Result<ConnectionUrl, BuildError> {
 
 async fn driver_options(
     url: &ConnectionUrl,
+    string: ConnectionString,
     options: &ConnectionOptions,
     base: Duration,
     prefix: &str,
     pump: &str,
 ) -> Result<ClientOptions, BuildError> {
-    let mut driver = ClientOptions::parse(url.to_driver())
-        .await
-        .map_err(|error| unusable(&error))?;
+    let mut driver = ClientOptions::parse(string).await.map_err(|error| unusable(&error))?;
     if driver.server_selection_timeout.is_none() {
         driver.server_selection_timeout = Some(base.min(PATIENCE));
     }
@@ -258,19 +328,6 @@ async fn driver_options(
         );
         concern.w = Some(Acknowledgment::Nodes(1));
     }
-    if options.mongo_use_ssl {
-        let url_tls = match driver.tls.take() {
-            Some(Tls::Enabled(tls)) => tls,
-            _ => TlsOptions::default(),
-        };
-        driver.tls = Some(Tls::Enabled(tls_options(url_tls, options)?));
-    }
-    if let Some(Tls::Enabled(tls)) = &mut driver.tls
-        && tls.ca_file_path.is_none()
-    {
-        // Otherwise the driver trusts a list of its own.
-        tls.ca_file_path = system_roots();
-    }
     Ok(driver)
 }
 
@@ -283,21 +340,48 @@ fn tls_options(mut tls: TlsOptions, options: &ConnectionOptions) -> Result<TlsOp
         ));
     }
     if !options.mongo_ssl_ca_file.is_empty() {
-        let path = PathBuf::from(&options.mongo_ssl_ca_file);
-        read_certificates("mongo_ssl_ca_file", &path)?;
-        tls.ca_file_path = Some(path);
+        tls.ca_file_path = Some(PathBuf::from(&options.mongo_ssl_ca_file));
     }
     if !options.mongo_ssl_pem_keyfile.is_empty() {
-        let path = PathBuf::from(&options.mongo_ssl_pem_keyfile);
-        read_certificates("mongo_ssl_pem_keyfile", &path)?;
-        PrivateKeyDer::from_pem_file(&path)
-            .map_err(|error| unreadable("mongo_ssl_pem_keyfile", &path, "has no usable private key", error))?;
-        tls.cert_key_file_path = Some(path);
+        tls.cert_key_file_path = Some(PathBuf::from(&options.mongo_ssl_pem_keyfile));
     }
     if options.mongo_ssl_insecure_skip_verify {
         tls.allow_invalid_certificates = Some(true);
     }
     Ok(tls)
+}
+
+/// Reads the files as the driver does when it connects.
+fn read_files(tls: &TlsOptions, options: &ConnectionOptions) -> Result<(), BuildError> {
+    let or_url = |own: &str, key: &'static str, of_url: &'static str| match options.mongo_use_ssl && !own.is_empty() {
+        true => key,
+        false => of_url,
+    };
+    if let Some(path) = &tls.ca_file_path {
+        let key = or_url(&options.mongo_ssl_ca_file, "mongo_ssl_ca_file", "mongo_url: tlsCAFile");
+        read_certificates(key, path)?;
+    }
+    if let Some(path) = &tls.cert_key_file_path {
+        let own = &options.mongo_ssl_pem_keyfile;
+        let key = or_url(own, "mongo_ssl_pem_keyfile", "mongo_url: tlsCertificateKeyFile");
+        read_certificates(key, path)?;
+        PrivateKeyDer::from_pem_file(path)
+            .map_err(|error| unreadable(key, path, "has no usable private key", error))?;
+        let pem = || PemFile {
+            option: key,
+            path: path.clone(),
+        };
+        let identity = TlsSettings {
+            identity: Some(Identity {
+                certificate: pem(),
+                key: pem(),
+            }),
+            verification: Verification::None,
+            ..TlsSettings::default()
+        };
+        client_config(&identity).map_err(|error| BuildError::Options(format!("meta.{error}")))?;
+    }
+    Ok(())
 }
 
 fn read_certificates(key: &str, path: &Path) -> Result<(), BuildError> {
@@ -312,7 +396,8 @@ fn read_certificates(key: &str, path: &Path) -> Result<(), BuildError> {
 }
 
 fn unreadable(key: &str, path: &Path, what: &str, error: impl std::fmt::Display) -> BuildError {
-    BuildError::Options(format!("meta.{key}: {} {what}: {error}", path.display()))
+    let remedy = "name a PEM file that the pump can read";
+    BuildError::Options(format!("meta.{key}: {} {what}: {error} – {remedy}", path.display()))
 }
 
 fn system_roots() -> Option<PathBuf> {
@@ -326,7 +411,7 @@ fn unusable(error: &mongodb::error::Error) -> BuildError {
         mongodb::error::ErrorKind::DnsResolve { .. } => {
             BuildError::Unavailable(format!("meta.mongo_url: {}", error.kind).into())
         }
-        kind => BuildError::Options(format!("meta.mongo_url cannot be used: {kind}")),
+        kind => BuildError::Options(format!("meta.mongo_url cannot be used: {kind} – {URL}")),
     }
 }
 

@@ -55,6 +55,7 @@ const COMMON: SinkSpec = SinkSpec {
     gather: GATHER,
     decodes_bodies: false,
     options: options::collection,
+    check: Some(|context| check_records(context, &SPEC)),
     indexes: Some(indexes_of_mongo),
     ..SinkSpec::new(
         "mongo",
@@ -76,6 +77,7 @@ pub const GRAPH: SinkSpec = SinkSpec {
     env_prefix: "TYK_PMP_PUMPS_MONGOGRAPH_META",
     options: crate::options::schema::<CollectionOptions>,
     build: build_graph,
+    check: Some(|context| check_records(context, &GRAPH)),
     indexes: Some(indexes_of_graph),
     ..COMMON
 };
@@ -88,6 +90,7 @@ pub const MCP: SinkSpec = SinkSpec {
     env_prefix: "TYK_PMP_PUMPS_MONGOMCP_META",
     options: crate::options::schema::<CollectionOptions>,
     build: build_mcp,
+    check: Some(|context| check_records(context, &MCP)),
     indexes: Some(indexes_of_mcp),
     ..COMMON
 };
@@ -100,6 +103,7 @@ pub const SELECTIVE: SinkSpec = SinkSpec {
     env_prefix: "TYK_PMP_PUMPS_MONGOSELECTIVE_META",
     options: options::selective,
     build: build_selective,
+    check: Some(|context| check(context, &SELECTIVE, &context.options::<SelectiveOptions>()?.connection)),
     indexes: Some(indexes_of_selective),
     ..COMMON
 };
@@ -120,6 +124,7 @@ pub const AGGREGATE: SinkSpec = SinkSpec {
     gather: AGGREGATE_GATHER,
     options: options::aggregate,
     build: build_aggregate,
+    check: Some(check_aggregates::<AggregateOptions>),
     indexes: Some(indexes_of_aggregate),
     ..COMMON
 };
@@ -133,6 +138,7 @@ pub const MCP_AGGREGATE: SinkSpec = SinkSpec {
     gather: AGGREGATE_GATHER,
     options: crate::options::schema::<McpAggregateOptions>,
     build: build_mcp_aggregate,
+    check: Some(check_aggregates::<McpAggregateOptions>),
     indexes: Some(indexes_of_mcp_aggregate),
     ..COMMON
 };
@@ -142,10 +148,35 @@ pub const UPTIME: SinkSpec = SinkSpec {
     env_prefix: "TYK_PMP_UPTIMEPUMPCONFIG",
     records: RecordKind::Uptime,
     build: build_uptime,
+    check: Some(check_uptime),
     migrate: None,
     indexes: Some(indexes_of_uptime),
     ..COMMON
 };
+
+fn check(context: &BuildContext, spec: &SinkSpec, options: &ConnectionOptions) -> Result<(), BuildError> {
+    client::check(options, spec.log_prefix, &context.pump)
+}
+
+fn check_records(context: &BuildContext, spec: &SinkSpec) -> Result<(), BuildError> {
+    let options: CollectionOptions = context.options()?;
+    records::collection(&options)?;
+    check(context, spec, &options.connection)
+}
+
+fn check_aggregates<T>(context: &BuildContext) -> Result<(), BuildError>
+where
+    T: DeserializeOwned + JsonSchema + Into<Setup>,
+{
+    let setup: Setup = context.options::<T>()?.into();
+    check(context, &AGGREGATE, &setup.common.connection)
+}
+
+fn check_uptime(context: &BuildContext) -> Result<(), BuildError> {
+    let options: CollectionOptions = context.options()?;
+    options.cap()?;
+    check(context, &UPTIME, &options.connection)
+}
 
 type Built = BoxFuture<'static, Result<Box<dyn Sink>, BuildError>>;
 

@@ -4,6 +4,8 @@ use std::fmt::Write;
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 
+use crate::transport::login;
+
 /// Options that the driver knows, in lower case. Others are passed over with a warning, as by upstream's driver.
 const KNOWN: &[&str] = &[
     "appname",
@@ -82,6 +84,10 @@ impl ConnectionUrl {
             None => (None, rest),
         };
         let (hosts, database) = rest.split_once('/').unwrap_or((rest, ""));
+        // A host has no other @ behind it; a password with a ? in it has.
+        if credentials.is_none() && login::is_cut(&format!("{hosts}?{options}"), &['?']) {
+            return Err(format!("cannot be taken apart: {}", login::UNESCAPED));
+        }
         if hosts.is_empty() {
             return Err("names no host".to_owned());
         }
@@ -160,6 +166,11 @@ impl ConnectionUrl {
         format!("{}{credentials}{}/{}", self.scheme(), self.hosts, self.database)
     }
 
+    /// Whether its hosts are found by a look-up (`mongodb+srv://`).
+    pub(super) fn is_looked_up(&self) -> bool {
+        self.srv
+    }
+
     fn scheme(&self) -> &'static str {
         if self.srv { "mongodb+srv://" } else { "mongodb://" }
     }
@@ -231,6 +242,11 @@ mod tests {
             ),
             ("mongodb://:secret@h/d", "has a password without a user"),
             ("mongodb://u:secret@/d", "names no host"),
+            (
+                "mongodb://u:secret?x@h/d",
+                "cannot be taken apart: the user or the password has a character that ends it early: write / as %2F, ? as \
+                 %3F, # as %23, @ as %40 and : as %3A",
+            ),
             ("mongodb://u:secret@h/d?w", "has an option that is not key=value"),
             ("mongodb://u:%FFsecret@h/d", "has credentials that are not UTF-8"),
         ] {

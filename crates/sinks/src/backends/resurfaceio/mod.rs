@@ -94,10 +94,16 @@ impl Resurface {
             None => options.rules,
             Some(path) => match std::fs::read_to_string(path) {
                 Ok(text) => text,
-                Err(error) => return wrong(format!("meta.rules: the file {path} cannot be read: {error}")),
+                Err(error) => {
+                    return wrong(format!(
+                        "meta.rules: the file {path} cannot be read: {error} – name a file of rules, or write them here"
+                    ));
+                }
             },
         };
-        let rules = Rules::parse(&text).map_err(|why| BuildError::Options(format!("meta.rules: {why}")))?;
+        let rules = Rules::parse(&text).map_err(|why| {
+            BuildError::Options(format!("meta.rules: {why} – correct the rule, or write include strict"))
+        })?;
         if options::parse_bool(&variable("USAGE_LOGGERS_DISABLE")) == Some(true) {
             return wrong("the variable USAGE_LOGGERS_DISABLE is true: nothing may be sent – remove it".to_owned());
         }

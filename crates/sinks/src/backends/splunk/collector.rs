@@ -52,7 +52,8 @@ pub(super) enum Refusal {
 impl Collector {
     pub(super) fn new(options: &Options, warn: impl Fn(&str)) -> Result<Collector, BuildError> {
         if options.collector_token.is_empty() || options.collector_url.is_empty() {
-            let text = "Empty settings: meta.collector_token and meta.collector_url are required";
+            let text = "Empty settings: meta.collector_token and meta.collector_url are required – write the token of the \
+                        collector and https://host:8088";
             return Err(BuildError::Options(text.to_owned()));
         }
         let endpoint = Endpoint::parse("meta.collector_url", &options.collector_url)?;

@@ -26,6 +26,7 @@ pub const AGGREGATE: SinkSpec = SinkSpec {
         )
     },
     build: |context| SqlPump::build(context, rest),
+    check: Some(|context| SqlPump::check(context, rest)),
     migrate: Some(|context, mode| SqlPump::migrate(context, mode, rest)),
     ..SPEC
 };
@@ -43,6 +44,7 @@ pub const GRAPH_AGGREGATE: SinkSpec = SinkSpec {
         )
     },
     build: |context| SqlPump::build(context, graph),
+    check: Some(|context| SqlPump::check(context, graph)),
     migrate: Some(|context, mode| SqlPump::migrate(context, mode, graph)),
     ..AGGREGATE
 };
@@ -61,6 +63,7 @@ pub const MCP_AGGREGATE: SinkSpec = SinkSpec {
         )
     },
     build: |context| SqlPump::build(context, mcp),
+    check: Some(|context| SqlPump::check(context, mcp)),
     migrate: Some(|context, mode| SqlPump::migrate(context, mode, mcp)),
     ..AGGREGATE
 };

@@ -81,6 +81,7 @@ pub const SPEC: SinkSpec = SinkSpec {
     gather: GATHER,
     decodes_bodies: false,
     options: schema::<Options>,
+    check: Some(|context| SqlPump::check(context, setup)),
     migrate: Some(|context, mode| SqlPump::migrate(context, mode, setup)),
     ..SinkSpec::new("sql", "SQL Pump", "SQL-pump", "TYK_PMP_PUMPS_SQL_META", |context| {
         SqlPump::build(context, setup)

@@ -42,6 +42,7 @@ pub const GRAPH: SinkSpec = SinkSpec {
         )
     },
     build: |context| SqlPump::build(context, graph),
+    check: Some(|context| SqlPump::check(context, graph)),
     migrate: Some(|context, mode| SqlPump::migrate(context, mode, graph)),
     ..SPEC
 };
@@ -60,6 +61,7 @@ pub const MCP: SinkSpec = SinkSpec {
         )
     },
     build: |context| SqlPump::build(context, mcp),
+    check: Some(|context| SqlPump::check(context, mcp)),
     migrate: Some(|context, mode| SqlPump::migrate(context, mode, mcp)),
     ..SPEC
 };

@@ -7,6 +7,7 @@ use async_trait::async_trait;
 use futures::{FutureExt, future::BoxFuture};
 
 use super::{
+    connect,
     database::Access,
     options::Connection,
     start,
@@ -54,6 +55,12 @@ impl<J: Job + 'static> SqlPump<J> {
         configure: Configure<J>,
     ) -> BoxFuture<'static, Result<Box<dyn Sink>, BuildError>> {
         async move { Self::open(&context, configure(&context)?).await }.boxed()
+    }
+
+    /// See [`crate::SinkSpec::check`].
+    pub(crate) fn check(context: &BuildContext, configure: Configure<J>) -> Result<(), BuildError> {
+        let setup = configure(context)?;
+        connect(&setup.connection, setup.spec.log_prefix, Access::Look).map(drop)
     }
 
     /// Connects and prepares the tables that are known already.

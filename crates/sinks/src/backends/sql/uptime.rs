@@ -36,6 +36,7 @@ pub const UPTIME: SinkSpec = SinkSpec {
     decodes_bodies: false,
     purge_line: false,
     options: schema::<Options>,
+    check: Some(|context| SqlPump::check(context, setup)),
     migrate: Some(|context, mode| SqlPump::migrate(context, mode, setup)),
     ..SinkSpec::new(
         "sql",

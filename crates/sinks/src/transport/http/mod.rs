@@ -50,7 +50,10 @@ use self::alias::Alias;
 pub use self::answer::Answer;
 use crate::{
     BuildError, WriteError,
-    transport::tls::{self, TlsSettings},
+    transport::{
+        login,
+        tls::{self, TlsSettings},
+    },
 };
 
 /// Most bytes of an answer that are read when it is a success, unless a request expects more.
@@ -110,6 +113,12 @@ impl Endpoint {
     /// `option` names the setting in errors, which never show the URL's password.
     pub fn parse(option: &str, text: &str) -> Result<Endpoint, BuildError> {
         let wrong = |what: String| BuildError::Options(format!("{option}: {what} – write https://host:port/path"));
+        if text
+            .split_once("://")
+            .is_some_and(|(_, rest)| login::is_cut(rest, &['/', '?', '#']))
+        {
+            return Err(wrong(login::UNESCAPED.to_owned()));
+        }
         let mut url = Url::parse(text.trim()).map_err(|error| wrong(format!("not a URL ({error})")))?;
         if !matches!(url.scheme(), "http" | "https") || !url.has_host() {
             return Err(wrong(format!("the scheme \"{}\" is not http or https", url.scheme())));

@@ -9,6 +9,7 @@ use analytics::Zone;
 use percent_encoding::percent_decode_str;
 
 use super::duration;
+use crate::transport::login;
 
 const FORM: &str = "expected user:password@tcp(host:3306)/database?name=value";
 
@@ -60,7 +61,7 @@ pub(super) enum Tls {
 
 /// What is wrong with a connection string.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("connection_string: {0}")]
+#[error("meta.connection_string: {0}")]
 pub(crate) struct DsnError(String);
 
 fn wrong<T>(problem: impl Into<String>) -> Result<T, DsnError> {
@@ -114,7 +115,10 @@ impl Dsn {
     pub(crate) fn parse(text: &str) -> Result<Dsn, DsnError> {
         for scheme in ["mysql://", "mariadb://"] {
             if let Some(rest) = text.strip_prefix(scheme) {
-                return Self::parse_url(rest);
+                return match login::is_cut(rest, &['/', '?']) {
+                    true => wrong(login::UNESCAPED),
+                    false => Self::parse_url(rest),
+                };
             }
         }
         let mut dsn = Dsn::default();

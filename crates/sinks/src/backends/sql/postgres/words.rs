@@ -2,15 +2,33 @@
 
 use percent_encoding::percent_decode_str;
 
+use crate::transport::login;
+
 /// Settings in the order in which they were written.
 pub(super) type Pairs = Vec<(String, String)>;
 
 /// A URL when it begins like one, else keywords and values. The error says what is wrong, without any value.
 pub(super) fn parse(text: &str) -> Result<Pairs, String> {
+    const FORMS: &str = "write postgres://user:password@host:5432/database, or host=… user=… password=… dbname=…";
+    if text
+        .trim_start()
+        .get(..5)
+        .is_some_and(|start| start.eq_ignore_ascii_case("jdbc:"))
+    {
+        return Err(format!("it is a URL for Java – {FORMS}"));
+    }
     for scheme in ["postgres://", "postgresql://"] {
         if let Some(rest) = text.strip_prefix(scheme) {
-            return parse_url(rest);
+            return match login::is_cut(rest, &['/', '?']) {
+                true => Err(login::UNESCAPED.to_owned()),
+                false => parse_url(rest),
+            };
         }
+    }
+    let lower = text.to_ascii_lowercase();
+    let semicolons = [";password=", ";pwd=", ";database=", ";user", ";uid=", ";port="];
+    if semicolons.iter().any(|part| lower.contains(part)) {
+        return Err(format!("its settings are separated by semicolons – {FORMS}"));
     }
     parse_keywords(text)
 }
@@ -175,7 +193,16 @@ mod tests {
 
     #[test]
     fn an_error_never_shows_a_value() {
-        let error = parse("password='geheim").unwrap_err();
-        assert!(!error.contains("geheim"), "{error}");
+        for text in [
+            "password='geheim",
+            "postgres://u:geheim/4711@h/db",
+            "postgres://u:geheim?4711@h/db",
+            "postgres://u:geheim#4711/@h/db",
+            "jdbc:postgresql://h/db?user=u&password=geheim",
+            "Server=h;Database=d;User Id=u;Password=geheim",
+        ] {
+            let error = parse(text).unwrap_err();
+            assert!(!error.contains("geheim") && !error.contains("4711"), "{error}");
+        }
     }
 }

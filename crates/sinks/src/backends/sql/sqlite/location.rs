@@ -17,7 +17,7 @@ pub(super) struct Location {
 
 /// What is wrong with a connection string.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("connection_string: {0}")]
+#[error("meta.connection_string: {0}")]
 pub(super) struct LocationError(String);
 
 fn wrong<T>(problem: impl Into<String>) -> Result<T, LocationError> {
@@ -282,7 +282,7 @@ mod tests {
         ] {
             let error = Location::parse(text).unwrap_err().to_string();
             assert!(
-                error.starts_with("connection_string: ") && error.contains(part),
+                error.starts_with("meta.connection_string: ") && error.contains(part),
                 "{text}: {error}"
             );
         }

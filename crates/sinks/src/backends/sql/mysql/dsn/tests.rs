@@ -202,7 +202,7 @@ fn errors_say_what_to_write() {
     ] {
         let error = Dsn::parse(text).unwrap_err().to_string();
         assert!(
-            error.starts_with("connection_string: ") && error.contains(part),
+            error.starts_with("meta.connection_string: ") && error.contains(part),
             "{text}: {error}"
         );
     }
