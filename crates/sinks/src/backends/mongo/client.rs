@@ -14,8 +14,13 @@ use mongodb::{
 };
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
 
-use super::{bson::Writer, failure::Failure, index::Retention, options::ConnectionOptions, url::ConnectionUrl};
-use crate::BuildError;
+use super::{
+    bson::Writer, failure::Failure, index::Retention, options::ConnectionOptions, tunnel::Tunnel, url::ConnectionUrl,
+};
+use crate::{
+    BuildError,
+    transport::tls::{Identity, PemFile, TlsSettings, Verification, client_config},
+};
 
 /// How long one operation may take, unless the URL says so with `timeoutMS`.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -49,6 +54,8 @@ pub(super) struct Connection {
     pub(super) omit_indexes: bool,
     pub(super) retention: Retention,
     write_concern: Option<WriteConcern>,
+    /// Speaks TLS where names of certificates do not matter.
+    _tunnel: Option<Tunnel>,
     deadline: Deadline,
 }
 
@@ -97,7 +104,15 @@ impl Connection {
             );
         }
         let base = url.timeout_ms.map_or(PATIENCE, Duration::from_millis);
-        let driver = driver_options(&url, options, base, prefix, pump).await?;
+        let mut driver = driver_options(&url, options, base, prefix, pump).await?;
+        let tunnel = match options.mongo_use_ssl && options.mongo_ssl_allow_invalid_hostnames {
+            true if !options.mongo_ssl_insecure_skip_verify => Some(tunnel(options, prefix, pump).await?),
+            _ => None,
+        };
+        if let Some(tunnel) = &tunnel {
+            driver.tls = Some(Tls::Disabled);
+            driver.socks5_proxy = Some(tunnel.proxy());
+        }
         let write_concern = driver.write_concern.clone();
         let client = Client::with_options(driver).map_err(|error| unusable(&error))?;
         let connection = Connection {
@@ -106,6 +121,7 @@ impl Connection {
             omit_indexes: options.omit_index_creation,
             retention,
             write_concern,
+            _tunnel: tunnel,
             deadline: Deadline {
                 base,
                 now_ms: AtomicU64::new(base.as_millis() as u64),
@@ -275,13 +291,6 @@ async fn driver_options(
 }
 
 fn tls_options(mut tls: TlsOptions, options: &ConnectionOptions) -> Result<TlsOptions, BuildError> {
-    if options.mongo_ssl_allow_invalid_hostnames {
-        return Err(BuildError::Options(
-            "meta.mongo_ssl_allow_invalid_hostnames is not supported – use a certificate with the host's name, the name \
-             in the certificate as host, or meta.mongo_ssl_insecure_skip_verify"
-                .to_owned(),
-        ));
-    }
     if !options.mongo_ssl_ca_file.is_empty() {
         let path = PathBuf::from(&options.mongo_ssl_ca_file);
         read_certificates("mongo_ssl_ca_file", &path)?;
@@ -298,6 +307,23 @@ fn tls_options(mut tls: TlsOptions, options: &ConnectionOptions) -> Result<TlsOp
         tls.allow_invalid_certificates = Some(true);
     }
     Ok(tls)
+}
+
+/// What [`tls_options`] says, without a look at names.
+async fn tunnel(options: &ConnectionOptions, prefix: &str, pump: &str) -> Result<Tunnel, BuildError> {
+    let pem = |path: &str| PemFile::of("meta.mongo_ssl_pem_keyfile", path);
+    let identity = pem(&options.mongo_ssl_pem_keyfile).zip(pem(&options.mongo_ssl_pem_keyfile));
+    let settings = TlsSettings {
+        ca_files: PemFile::of("meta.mongo_ssl_ca_file", &options.mongo_ssl_ca_file)
+            .into_iter()
+            .collect(),
+        identity: identity.map(|(certificate, key)| Identity { certificate, key }),
+        verification: Verification::Chain,
+        ..TlsSettings::default()
+    };
+    let config = client_config(&settings).map_err(|error| BuildError::Options(error.to_string()))?;
+    let tunnel = Tunnel::open(config, prefix, pump).await;
+    tunnel.map_err(|error| BuildError::Unavailable(format!("no port on the loopback interface: {error}").into()))
 }
 
 fn read_certificates(key: &str, path: &Path) -> Result<(), BuildError> {
