@@ -72,12 +72,14 @@ generated_pages() {
   "$target/debug/reference" "$logs/sinks" # which the tests have built
   diff -r docs/sinks "$logs/sinks" || { echo "docs/sinks is stale: cargo run -p sinks --bin reference -- docs/sinks"; return 1; }
 }
-explained_differences() { # every override is a row of docs/differences.md that names the case
-  local why title status=0
-  for why in tests/golden-overrides/*/*/WHY.md; do
+explained_differences() { # every override is a row of docs/differences.md; the row names cases that differ in both modes
+  local why title case status=0
+  for why in tests/golden-overrides/*/*/WHY.md tests/golden-overrides-default/*/*/WHY.md; do
     title=$(head -n 1 "$why")
-    why=${why#tests/golden-overrides/}
-    grep -F "| $title |" docs/differences.md | grep -qF "${why%/WHY.md}" || { echo "docs/differences.md: no row '$title' that names ${why%/WHY.md}" && status=1; }
+    case=${why#tests/golden-overrides*/}
+    case=${case%/WHY.md}
+    [[ $why == tests/golden-overrides/* ]] || case=
+    grep -F "| $title |" docs/differences.md | grep -qF "$case" || { echo "docs/differences.md: no row '$title' for $why" && status=1; }
   done
   return $status
 }
@@ -87,10 +89,12 @@ servers() { # they start while cargo compiles
   cat "$logs/servers-start.txt"
   return $status
 }
-golden() {
+golden() { # golden MODE: with the values of Tyk Pump (compat), or as users run it (default)
+  local overrides=(--overrides tests/golden-overrides)
+  [ "$1" = compat ] || overrides+=(--overrides tests/golden-overrides-default)
   local servers=(--server "postgres=$PUMP_TEST_POSTGRES" --server "mysql=$PUMP_TEST_MARIADB" --server "mongo=$PUMP_TEST_MONGO"
     --server "es=$PUMP_TEST_ELASTICSEARCH" --server "es5=$PUMP_TEST_ELASTICSEARCH5")
-  tests/golden/golden.py run --pump "$target/golden/tyk-pump" --overrides tests/golden-overrides --not-yet tests/golden/not-yet.txt "${servers[@]}" -j "${GOLDEN_JOBS:-12}" files core documents sql mongo hybrid
+  tests/golden/golden.py run --pump "$target/golden/tyk-pump" --mode "$1" "${overrides[@]}" --not-yet tests/golden/not-yet.txt "${servers[@]}" -j "${GOLDEN_JOBS:-12}" files core documents sql mongo hybrid
 }
 lean_build() { # README command 1, and what a binary says of what it was built without
   local folder=$logs/lean pump=$target/quickstart/tyk-pump
@@ -140,12 +144,14 @@ step "lean build" lean_build
 step "golden build" cargo build --profile golden --locked -p tyk-pump --bin tyk-pump
 if [ -x "$target/golden/tyk-pump" ]; then
   step "crash points disarmed" disarmed
-  step "golden corpus" golden
+  step "golden corpus" golden compat
+  step "golden corpus by default" golden default
+  step "golden sums" tests/golden/sums.py tests/golden-overrides tests/golden-overrides-default
 fi
 step "nothing skipped" not_skipped
 
 echo
-sed -nE 's/^WAIT .*: (the sink .* is not built yet)$/\1/p' "$logs"/*.log | sort | uniq -c | sed -E 's/^ *([0-9]+) /WAIT \1 golden cases: /'
+sed -nE 's/^WAIT .*: (the sink .* is not built yet)$/\1/p' "$logs"/golden-corpus.log | sort | uniq -c | sed -E 's/^ *([0-9]+) /WAIT \1 golden cases: /'
 printf '%s\n' "${took[@]}" "$(printf '%-22s %5d s' "all of it" "$SECONDS")"
 echo "$target takes $(du -sh "$target" | cut -f1)"
 for name in "${broken[@]}"; do echo "failed: $name (log: $logs/${name// /-}.log)"; done

@@ -232,6 +232,8 @@ def normal_name(spec, name):
 EQUIVALENT = [
     # Elasticsearch bulk: a deterministic id (24 to 40 lower-case hex digits) with `create` makes a replay harmless; the reference leaves the id to the server
     ("requests", r'\{\\"(?:create|index)\\":\{(\\"_index\\":\\"[^"\\]*\\"(?:,\\"_type\\":\\"[^"\\]*\\")?),\\"_id\\":\\"[0-9a-f]{24,40}\\"\}\}', r'{\\"index\\":{\1}}'),
+    # One request a document: the same id in the path; that it is there shows.
+    ("requests", r'/[0-9a-f]{32}\?op_type=create"', r'/<row>?op_type=create"'),
 ]
 
 

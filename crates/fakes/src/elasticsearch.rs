@@ -26,6 +26,12 @@ pub fn answer(request: &Received, documents: &Documents) -> Reply {
     if request.path == "/" {
         return Reply::new(200, json!({"version": {"number": "7.17.0"}}).to_string());
     }
+    if request.header("content-type").is_empty() {
+        return Reply::new(
+            406,
+            r#"{"error":"Content-Type header [] is not supported","status":406}"#,
+        );
+    }
     if let [index, "_doc", id] = request.path.trim_start_matches('/').split('/').collect::<Vec<_>>()[..] {
         let (id, query) = id.split_once('?').unwrap_or((id, ""));
         let operation = if query == "op_type=create" { "create" } else { "index" };
@@ -33,6 +39,13 @@ pub fn answer(request: &Received, documents: &Documents) -> Reply {
         let item = &store(&json!({operation: {"_index": index, "_id": id}}), &document, documents)[operation];
         let status = item["status"].as_u64().and_then(|status| status.try_into().ok());
         return Reply::new(status.unwrap_or(500), item.to_string());
+    }
+    if request.path != "/_bulk" {
+        let error = format!(
+            "no handler found for uri [{}] and method [{}]",
+            request.path, request.method
+        );
+        return Reply::new(400, json!({"error": error}).to_string());
     }
     let lines: Vec<Value> = request
         .body
@@ -69,6 +82,10 @@ fn store(action: &Value, document: &Value, documents: &Documents) -> Value {
     }
     let mut held = documents.lock().unwrap_or_else(PoisonError::into_inner);
     let Held { documents, places } = &mut *held;
+    let id = match id.is_empty() {
+        true => format!("made-up-{}", documents.len()),
+        false => id.clone(),
+    };
     let place = places.get(&(index.clone(), id.clone())).copied();
     match place.and_then(|place| documents.get_mut(place)) {
         Some(_) if operation == "create" => return refuse(409, "version_conflict_engine_exception"),

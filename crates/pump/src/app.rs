@@ -244,9 +244,9 @@ fn report_absent(plan: &PumpPlan, status: &StatusBoard) {
     }
 }
 
-/// The version that Tyk Dashboard shows. That Redis is away is no reason not to start.
+/// The version that Tyk Dashboard reads. That Redis is away is no reason not to start.
 async fn announce_version(source: &dyn Source) {
-    if let Err(error) = source.announce_version(crate::VERSION).await {
+    if let Err(error) = source.announce_version(crate::COMPATIBLE_VERSION).await {
         tracing::error!(prefix = "main", "Error storing version: {error}");
     }
 }

@@ -26,5 +26,9 @@ mod upkeep;
 
 pub use error_text::error_text;
 
+/// What `version-check-pump` says: the release of Tyk Pump that this one takes the place of. Whoever reads it (the
+/// Dashboard, MDCB) compares it with releases of Tyk Pump.
+pub const COMPATIBLE_VERSION: &str = "v1.17.0";
+
 /// Version of this binary, as `--version` prints it.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");

@@ -223,12 +223,14 @@ impl Counter {
         self.bytes_out = self.bytes_out.wrapping_add(traffic.bytes_out);
     }
 
-    /// Leaves an untouched counter with the minimum 0 and without a time for good, as the reference does where a connection
-    /// comes first.
-    pub(super) fn pin_minimum(&mut self) {
+    /// Leaves an untouched counter with the minimum 0 for good, as the reference does where a connection comes first, and,
+    /// if it is to be `timeless`, without a time.
+    pub(super) fn pin_minimum(&mut self, timeless: bool) {
         if self.rank == Rank::None {
             self.rank = Rank::Best;
-            self.last_time = Time::ZERO;
+            if timeless {
+                self.last_time = Time::ZERO;
+            }
         }
     }
 

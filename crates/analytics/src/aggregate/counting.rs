@@ -45,10 +45,10 @@ impl<'r> Counting<'r> {
         if api.is_empty() || !self.counts(Dimension::ApiId) {
             return;
         }
-        let compat = self.rules.compat;
+        let (pins, timeless) = (!self.rules.answered_minima, self.rules.compat);
         let slot = self.slot(Dimension::ApiId, &api);
-        if compat {
-            slot.counter.pin_minimum();
+        if pins {
+            slot.counter.pin_minimum(timeless);
         }
         // Names of requests count for more.
         if slot.human == Label::Identifier {
@@ -114,7 +114,7 @@ impl<'r> Counting<'r> {
 
     fn endpoints(&mut self, path: &[u8], (api, version): (&[u8], &[u8]), (key, client): (&[u8], &[u8])) {
         // The empty key is no path component of MongoDB, whose server would refuse the whole update.
-        if path.is_empty() && (self.rules.escape_keys || !self.rules.compat) {
+        if path.is_empty() && self.rules.escape_keys {
             return;
         }
         if self.counts(Dimension::Endpoints) {
@@ -186,9 +186,9 @@ impl<'r> Counting<'r> {
 
     /// Counts the record under a key that stores show as it is, or escaped.
     fn count(&mut self, dimension: Dimension, key: &[u8]) -> &mut Slot {
-        let (hit, compat) = (self.hit, self.rules.compat);
+        let (hit, first_counts) = (self.hit, !self.rules.answered_minima);
         let slot = self.slot(dimension, key);
-        count(slot, &hit, compat);
+        count(slot, &hit, first_counts);
         slot
     }
 
@@ -198,7 +198,7 @@ impl<'r> Counting<'r> {
         let key = escape(self.rules, &self.joined);
         let slot = self.slots.get(self.group, dimension, 0, &key, self.time);
         slot.identify(&self.joined);
-        count(slot, &self.hit, self.rules.compat);
+        count(slot, &self.hit, !self.rules.answered_minima);
         slot
     }
 
@@ -210,7 +210,7 @@ impl<'r> Counting<'r> {
         let slot = self
             .slots
             .get(self.group, dimension, outer.len(), &self.joined, self.time);
-        count(slot, &self.hit, self.rules.compat);
+        count(slot, &self.hit, !self.rules.answered_minima);
         slot
     }
 
@@ -229,9 +229,9 @@ impl<'r> Counting<'r> {
     }
 }
 
-fn count(slot: &mut Slot, hit: &Hit, compat: bool) {
+fn count(slot: &mut Slot, hit: &Hit, first_counts: bool) {
     let rank = if hit.error > 0 { Rank::Error } else { Rank::Best };
-    slot.counter.add(hit, rank, compat);
+    slot.counter.add(hit, rank, first_counts);
 }
 
 fn escape<'a>(rules: &Rules, key: &'a [u8]) -> Cow<'a, [u8]> {

@@ -31,12 +31,15 @@
 //!
 //! **First and last.** [`Counter::last_time`] of an entry is the time of the first record that touched it, of a total that of
 //! the last one; [`Entry::identifier`] and [`Entry::human_identifier`] are the last record's; the header is the first one's.
-//! Nothing else depends on the order of records.
+//! Nothing else but minima depends on the order of records.
 //!
-//! **Minima** come from answered requests: below 400 in dimensions, 2xx in totals. Only where there is none, from what there
-//! is; [`Counter::has_minimum`] tells. With [`Rules::compat`] the first record sets the minimum whatever its code, an API
-//! that a connection record named first keeps the minimum 0 and the time of year 1, a GraphQL error takes a success away
-//! even from a request that was none, and endpoints without a path are counted under the empty key.
+//! **Minima** come from the first record, whatever its code, and from answered requests behind it; those of an API that a
+//! connection record named first are 0. So they hang on what is counted together, as with the reference. With
+//! [`Rules::answered_minima`] they come from answered requests alone, below 400 in dimensions, 2xx in totals; only where
+//! there is none, from what there is; [`Counter::has_minimum`] tells.
+//!
+//! With [`Rules::compat`] an API that a connection record named first has the time of year 1, and a GraphQL error takes a
+//! success away even from a request that was none.
 
 mod bucket;
 mod counter;
@@ -105,8 +108,8 @@ impl<'r> Aggregator<'r> {
             (_, 1) => Rank::Error,
             _ => Rank::Other,
         };
-        group.total.add(&hit, rank, self.rules.compat);
-        if self.rules.compat {
+        group.total.add(&hit, rank, !self.rules.answered_minima);
+        if !self.rules.answered_minima {
             group.total.raise_maxima();
         }
 

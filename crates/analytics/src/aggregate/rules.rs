@@ -51,6 +51,8 @@ pub struct Rules {
     /// Escapes keys of every dimension for MongoDB ([`super::escape_component`]), not only endpoints, and leaves out
     /// endpoints without a path. Identifiers stay as they are.
     pub escape_keys: bool,
+    /// Minima come from answered requests, however records are grouped; otherwise as the reference has them: see the module.
+    pub answered_minima: bool,
     /// The reference's figures where ours are corrected: see the module.
     pub compat: bool,
 }
@@ -64,6 +66,7 @@ impl Default for Rules {
             window: Window::HOUR,
             bucketing: Bucketing::OwnTime,
             escape_keys: false,
+            answered_minima: true,
             compat: false,
         }
     }

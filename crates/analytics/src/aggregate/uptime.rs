@@ -61,7 +61,7 @@ impl UptimeAggregator {
             let slot = self.slots.get(number, Dimension::Url, 0, url, time);
             slot.human = Label::Empty;
             if self.compat && hit.is_connection() {
-                slot.counter.pin_minimum();
+                slot.counter.pin_minimum(true);
             }
             slot.counter.add(&hit, Rank::Best, false);
         }

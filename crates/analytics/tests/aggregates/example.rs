@@ -80,6 +80,7 @@ fn rules(compat: bool) -> Rules {
         } else {
             Bucketing::OwnTime
         },
+        answered_minima: !compat,
         compat,
         ..Rules::default()
     }

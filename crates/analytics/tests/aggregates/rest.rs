@@ -90,15 +90,15 @@ fn endpoints_are_counted_for_tracked_records_or_for_all() {
 }
 
 #[test]
-fn an_empty_path_is_no_endpoint() {
+fn an_empty_path_is_no_endpoint_where_no_key_can_be_empty() {
     let mut pathless = record("org", "api", 200, clock(1, 0, 0));
     tracked(&mut pathless, "");
-    assert_eq!(rest(&Rules::default(), &[pathless.clone()]).entries.len(), 1);
-    let compat = Rules {
-        compat: true,
+    let keyed = Rules {
+        escape_keys: true,
         ..Rules::default()
     };
-    assert_eq!(keys(&rest(&compat, &[pathless]), Dimension::Endpoints), [""]);
+    assert_eq!(rest(&keyed, &[pathless.clone()]).entries.len(), 1);
+    assert_eq!(keys(&rest(&Rules::default(), &[pathless]), Dimension::Endpoints), [""]);
 }
 
 #[test]
@@ -181,13 +181,16 @@ fn a_connection_before_an_error_ends_nothing_and_spoils_no_minimum() {
     assert_eq!(figures(&api.counter), "2 1 1 12 6 12 10 9/9 8/8 500:1");
     assert_eq!((api.counter.last_time, api.counter.bytes_out), (clock(1, 5, 0), 40));
     assert_eq!((got.total.open_connections, got.total.closed_connections), (4, 2));
-    let compat = Rules {
-        compat: true,
-        ..Rules::default()
-    };
-    let got = rest(&compat, &records);
-    let api = &entry(&got, Dimension::ApiId, "api").counter;
-    assert_eq!((api.min_latency, api.last_time), (0, Time::ZERO));
+    for (compat, time) in [(false, clock(1, 5, 0)), (true, Time::ZERO)] {
+        let reference = Rules {
+            answered_minima: false,
+            compat,
+            ..Rules::default()
+        };
+        let got = rest(&reference, &records);
+        let api = &entry(&got, Dimension::ApiId, "api").counter;
+        assert_eq!((api.min_latency, api.last_time), (0, time));
+    }
 }
 
 #[test]

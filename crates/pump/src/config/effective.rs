@@ -1,6 +1,6 @@
 //! From values to [`Settings`]: defaults, corrections, and what pumps inherit.
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{num::NonZeroU64, path::PathBuf, sync::Arc, time::Duration};
 
 use analytics::{
     FIELDS, Field, Filter, Transform,
@@ -107,9 +107,11 @@ fn warn_without_effect(top: &Values, findings: &mut Findings) {
             findings.warn(top.place(key), text);
         }
     }
-    if top.is_on("omit_detailed_recording") && top.is_on("compat") {
-        let text = "omit_detailed_recording has no effect here with \"compat\" – set it in each pump";
-        findings.mistake(top.place("omit_detailed_recording"), text);
+    if top.is_on("omit_detailed_recording") {
+        let text = "omit_detailed_recording: raw requests and responses are blank for every pump, also for those that got \
+                    them from Tyk Pump, which ignores it here – set it in the pumps that it is meant for, if it is not \
+                    meant for all";
+        findings.warn(top.place("omit_detailed_recording"), text);
     }
 }
 
@@ -313,7 +315,7 @@ fn pump(entry: &PumpEntry, inherited: &Inherited, findings: &mut Findings) -> Pu
     let context = format!("pump \"{}\": ", entry.spelled);
     let compat = values.switch("compat").unwrap_or(inherited.compat);
     let mut transform = Transform {
-        omit_detailed: values.is_on("omit_detailed_recording") || (inherited.omit_detailed && !inherited.compat),
+        omit_detailed: values.is_on("omit_detailed_recording") || inherited.omit_detailed,
         max_record_size: match size(values, "max_record_size", &context, findings) {
             0 => inherited.max_record_size,
             own => own,
@@ -361,6 +363,7 @@ fn pump(entry: &PumpEntry, inherited: &Inherited, findings: &mut Findings) -> Pu
         transform,
         timeout: (seconds > 0).then(|| Duration::from_secs(seconds.unsigned_abs())),
         compat,
+        most_per_second: NonZeroU64::new(values.int("max_records_per_second").unwrap_or(0).max(0).unsigned_abs()),
         on_full: on_full(values, &context, inherited.spool, findings),
         meta: Value::Object(entry.meta.clone()),
         refused: refusal(entry, &context, findings),

@@ -121,6 +121,8 @@ pub struct Override<'a> {
     pub prefix: &'a str,
     /// Only names that the reference reads.
     pub exact: bool,
+    /// The reference reads no variable with this prefix.
+    pub is_new: bool,
     /// What a bad value is.
     pub severity: Severity,
     /// What the text of such a finding begins with.
@@ -141,6 +143,9 @@ impl Override<'_> {
                     continue;
                 }
                 self.set(setting, &name, &text, values, findings);
+                if !self.section.ours && (self.is_new || suffix != setting.env) {
+                    counts_now(&name, findings);
+                }
                 first = Some(name);
             }
         }
@@ -181,6 +186,12 @@ impl Override<'_> {
             }
         }
     }
+}
+
+/// Says that a variable has an effect that it did not have before the swap.
+pub fn counts_now(name: &str, findings: &mut Findings) {
+    let text = format!("{name} counts – Tyk Pump ignores this name: remove it if it is a leftover");
+    findings.warn(Place::Variable(name.to_owned()), text);
 }
 
 /// Quotes are part of a value in the files that container runtimes read.

@@ -157,6 +157,13 @@ impl Reader<'_> {
     fn value(&mut self, path: &str, setting: &'static Setting, node: &Node, values: &mut Values) {
         let place = Place::File(node.at);
         self.incomplete = false;
+        if let Some(data) = setting
+            .key
+            .strip_prefix("filters.")
+            .and_then(|_| self.meant(path, setting, node))
+        {
+            return values.set(setting.key, data, place);
+        }
         let data = match (setting.kind, &node.json) {
             (Kind::Texts | Kind::Ints | Kind::TextMap, Json::Null) => return values.unset(setting.key),
             (_, Json::Null) => return,
@@ -185,6 +192,47 @@ impl Reader<'_> {
         if self.incomplete {
             values.set_unusable(setting.key);
         }
+    }
+
+    /// The list of a filter that is written in another way but can mean nothing else: one value without brackets, numbers in
+    /// quotes. `None`: it is no such thing.
+    fn meant(&mut self, path: &str, setting: &Setting, node: &Node) -> Option<Data> {
+        let items = match &node.json {
+            Json::List(items) => items.as_slice(),
+            Json::Text(_) | Json::Number(_) => std::slice::from_ref(node),
+            _ => return None,
+        };
+        let texts = items.iter().map(|item| match (&item.json, setting.kind) {
+            (Json::Text(text), Kind::Ints) => Some(text.split(',').map(|part| part.trim().to_owned()).collect()),
+            // An id with a comma in it is probably two.
+            (Json::Text(text), _) if !text.contains(',') => Some(vec![text.clone()]),
+            (Json::Number(text), _) => Some(vec![text.clone()]),
+            _ => None,
+        });
+        let texts = texts.collect::<Option<Vec<Vec<String>>>>()?.concat();
+        let is_plain = matches!(node.json, Json::List(_))
+            && items.iter().all(|item| match setting.kind {
+                Kind::Ints => matches!(item.json, Json::Number(_)),
+                _ => matches!(item.json, Json::Text(_)),
+            });
+        if is_plain {
+            return None;
+        }
+        let (data, shown) = match setting.kind {
+            Kind::Ints => {
+                let numbers: Vec<i64> = texts.iter().map(|text| text.parse().ok()).collect::<Option<_>>()?;
+                let shown = format!("{numbers:?}");
+                (Data::Ints(numbers), shown)
+            }
+            Kind::Texts => {
+                let shown = format!("{texts:?}");
+                (Data::Texts(texts), shown)
+            }
+            _ => return None,
+        };
+        let text = format!("{}{path} is read as {shown} – write it so", self.context);
+        self.findings.mistake(Place::File(node.at), text);
+        Some(data)
     }
 
     fn int(&mut self, path: &str, setting: &Setting, text: &str, place: &Place) -> Option<Data> {

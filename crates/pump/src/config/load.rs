@@ -117,6 +117,22 @@ fn read_file(path: &Path, env: &mut Environment, config: &mut Config, findings: 
         env::parse_bool(text).unwrap_or(text.eq_ignore_ascii_case("true"))
     });
     if omitted {
+        let by_the_word = env
+            .get("TYK_PMP_OMITCONFIGFILE")
+            .is_some_and(|text| text.eq_ignore_ascii_case("true"));
+        if !by_the_word {
+            let name = names
+                .iter()
+                .find(|name| env.get(name).is_some())
+                .copied()
+                .unwrap_or_default();
+            let text = format!(
+                "{name} keeps {} from being read – Tyk Pump reads the file unless TYK_PMP_OMITCONFIGFILE is the word true: \
+                 remove the variable if it is a leftover",
+                path.display()
+            );
+            findings.warn(Place::Variable(name.to_owned()), text);
+        }
         return true;
     }
     let shown = path.display();
@@ -149,6 +165,16 @@ fn read_file(path: &Path, env: &mut Environment, config: &mut Config, findings: 
             file::read(&document, config, findings);
             !findings.has_fatal()
         }
+        // As without a file, the environment may say everything.
+        Err(error) if !env.names("TYK_PMP_PUMPS_").is_empty() => {
+            let text = format!(
+                "Couldn't unmarshal configuration: {shown} {}: {} – nothing of the file counts, the environment alone does; \
+                 correct it, or set TYK_PMP_OMITCONFIGFILE=true",
+                error.at, error.text
+            );
+            findings.error(Place::File(error.at), text);
+            true
+        }
         Err(error) => {
             let text = format!("Couldn't unmarshal configuration: {shown} {}: {}", error.at, error.text);
             findings.fatal(Place::File(error.at), text);
@@ -165,11 +191,13 @@ fn override_section(
     findings: &mut Findings,
 ) {
     for prefix in section.env_prefixes(exact) {
+        let is_new = !section.env_prefixes(true).contains(&prefix);
         let late = matches!(prefix.as_str(), "TYK_PMP_REDIS_" | "TYK_PMP_TEMPORAL_STORAGE_");
         let overriding = Override {
             section,
             prefix: &prefix,
             exact,
+            is_new,
             severity: if late { Severity::Fatal } else { Severity::Error },
             lead: if late { storage::FATAL } else { "" },
         };
@@ -187,6 +215,7 @@ fn override_uptime_alias(config: &mut Config, env: &mut Environment, exact: bool
         section: &UPTIME,
         prefix: "TYK_PMP_PUMPS_UPTIME_META_",
         exact,
+        is_new: true,
         severity: Severity::Error,
         lead: "",
     };
@@ -220,6 +249,7 @@ fn take_old_uptime_variables(config: &mut Config, env: &mut Environment, exact: 
         section: &UPTIME,
         prefix: OLD,
         exact,
+        is_new: false,
         severity: Severity::Error,
         lead: "",
     };

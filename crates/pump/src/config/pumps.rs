@@ -126,6 +126,7 @@ pub fn discover(config: &mut Config, env: &mut Environment, exact: bool, finding
             section: &PUMP,
             prefix: &prefix,
             exact,
+            is_new: false,
             severity: Severity::Error,
             lead: "",
         };
@@ -334,6 +335,9 @@ impl Variables<'_> {
                 continue;
             };
             used.push(name.clone());
+            if Some(name) != names.first() {
+                env::counts_now(name, findings);
+            }
             let place = Place::Variable(name.clone());
             let may_be_empty = matches!(
                 option.shape,

@@ -1,6 +1,6 @@
 //! The effective configuration, typed: file, environment and secrets applied.
 
-use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+use std::{net::SocketAddr, num::NonZeroU64, path::PathBuf, sync::Arc, time::Duration};
 
 use analytics::{Filter, Transform, logrus::LogForm};
 use serde_json::Value;
@@ -188,6 +188,8 @@ pub struct PumpSettings {
     pub timeout: Option<Duration>,
     /// `compat` of the pump or the whole configuration.
     pub compat: bool,
+    /// `max_records_per_second`
+    pub most_per_second: Option<NonZeroU64>,
     /// `on_full`
     pub on_full: OnFull,
     /// `meta` after environment and secrets, keys spelled as in the sink's schema.
@@ -206,6 +208,7 @@ impl std::fmt::Debug for PumpSettings {
             .field("transform", &self.transform)
             .field("timeout", &self.timeout)
             .field("compat", &self.compat)
+            .field("most_per_second", &self.most_per_second)
             .field("on_full", &self.on_full)
             .field("refused", &self.refused)
             .finish_non_exhaustive()

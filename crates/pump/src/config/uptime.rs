@@ -71,6 +71,7 @@ pub(super) fn uptime_settings(config: &Config, inherited: &Inherited, findings: 
         transform: Transform::default(),
         timeout: None,
         compat: inherited.compat,
+        most_per_second: None,
         on_full: if inherited.spool {
             OnFull::Spool
         } else {

@@ -13,8 +13,8 @@ use crate::source::{Mode, SourceError};
 
 /// A claim of at least this many rows says that there is a backlog: the next one follows at once.
 const BACKLOG_ROWS: u64 = 5_000;
-/// With `compat` the first claim is made this long after the start, or sooner if `purge_delay` is shorter.
-const COMPAT_START: Duration = Duration::from_millis(200);
+/// The first claim is made this long after the start, or sooner if `purge_delay` is shorter.
+const START: Duration = Duration::from_millis(200);
 /// Lists are looked at no more often than this because of their time to live: one that was about to expire when it was
 /// claimed says little about the next.
 const SHORTEST_ROUND: Duration = Duration::from_millis(50);
@@ -50,7 +50,7 @@ impl Engine {
         let mut smallest_ttl = SmallestTtl::default();
         let delay = self.settings.purge_delay;
         // Upstream lets a whole `purge_delay` go by first, and whoever watches the lists sees what was waiting.
-        if self.settings.compat && !drain && self.stopped_for(delay.min(COMPAT_START)).await {
+        if !drain && self.stopped_for(delay.min(START)).await {
             return;
         }
         while !self.stop.is_cancelled() {

@@ -104,12 +104,115 @@ fn a_filter_that_a_variable_breaks_keeps_the_pump_from_starting() {
             .unwrap()
             .contains("filters.response_codes")
     );
-    let file = CSV.replace("\"meta\"", "\"filters\": {\"response_codes\": [\"200\"]}, \"meta\"");
+    let file = CSV.replace("\"meta\"", "\"filters\": {\"response_codes\": [\"ok\"]}, \"meta\"");
     assert!(settings(&file, &[]).pumps[0].refused.is_some());
     let mended = settings(&file, &[("TYK_PMP_PUMPS_CSV_FILTERS_RESPONSECODES", "200")]);
     assert_eq!(
         (mended.pumps[0].refused.as_ref(), &mended.pumps[0].filter.response_codes),
         (None, &vec![200])
+    );
+}
+
+#[test]
+fn a_filter_that_can_mean_one_thing_alone_means_it() {
+    let filters = |filters: &str| {
+        let settings = settings(
+            &CSV.replace("\"meta\"", &format!("\"filters\": {{{filters}}}, \"meta\"")),
+            &[],
+        );
+        let pump = &settings.pumps[0];
+        (
+            pump.refused.is_none(),
+            pump.filter.response_codes.clone(),
+            pump.filter.org_ids.clone(),
+        )
+    };
+    let org = |id: &str| vec![id.to_owned()];
+    for (text, codes) in [
+        (r#""response_codes": "200""#, vec![200]),
+        (r#""response_codes": 200"#, vec![200]),
+        (r#""response_codes": ["200", 404]"#, vec![200, 404]),
+        (r#""response_codes": "200, 404""#, vec![200, 404]),
+    ] {
+        assert_eq!(filters(text), (true, codes, vec![]), "{text}");
+    }
+    assert_eq!(filters(r#""org_ids": "acme""#), (true, vec![], org("acme")));
+    assert_eq!(filters(r#""org_ids": [17]"#), (true, vec![], org("17")));
+    for text in [
+        r#""response_codes": "ok""#,
+        r#""response_codes": [true]"#,
+        r#""response_codes": {"a": 1}"#,
+        r#""org_ids": "a,b""#,
+    ] {
+        assert!(!filters(text).0, "{text}");
+    }
+}
+
+#[test]
+fn the_global_omission_holds_for_every_pump_with_and_without_compat() {
+    for compat in [false, true] {
+        let file = serde_json::json!({
+            "omit_detailed_recording": true,
+            "compat": compat,
+            "pumps": {"a": {"type": "dummy"}, "b": {"type": "stdout", "compat": true, "meta": {}}},
+        });
+        let loaded = load_with(&file.to_string(), &[]);
+        assert!(
+            texts(&loaded)
+                .iter()
+                .any(|text| text.starts_with("omit_detailed_recording: "))
+        );
+        let pumps = loaded.settings.unwrap().pumps;
+        assert!(pumps.iter().all(|pump| pump.transform.omit_detailed), "compat {compat}");
+    }
+}
+
+#[test]
+fn a_variable_that_had_no_effect_before_is_named_at_the_start() {
+    let variables = [
+        ("TYK_PMP_PUMPS_CSV_FILTERS_ORGIDS", "org"),
+        ("TYK_PMP_PURGE_DELAY", "5"),
+        ("TYK_PMP_ANALYTICS_STORAGE_CONFIG_HOST", "127.0.0.1"),
+        ("TYK_PMP_PUMPS_CSV_META_CSV_DIR", "x"),
+        ("TYK_PMP_MAXRECORDSIZE", "5"),
+        ("TYK_PMP_DELIVERY_SPOOL_DIR", "/s"),
+    ];
+    let loaded = load_with(CSV, &variables);
+    let named = variables[..4].iter().map(|(name, _)| *name);
+    let mut expected: Vec<String> = named
+        .map(|name| format!("{name} counts – Tyk Pump ignores this name: remove it if it is a leftover"))
+        .collect();
+    let mut found = texts(&loaded);
+    (expected.sort(), found.sort());
+    assert_eq!(found, expected);
+    assert!(
+        loaded
+            .findings
+            .iter()
+            .all(|finding| finding.severity == Severity::Warning)
+    );
+}
+
+#[test]
+fn a_broken_file_beside_a_pump_in_the_environment_is_an_error() {
+    let variables = [("TYK_PMP_PUMPS_CSV_META_CSVDIR", "x")];
+    let loaded = load_with("{\"pumps\": {},}", &variables);
+    let errors: Vec<_> = loaded
+        .findings
+        .iter()
+        .filter(|finding| finding.severity == Severity::Error)
+        .collect();
+    assert_eq!(errors.len(), 1, "{:?}", loaded.findings);
+    assert!(
+        errors[0].text.contains("line 1") && errors[0].text.contains("the environment alone"),
+        "{}",
+        errors[0]
+    );
+    assert_eq!(&*loaded.settings.unwrap().pumps[0].name, "CSV");
+    assert!(
+        load_with("{\"pumps\": {},}", &[("TYK_PMP_PURGEDELAY", "1")])
+            .settings
+            .is_none()
     );
 }
 

@@ -215,6 +215,7 @@ const ROWS: &[Row] = &[
     row("pumps.p.ignore_fields", "[\"api_key\"]", "TYK_PMP_PUMPS_P_IGNOREFIELDS", "api_key", pump!(|p| p.transform.ignores(analytics::Field::ApiKey).to_string()), "false", "true"),
     row("pumps.p.raw_request_decoded", "true", "TYK_PMP_PUMPS_P_DECODERAWREQUEST", "true", pump!(|p| p.transform.decode_request.to_string()), "false", "true"),
     row("pumps.p.raw_response_decoded", "true", "TYK_PMP_PUMPS_P_DECODERAWRESPONSE", "true", pump!(|p| p.transform.decode_response.to_string()), "false", "true"),
+    row("pumps.p.max_records_per_second", "5", "TYK_PMP_PUMPS_P_MAX_RECORDS_PER_SECOND", "5", pump!(|p| format!("{:?}", p.most_per_second)), "None", "Some(5)"),
     row("pumps.p.on_full", "\"block\"", "TYK_PMP_PUMPS_P_ON_FULL", "block", pump!(|p| format!("{:?}", p.on_full)), "DropOldest", "Block"),
     row("pumps.p.compat", "true", "TYK_PMP_PUMPS_P_COMPAT", "true", pump!(|p| p.compat.to_string()), "false", "true"),
 ];

@@ -191,17 +191,17 @@ const MISTAKES: &[(&str, &[&str], bool)] = &[
     ),
     (
         "filter-id-as-number.conf",
-        &["pump \"csv\": filters.api_ids has the number 17 – write \"17\""],
+        &["pump \"csv\": filters.api_ids is read as [\"17\"] – write it so"],
         true,
     ),
     (
         "filter-code-as-string.conf",
-        &["pump \"csv\": filters.response_codes has the text \"200\" – write 200"],
+        &["pump \"csv\": filters.response_codes is read as [200] – write it so"],
         true,
     ),
     (
         "filter-single-value.conf",
-        &["pump \"csv\": filters.response_codes is the number 200 – write [200]"],
+        &["pump \"csv\": filters.response_codes is read as [200] – write it so"],
         true,
     ),
     (

@@ -1,6 +1,12 @@
 //! Type `segment`: records as events of Segment.
 
-use std::sync::Arc;
+use std::{
+    borrow::Cow,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+};
 
 use analytics::{RecordView, RowId, Selection, Text, Time, When, gotime, json};
 use async_trait::async_trait;
@@ -37,6 +43,12 @@ pub struct Options {
     /// Write key of the source in Segment.
     #[schemars(extend("x-env" = "WRITEKEY", "x-secret" = true))]
     pub segment_write_key: String,
+    /// Events of calls without an API key have another identity: the alias, the OAuth client, or `anonymous`. Segment bills
+    /// by identity. Otherwise, as with Tyk Pump, such calls are left out.
+    pub anonymous: bool,
+    /// The time of an event is that of its record, so that what comes late is counted where it belongs. Otherwise, as with
+    /// Tyk Pump, it is the time of writing.
+    pub record_time: bool,
     /// Address that events are sent to. Workspaces in Europe have `https://events.eu1.segmentapis.com/v1/batch`.
     pub endpoint: String,
 }
@@ -45,6 +57,8 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             segment_write_key: String::new(),
+            anonymous: false,
+            record_time: false,
             endpoint: "https://api.segment.io/v1/batch".to_owned(),
         }
     }
@@ -72,6 +86,8 @@ struct Segment {
     authorization: HeaderValue,
     encoder: Encoder,
     outbox: Outbox,
+    /// Records without an identity.
+    left_out: Arc<AtomicU64>,
 }
 
 impl Segment {
@@ -100,8 +116,10 @@ impl Segment {
             authorization: http::basic(&key, ""),
             encoder: Encoder {
                 pump: context.pump.clone(),
-                time_of_writing: context.compat,
+                anonymous: options.anonymous,
+                record_time: options.record_time && !context.compat,
             },
+            left_out: Arc::default(),
             outbox: Outbox::new(SPEC.log_prefix, PACKING, Pace::SERVICE),
         })
     }
@@ -141,17 +159,38 @@ struct Said {
 #[derive(Clone)]
 struct Encoder {
     pump: Arc<str>,
-    /// Whether an event has the time of writing, as with upstream; otherwise that of the record.
-    time_of_writing: bool,
+    /// Whether calls without an API key have another identity; otherwise they are left out, as by upstream.
+    anonymous: bool,
+    /// Whether an event has the time of its record; otherwise that of writing, as with upstream.
+    record_time: bool,
 }
 
 impl Encoder {
-    fn pack(&self, group: &[Selection], parcels: &mut Parcels) {
-        let mut plain = Vec::new();
+    /// Returns how many records have no identity.
+    fn pack(&self, group: &[Selection], parcels: &mut Parcels) -> u64 {
+        let (mut plain, mut without) = (Vec::new(), 0);
         parcels.write_all(group, |event, row, record| {
             plain.clear();
-            self.write_event(event, &mut plain, row, record).map(|()| true)
+            match self.user(record) {
+                Some(user) => self.write_event(event, &mut plain, row, record, &user).map(|()| true),
+                None => {
+                    without += 1;
+                    Ok(false)
+                }
+            }
         });
+        without
+    }
+
+    /// Segment wants an identity for every event. `None`: the record has none.
+    fn user<'a>(&self, record: &RecordView<'a>) -> Option<Cow<'a, [u8]>> {
+        let texts: &[Text] = match self.anonymous {
+            true => &[Text::ApiKey, Text::Alias, Text::OauthId],
+            false => &[Text::ApiKey],
+        };
+        let mut texts = texts.iter().map(|text| record.text(*text));
+        let named = texts.find(|text| !text.is_empty());
+        named.or_else(|| self.anonymous.then_some(Cow::Borrowed(b"anonymous".as_slice())))
     }
 
     fn write_event(
@@ -160,36 +199,27 @@ impl Encoder {
         plain: &mut Vec<u8>,
         row: RowId,
         record: &RecordView<'_>,
+        user: &[u8],
     ) -> Result<(), String> {
         json::write_record(plain, record).map_err(|error| error.to_string())?;
         let properties = go_json::read(plain).ok_or("its fields are nested too deep for an event")?;
         out.extend_from_slice(b"{\"properties\":");
         go_json::write_value(out, &properties);
         out.extend_from_slice(b",\"anonymousId\":");
-        json::write_string(out, &user(record));
+        json::write_string(out, user);
         out.extend_from_slice(b",\"event\":\"Hit\",\"type\":\"track\",\"messageId\":\"");
         out.extend_from_slice(row_uuid(&self.pump, row, "event").as_bytes());
         out.extend_from_slice(b"\",\"timestamp\":\"");
-        match self.time_of_writing {
-            true => write_time(out, clock::local_time()),
-            false => {
-                gotime::write_rfc3339_nano(out, record.time(When::TimeStamp)).map_err(|error| error.to_string())?
+        match record.time(When::TimeStamp) {
+            // A record without a time was not made in the year 1.
+            time if self.record_time && time.seconds != Time::ZERO.seconds => {
+                gotime::write_rfc3339_nano(out, time).map_err(|error| error.to_string())?
             }
+            _ => write_time(out, clock::local_time()),
         }
         out.extend_from_slice(b"\"}");
         Ok(())
     }
-}
-
-/// Segment wants an identity for every event.
-fn user<'a>(record: &RecordView<'a>) -> std::borrow::Cow<'a, [u8]> {
-    for text in [Text::ApiKey, Text::Alias, Text::OauthId] {
-        let text = record.text(text);
-        if !text.is_empty() {
-            return text;
-        }
-    }
-    std::borrow::Cow::Borrowed(b"anonymous")
 }
 
 /// `2006-01-02T15:04:05+0000`
@@ -210,8 +240,17 @@ fn write_time(out: &mut Vec<u8>, time: Time) {
 #[async_trait]
 impl Sink for Segment {
     async fn write(&self, group: &[Selection], applied: &Arc<Applied>) -> Result<Written, WriteError> {
-        let encoder = self.encoder.clone();
-        let pack = move |group: &[Selection], parcels: &mut Parcels| encoder.pack(group, parcels);
+        let (encoder, left_out) = (self.encoder.clone(), self.left_out.clone());
+        let pack = move |group: &[Selection], parcels: &mut Parcels| {
+            let without = encoder.pack(group, parcels);
+            if without > 0 && left_out.fetch_add(without, Relaxed) == 0 {
+                tracing::warn!(
+                    prefix = SPEC.log_prefix, pump = %encoder.pump,
+                    "records without an API key are left out ({without} so far), because Segment takes no event without an \
+                     identity – set \"anonymous\": true to send them, or filter them out; this is said once"
+                );
+            }
+        };
         self.outbox
             .deliver(group, applied, pack, |parcel| self.send(parcel))
             .await

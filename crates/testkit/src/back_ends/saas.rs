@@ -54,7 +54,7 @@ pub fn resurfaceio() -> BoxFuture<'static, Box<dyn BackEnd>> {
 pub fn segment() -> BoxFuture<'static, Box<dyn BackEnd>> {
     start(Service {
         spec: &sinks::segment::SPEC,
-        options: |url| json!({"segment_write_key": "key", "endpoint": format!("{url}/v1/batch")}),
+        options: |url| json!({"segment_write_key": "key", "anonymous": true, "endpoint": format!("{url}/v1/batch")}),
         serials: rows::serials,
         refused: |record| record.time[0].seconds = 1_000_000_000_000,
     })

@@ -1,7 +1,7 @@
 //! One entry of `pumps`.
 
 use super::{
-    Kind::{Bool, Int, Ints, Text, Texts},
+    Kind::{Bool, Int, Ints, Text, Texts, Uint},
     Section, setting,
 };
 
@@ -27,6 +27,7 @@ pub const PUMP: Section = Section {
         setting("ignore_fields", "IGNOREFIELDS", Texts, "", "Fields of the record to blank, by their JSON names."),
         setting("raw_request_decoded", "DECODERAWREQUEST", Bool, "false", "Decodes the raw request from base64."),
         setting("raw_response_decoded", "DECODERAWRESPONSE", Bool, "false", "Decodes the raw response from base64."),
+        setting("max_records_per_second", "MAX_RECORDS_PER_SECOND", Uint, "0", "Records that this pump takes up in a second at most, for back-ends that must not be hurried, as `purge_chunk` with `purge_delay` did for all pumps; 0 is no limit."),
         setting("on_full", "ON_FULL", Text, "`spool` with `delivery.spool_dir`, else `drop_oldest`", "What to do when this pump fails and Redis shall not hold more for it: `spool`, `drop_oldest` or `block`."),
         setting("compat", "COMPAT", Bool, "the global one", "Writes the old values where this pump corrects what the original pump got wrong."),
     ],

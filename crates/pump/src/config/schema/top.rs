@@ -19,7 +19,7 @@ pub const TOP: Section = Section {
         setting("analytics_storage_type", "ANALYTICSSTORAGETYPE", Text, "redis", "Where the records wait: `redis`, or empty; `embedded`: in a store of the pump's own, see `embedded_storage`."),
         setting("max_record_size", "MAXRECORDSIZE", Int, "0", "Raw request and response are cut to this many bytes for every pump that has no limit of its own; 0 is no limit."),
         setting("dont_purge_uptime_data", "DONTPURGEUPTIMEDATA", Bool, "false", "Leaves uptime data in Redis."),
-        setting("omit_detailed_recording", "OMITDETAILEDRECORDING", Bool, "false", "Blanks raw request and response for every pump (without effect when `compat` is set)."),
+        setting("omit_detailed_recording", "OMITDETAILEDRECORDING", Bool, "false", "Blanks raw request and response for every pump."),
         setting("log_level", "LOGLEVEL", Text, "info", "Least severe log lines that are written: `error`, `warn`, `info` or `debug`. `TYK_LOGLEVEL` goes before it."),
         setting("log_format", "LOGFORMAT", Text, "text", "Form of log lines: `text`, `json` or `legacy`. `TYK_LOGFORMAT` goes before it."),
         setting("health_check_endpoint_name", "HEALTHCHECKENDPOINTNAME", Text, "health", "Path of the health endpoint."),

@@ -34,6 +34,15 @@ impl Piece {
         self.selection.rows()
     }
 
+    /// The part that spans so many rows at most.
+    fn first(self, rows: usize) -> Self {
+        let span = self.rows();
+        match span.start.saturating_add(rows as u64) {
+            end if end < span.end => self.slice(span.start..end),
+            _ => self,
+        }
+    }
+
     /// The part whose rows lie in `rows` of the claim.
     pub(super) fn slice(&self, rows: Range<u64>) -> Self {
         Self {
@@ -53,10 +62,14 @@ enum Looked {
 }
 
 /// Reads the next group. The first window is always read, further ones only while memory and the sink's liking allow;
-/// windows that nobody has claimed yet are waited for as long as the sink says, unless all is claimed. With `compat` and
-/// `purge_chunk` a group is one window: upstream hands each chunk over by itself, and aggregates have a bucket for each.
+/// windows that nobody has claimed yet are waited for as long as the sink says, unless all is claimed. With `purge_chunk` a
+/// group is one window: each chunk is handed over by itself, as upstream does it.
 pub(super) async fn gather(desk: &mut Desk, backlog: &mut Backlog, spool: &Spooling) -> Result<Vec<Piece>, ReadError> {
     let liking = desk.spec.gather;
+    let most = match desk.settings.most_per_second {
+        Some(most) => usize::try_from(most.get()).unwrap_or(usize::MAX),
+        None => usize::MAX,
+    };
     let mut pieces: Vec<Piece> = Vec::new();
     let (mut rows, mut bytes) = (0, 0);
     let mut key: Option<Arc<Key>> = None;
@@ -66,7 +79,7 @@ pub(super) async fn gather(desk: &mut Desk, backlog: &mut Backlog, spool: &Spool
     };
     let deadline = Instant::now() + wait;
     let mut at: Option<(WorkId, u64)> = None;
-    while rows < liking.rows && bytes < liking.bytes {
+    while rows < liking.rows.min(most) && bytes < liking.bytes {
         let Some((id, row)) = backlog.next(at, key.as_deref()) else {
             let wait = deadline.saturating_duration_since(Instant::now());
             let waits = !pieces.is_empty() && !wait.is_zero() && at.is_some_and(|(id, _)| !id.is_letter());
@@ -76,7 +89,7 @@ pub(super) async fn gather(desk: &mut Desk, backlog: &mut Backlog, spool: &Spool
             continue;
         };
         let piece = match look(desk, backlog, spool, id, row, pieces.is_empty()).await? {
-            Looked::Piece(piece) => piece,
+            Looked::Piece(piece) => piece.first(most - rows),
             Looked::Void => continue,
             Looked::NoRoom => break,
         };
@@ -87,7 +100,7 @@ pub(super) async fn gather(desk: &mut Desk, backlog: &mut Backlog, spool: &Spool
         bytes += batch.buffer.len();
         at = Some((id, end));
         pieces.push(piece);
-        if desk.services.in_chunks && desk.settings.compat {
+        if desk.services.in_chunks {
             break;
         }
     }

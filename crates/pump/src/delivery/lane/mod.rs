@@ -21,7 +21,7 @@ mod write;
 
 use std::time::Duration;
 
-use tokio::sync::mpsc;
+use tokio::{sync::mpsc, time::Instant};
 
 pub(super) use self::{
     backlog::Backlog,
@@ -136,8 +136,10 @@ async fn work(desk: &mut Desk, backlog: &mut Backlog, spool: &mut Spooling, writ
         desk.idle(backlog).await;
         return;
     }
+    let (began, mut rows) = (Instant::now(), 0_u64);
     let waited = match gather::gather(desk, backlog, spool).await {
         Ok(pieces) => {
+            rows = pieces.iter().map(|piece| piece.rows().end - piece.rows().start).sum();
             desk.show(backlog);
             deliver::deliver(desk, backlog, spool, writer, pieces).await
         }
@@ -147,6 +149,12 @@ async fn work(desk: &mut Desk, backlog: &mut Backlog, spool: &mut Spooling, writ
         relief::relieve(desk, backlog, spool, Some(writer.sink())).await;
     }
     acknowledge::acknowledge(desk, backlog, spool, Some(writer.sink())).await;
+    if let (Some(most), Waited::Over) = (desk.settings.most_per_second, waited) {
+        let time = Duration::from_secs_f64(rows as f64 / most.get() as f64).saturating_sub(began.elapsed());
+        if !time.is_zero() {
+            desk.pause(time, backlog).await;
+        }
+    }
 }
 
 async fn cannot_read(desk: &mut Desk, backlog: &mut Backlog, error: &ReadError) -> Waited {

@@ -113,7 +113,7 @@ pub(crate) const KINDS: &[Kind] = &[
         name: "segment",
         protocol: Protocol::Http,
         guarantee: "at least once",
-        options: || json!({"segment_write_key": "key"}),
+        options: || json!({"segment_write_key": "key", "anonymous": true}),
         address: |meta, url, _| meta["endpoint"] = format!("{url}/v1/batch").into(),
     },
     Kind {

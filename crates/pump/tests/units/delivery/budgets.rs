@@ -29,8 +29,8 @@ fn full(on_full: OnFull) -> Options {
 }
 
 #[tokio::test(start_paused = true)]
-async fn with_compat_every_purge_chunk_is_written_by_itself() {
-    for (compat, batches) in [(true, vec![1, 1, 1]), (false, vec![3])] {
+async fn every_purge_chunk_is_written_by_itself() {
+    for compat in [true, false] {
         let back_end = BackEnd::willing("P", 0, Kind::Ledger);
         let memory = MemorySource::with_records(Vec::new());
         let world = World::new(memory, vec![plan(&back_end)], Vec::new());
@@ -44,7 +44,30 @@ async fn with_compat_every_purge_chunk_is_written_by_itself() {
         until("everything is there", MINUTE, || back_end.count() == 30).await;
         process.stop().await;
         let calls: Vec<usize> = back_end.look(|contents| contents.calls.iter().map(|call| call.batches).collect());
-        assert_eq!(calls, batches, "compat {compat}");
+        assert_eq!(calls, [1, 1, 1], "compat {compat}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pump_takes_no_more_records_in_a_second_than_it_may() {
+    let (slow, free) = (
+        BackEnd::willing("S", 0, Kind::Ledger),
+        BackEnd::willing("F", 1, Kind::Ledger),
+    );
+    for (back_end, most, seconds) in [(slow, std::num::NonZeroU64::new(100), 9..12), (free, None, 0..2)] {
+        let memory = MemorySource::with_records(Vec::new());
+        let world = World::new(memory, vec![plan(&back_end)], Vec::new());
+        world.push(0, items(1000, &[]));
+        let options = Options {
+            most_per_second: most,
+            ..Options::default()
+        };
+        let began = tokio::time::Instant::now();
+        let process = Process::start(&world, "one", &options).await;
+        until("everything is there", MINUTE, || back_end.count() == 1000).await;
+        let took = began.elapsed().as_secs();
+        assert!(seconds.contains(&took), "{took} s");
+        process.stop().await;
     }
 }
 

@@ -124,6 +124,7 @@ fn real(kind: &str, meta: Value) -> Pump {
         transform: analytics::Transform::NONE,
         timeout: None,
         compat: false,
+        most_per_second: None,
         on_full: OnFull::Block,
         meta,
         refused: None,

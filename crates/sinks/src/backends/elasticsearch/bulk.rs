@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use analytics::{Flag, RecordView, RowId, Selection, Time, When, Zone, gotime::Civil, json};
+use analytics::{Flag, RecordView, RowId, Selection, Time, When, gotime::Civil, json};
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -139,7 +139,7 @@ impl Encoder {
 pub(super) struct IndexNames<'a> {
     naming: &'a Naming,
     now: Time,
-    day: Option<i64>,
+    day: Option<(i64, u8, u8)>,
     traffic: String,
     mcp: String,
 }
@@ -160,7 +160,7 @@ impl<'a> IndexNames<'a> {
             let mut time = self.now;
             if !self.naming.by_clock {
                 time = record.time(When::TimeStamp);
-                time.zone = Zone::UTC;
+                time.zone = self.naming.zone;
             }
             self.roll_to(time);
         }
@@ -171,12 +171,10 @@ impl<'a> IndexNames<'a> {
     }
 
     fn roll_to(&mut self, time: Time) {
-        let day = time.seconds.div_euclid(86_400);
-        if self.day == Some(day) {
+        let Civil { year, month, day, .. } = Civil::of(time);
+        if self.day.replace((year, month, day)) == Some((year, month, day)) {
             return;
         }
-        self.day = Some(day);
-        let Civil { year, month, day, .. } = Civil::of(time);
         let suffix = format!("-{year:04}.{month:02}.{day:02}");
         self.traffic = format!("{}{suffix}", self.naming.index);
         if !self.naming.mcp_index.is_empty() {

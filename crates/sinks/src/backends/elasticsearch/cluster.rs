@@ -206,6 +206,11 @@ impl Cluster {
         }
     }
 
+    /// Whether the nodes of the cluster are wanted.
+    pub(super) fn sniffs(&self) -> bool {
+        self.sniffs
+    }
+
     /// Asks the cluster for its nodes, if that is wanted and due; they take the place of the configured ones.
     pub(super) async fn sniff(&self, dialect: Dialect) -> Result<(), WriteError> {
         if !self.sniffs {
@@ -277,7 +282,12 @@ pub(super) struct Server {
 
 impl Server {
     pub(super) async fn ask(cluster: &Cluster) -> Result<Server, WriteError> {
-        let answer = cluster.send(Call::json(Method::GET, "", "")).await?.accepted()?;
+        let answer = cluster.send(Call::json(Method::GET, "", "")).await?;
+        if answer.status == 403 {
+            let text = "this user may not ask the server for its version – set meta.version, or grant the privilege \"monitor\"";
+            return Err(WriteError::Config(format!("{} – {text}", answer.describe()).into()));
+        }
+        let answer = answer.accepted()?;
         let reply: Value = serde_json::from_slice(&answer.body).unwrap_or_default();
         Server::read(&reply).ok_or_else(|| {
             let text = "meta.elasticsearch_url: neither Elasticsearch nor OpenSearch answers there (no version.number)";

@@ -10,7 +10,7 @@ mod template;
 
 use std::sync::Arc;
 
-use analytics::Selection;
+use analytics::{Selection, Zone};
 use async_trait::async_trait;
 use futures::{FutureExt, future::BoxFuture};
 use tokio::sync::OnceCell;
@@ -62,7 +62,7 @@ enum Dialect {
 }
 
 impl Dialect {
-    /// `None`: the server is asked.
+    /// `None`: none is configured.
     fn of(version: &str, compat: bool) -> Result<Option<Dialect>, BuildError> {
         match version.trim() {
             "" if compat => Ok(Some(Dialect::Three)),
@@ -85,8 +85,10 @@ struct Naming {
     mcp_index: String,
     /// Whether the day is part of the name.
     rolling: bool,
-    /// Whether that day is the local one of writing, not the record's own in UTC.
+    /// Whether that day is the one of writing, not the record's own.
     by_clock: bool,
+    /// Where the day begins: in the zone of the process, or in UTC.
+    zone: Zone,
     document_type: String,
 }
 
@@ -94,12 +96,11 @@ struct Naming {
 struct Elasticsearch {
     encoder: Arc<Encoder>,
     cluster: Cluster,
-    /// As configured; `None`: as the server says.
+    /// As configured; `None`: upstream's, and as the server says once it has refused that.
     dialect: Option<Dialect>,
     template: Option<IndexTemplate>,
-    /// Known once the server has been asked and its template is there.
+    /// What the server has said; known once it was asked and its template is there.
     ready: OnceCell<Dialect>,
-    compat: bool,
     /// Whether a row that is written again is known by its id.
     keeps_rows_apart: bool,
     single: bool,
@@ -122,6 +123,10 @@ impl Elasticsearch {
             mcp_index: options.mcp_index_name.clone(),
             rolling: options.rolling_index && !options.data_stream,
             by_clock: context.compat,
+            zone: match options.rolling_utc && !context.compat {
+                true => Zone::UTC,
+                false => Zone::LOCAL,
+            },
             document_type: options.document_type.clone(),
         };
         let single = options.disable_bulk;
@@ -129,12 +134,23 @@ impl Elasticsearch {
             (true, true) => Ids::ContentBytes,
             (true, false) => Ids::Content,
             (false, true) if single => Ids::Server,
-            (false, _) => Ids::Row,
+            (false, _) => match options.ids.as_str() {
+                "" | "row" => Ids::Row,
+                "server" => Ids::Server,
+                other => {
+                    return Err(BuildError::Options(format!(
+                        "meta.ids is \"{other}\" – write \"row\" or \"server\", or leave it out"
+                    )));
+                }
+            },
         };
         let creates = options.creates(ids == Ids::Row)?;
         let keeps_rows_apart = ids == Ids::Row && !(naming.rolling && naming.by_clock);
         if !keeps_rows_apart {
-            warn("with generate_id or compat a record may be written twice after a crash, or overwrite another");
+            warn(
+                "with generate_id, compat or \"ids\": \"server\" a record may be written twice after a crash, or overwrite \
+                 another",
+            );
         }
         let template = IndexTemplate::new(&options, &naming)?;
         tracing::info!(
@@ -163,7 +179,6 @@ impl Elasticsearch {
             dialect,
             template,
             ready: OnceCell::new(),
-            compat: context.compat,
             keeps_rows_apart,
             single,
             counted_bytes: options.bulk_config.bytes(),
@@ -179,8 +194,17 @@ impl Elasticsearch {
         })
     }
 
-    /// Asks the server who it is and sees to the template, once.
+    /// How the server is spoken to. Without `version` as upstream does it, until the server refuses that: who may write
+    /// need not be allowed to ask.
     async fn dialect(&self) -> Result<Dialect, WriteError> {
+        if self.ready.initialized() || self.template.is_some() || self.cluster.sniffs() {
+            return self.ask().await;
+        }
+        Ok(self.dialect.unwrap_or(Dialect::Three))
+    }
+
+    /// Asks the server who it is and sees to the template, once.
+    async fn ask(&self) -> Result<Dialect, WriteError> {
         let prepare = || async {
             if let (Some(dialect), None) = (self.dialect, &self.template) {
                 return Ok(dialect);
@@ -200,6 +224,32 @@ impl Elasticsearch {
         self.ready.get_or_try_init(prepare).await.copied()
     }
 
+    /// Whether a refusal may mean that the server is spoken to in the wrong way; it is asked then.
+    async fn is_misunderstood(&self, dialect: Dialect, status: u16) -> Result<bool, WriteError> {
+        if self.dialect.is_some() || !matches!(status, 400 | 404 | 405 | 406 | 415) {
+            return Ok(false);
+        }
+        match self.ask().await {
+            Ok(known) => Ok(known != dialect),
+            // It does not tell this user, and may mean the document.
+            Err(WriteError::Config(_)) if status < 406 => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn write_as(
+        &self,
+        dialect: Dialect,
+        group: &[Selection],
+        applied: &Arc<Applied>,
+    ) -> Result<Written, WriteError> {
+        self.cluster.sniff(dialect).await?;
+        match self.single {
+            true => self.write_singly(dialect, group, applied).await,
+            false => self.write_bulks(dialect, group, applied).await,
+        }
+    }
+
     async fn write_bulks(
         &self,
         dialect: Dialect,
@@ -214,23 +264,21 @@ impl Elasticsearch {
     }
 
     async fn send_bulk(&self, dialect: Dialect, parcel: Parcel) -> Result<Reply, WriteError> {
-        let content_type = match (dialect, self.compat) {
-            (Dialect::Three, true) => None,
+        let content_type = match dialect {
+            Dialect::Three => None,
             _ => Some("application/x-ndjson"),
-        };
-        // Only what is read; an answer about 1,000 documents shrinks to a tenth.
-        let path = match self.compat {
-            true => "_bulk",
-            false => "_bulk?filter_path=errors,items.*.status,items.*.error",
         };
         let call = Call {
             method: Method::POST,
-            path,
+            path: "_bulk",
             content_type,
             body: parcel.body,
             answer_limit: ANSWER.max(parcel.rows.len().saturating_mul(ANSWER_PER_DOCUMENT)),
         };
         let answer = self.cluster.send(call).await?;
+        if self.is_misunderstood(dialect, answer.status.as_u16()).await? {
+            return Err(WriteError::retry(answer.describe()));
+        }
         match answer.status.as_u16() {
             413 => Ok(Reply::TooLarge(answer.describe())),
             406 => {
@@ -254,10 +302,10 @@ impl Sink for Elasticsearch {
             return Ok(Written::default());
         }
         let dialect = self.dialect().await?;
-        self.cluster.sniff(dialect).await?;
-        match self.single {
-            true => self.write_singly(dialect, group, applied).await,
-            false => self.write_bulks(dialect, group, applied).await,
+        match (self.write_as(dialect, group, applied).await, self.ready.get()) {
+            // It has said who it is on the way.
+            (Err(_), Some(&known)) if known != dialect => self.write_as(known, group, applied).await,
+            (written, _) => written,
         }
     }
 

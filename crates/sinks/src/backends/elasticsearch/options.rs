@@ -15,7 +15,7 @@ const MOST_WORKERS: usize = 64;
 /// Writes every record as a document of Elasticsearch (2 to 9) or OpenSearch (1 to 3).
 ///
 /// A document's id is made from the record's place in Redis, so that a record that is written again, after a crash for
-/// instance, stays one document (with `generate_id` or `compat` the promise is at least once). A document that the server refuses becomes a dead letter with the server's reason; the
+/// instance, stays one document (with `generate_id`, `compat` or `ids` the promise is at least once). A document that the server refuses becomes a dead letter with the server's reason; the
 /// others of its request are stored. `docs/elasticsearch.md` is a walk-through.
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
@@ -44,9 +44,11 @@ pub struct Options {
     pub enable_sniffing: Option<bool>,
     /// Mapping type, for servers before 7.
     pub document_type: String,
-    /// One index a day: `-YYYY.MM.DD` of the record's time (UTC) is part of its name. With `compat` it is the local day
-    /// of writing.
+    /// One index a day: `-YYYY.MM.DD` of the record's time, in the zone of the process (`TZ`), is part of its name. With
+    /// `compat` it is the day of writing.
     pub rolling_index: bool,
+    /// Days of `rolling_index` begin at midnight UTC, whatever the zone of the process.
+    pub rolling_utc: bool,
     /// Documents also have `raw_request`, `raw_response` and `user_agent`.
     #[schemars(extend("x-env" = "EXTENDEDSTATISTICS"))]
     pub extended_stats: bool,
@@ -58,6 +60,10 @@ pub struct Options {
     /// `3`, `5`, `6`, `7`, `8` or `9`: how to talk to the server (`7` and later are the same). Empty: the server is asked;
     /// with `compat`: `3`.
     pub version: String,
+    /// Ids of documents: `row` (made from the record's place in Redis, so that nothing comes twice) or `server` (as the
+    /// server makes them up; faster to index, and the promise is at least once). Empty: `row`, with `compat` and
+    /// `disable_bulk` `server`. Without effect with `generate_id`.
+    pub ids: String,
     /// One request a document.
     pub disable_bulk: bool,
     /// Size of bulk requests.
@@ -140,10 +146,12 @@ impl Default for Options {
             enable_sniffing: None,
             document_type: "tyk_analytics".to_owned(),
             rolling_index: false,
+            rolling_utc: false,
             extended_stats: false,
             generate_id: false,
             decode_base64: false,
             version: String::new(),
+            ids: String::new(),
             disable_bulk: false,
             bulk_config: BulkConfig::default(),
             auth_api_key_id: String::new(),

@@ -51,7 +51,7 @@ impl Elasticsearch {
             }
             for request in requests {
                 let row = request.row;
-                let fate = self.send_single(request).await?;
+                let fate = self.send_single(dialect, request).await?;
                 tally.add(applied, row, fate);
             }
         }
@@ -92,10 +92,13 @@ impl Elasticsearch {
         })
     }
 
-    async fn send_single(&self, single: Single) -> Result<Fate, WriteError> {
+    async fn send_single(&self, dialect: Dialect, single: Single) -> Result<Fate, WriteError> {
         let call = Call::json(single.method, &single.path, single.body);
         let answer = self.cluster.send(call).await?;
         let status = answer.status.as_u16();
+        if self.is_misunderstood(dialect, status).await? {
+            return Err(WriteError::retry(answer.describe()));
+        }
         let reply: Value = serde_json::from_slice(&answer.body).unwrap_or_default();
         match status {
             // What the whole server says, with its pause.

@@ -56,7 +56,7 @@ fn stored(documents: &Documents) -> Vec<(String, String)> {
 }
 
 #[tokio::test]
-async fn the_server_is_asked_for_its_version_unless_it_is_given() {
+async fn the_server_is_asked_for_its_version_once_it_refuses_that_of_upstream() {
     for (version, number, distribution, want) in [
         ("", "2.4.6", None, r#"{"create":{"_index":"i","_type":"t","_id":""#),
         ("", "6.8.1", None, r#"{"create":{"_index":"i","_type":"t","_id":""#),
@@ -73,6 +73,7 @@ async fn the_server_is_asked_for_its_version_unless_it_is_given() {
                 }
                 Reply::new(200, reply.to_string())
             }
+            _ if number != "2.4.6" && request.header("content-type").is_empty() => Reply::new(406, "{}"),
             _ => Reply::new(200, r#"{"errors":false,"items":[{"create":{"status":201}}]}"#),
         })
         .await
@@ -83,14 +84,43 @@ async fn the_server_is_asked_for_its_version_unless_it_is_given() {
         );
         sink.write(&group(0..1), &Arc::default()).await.unwrap();
         let asked = server.seen().iter().filter(|request| request.path == "/").count();
-        assert_eq!(asked, usize::from(version.is_empty()), "{version}");
-        let body = String::from_utf8(bulks(&server)[0].body.clone()).unwrap();
+        assert_eq!(asked, usize::from(version.is_empty() && number != "2.4.6"), "{version}");
+        let body = String::from_utf8(bulks(&server).pop().unwrap().body).unwrap();
         assert!(body.starts_with(want), "{number}: {body}");
     }
     let Err(error) = Elasticsearch::new(&context(json!({"version": "4"}), false)) else {
         panic!()
     };
     assert!(error.to_string().contains("meta.version is \"4\""), "{error}");
+}
+
+#[tokio::test]
+async fn a_server_that_does_not_tell_its_version_is_spoken_to_as_upstream_does() {
+    let server = HttpServer::start(|request: &Received| match request.path.as_str() {
+        "/" => Reply::new(403, "{}"),
+        _ => Reply::new(200, r#"{"errors":false,"items":[{"create":{"status":201}}]}"#),
+    })
+    .await
+    .unwrap();
+    let sink = sink(&server, json!({"index_name": "i", "document_type": "t"}));
+    sink.write(&group(0..1), &Arc::default()).await.unwrap();
+    let bulk = bulks(&server).remove(0);
+    assert_eq!((bulk.path.as_str(), bulk.header("content-type")), ("/_bulk", ""));
+    let body = String::from_utf8(bulk.body).unwrap();
+    assert!(
+        body.starts_with(r#"{"create":{"_index":"i","_type":"t","_id":""#),
+        "{body}"
+    );
+}
+
+#[tokio::test]
+async fn the_server_makes_ids_up_where_it_is_asked_to() {
+    let (server, documents) = node().await;
+    let meta = json!({"version": "7", "ids": "server"});
+    sink(&server, meta).write(&group(0..3), &Arc::default()).await.unwrap();
+    let body = String::from_utf8(bulks(&server).remove(0).body).unwrap();
+    assert!(body.starts_with(r#"{"index":{"_index":"tyk_analytics"}}"#), "{body}");
+    assert_eq!(stored(&documents).len(), 3);
 }
 
 #[tokio::test]
@@ -199,7 +229,7 @@ async fn an_index_a_day_is_that_of_the_record() {
     });
     let mcp = Row::Odd(2, |record| record.flag[Flag::IsMcp as usize] = true);
     let batch = rows::batch(CLAIM, 0, [Row::Good(0), late, mcp]);
-    let meta = json!({"rolling_index": true, "index_name": "roll", "mcp_index_name": "mcp"});
+    let meta = json!({"rolling_index": true, "rolling_utc": true, "index_name": "roll", "mcp_index_name": "mcp"});
     sink(&server, meta)
         .write(&[rows::all(&batch)], &Arc::default())
         .await
@@ -216,6 +246,7 @@ async fn the_promise_follows_from_the_ids() {
         (json!({}), false, None),
         (json!({"rolling_index": true, "disable_bulk": true}), false, None),
         (json!({"generate_id": true}), false, less),
+        (json!({"ids": "server"}), false, less),
         (json!({}), true, None),
         (json!({"disable_bulk": true}), true, less),
         (json!({"rolling_index": true}), true, less),

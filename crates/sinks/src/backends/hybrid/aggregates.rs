@@ -54,6 +54,7 @@ impl Counting {
                 true => Bucketing::Filling(Arc::new(Filling::default())),
                 false => Bucketing::OwnTime,
             },
+            answered_minima: false,
             compat,
             ..Rules::default()
         };

@@ -163,7 +163,7 @@ impl Capture {
         let mut headers = self.headers(head);
         let body = body.filter(|_| !self.without_body);
         let body = match self.masks.names.is_empty() {
-            true => body.and_then(|body| self.masks.apply(body)),
+            true => body.and_then(|body| self.masks.apply(body, true)),
             false => body.and_then(|body| self.masked(head, body, &mut headers)),
         };
         Side {
@@ -205,7 +205,7 @@ impl Capture {
         if plain.len() as u64 > LONGEST_BODY && plain.as_ref() != whole.as_ref() {
             return None;
         }
-        let masked = self.masks.apply(&plain)?;
+        let masked = self.masks.apply(&plain, plain.as_ref() == body)?;
         if masked == plain.as_ref() {
             return Some(body.to_vec());
         }

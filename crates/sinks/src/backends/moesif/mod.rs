@@ -69,6 +69,9 @@ pub struct Options {
     pub user_id_header: String,
     /// Header of the response or request that names the company.
     pub company_id_header: String,
+    /// Add a header `x-moesif-transaction-id` to each event, made from the record's place in Redis unless the call has one,
+    /// by which Moesif knows an event that comes twice after a crash.
+    pub transaction_ids: bool,
     /// Whether `bulk_config` counts.
     pub enable_bulk: bool,
     /// `batch_size` (200): events in a request; `api_endpoint`: address in place of `https://api.moesif.net`. Without
@@ -149,7 +152,7 @@ impl Moesif {
         let all_lower = |names: &[String]| names.iter().map(|name| lower(name)).collect();
         let masks = |names: &[String]| BodyMasks {
             names: names.to_vec(),
-            rewrite: context.compat,
+            rounds: context.compat,
         };
         let or = |text: &str, default: &str| {
             if text.is_empty() {
@@ -182,7 +185,7 @@ impl Moesif {
                     user_claim: or(&options.authorization_user_id_field, "sub"),
                 },
                 pump: context.pump.to_string(),
-                transaction_ids: !context.compat,
+                transaction_ids: options.transaction_ids && !context.compat,
             }),
             outbox: Outbox::new(
                 SPEC.log_prefix,

@@ -18,7 +18,9 @@ use mongodb::{
 };
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
 
-use super::{bson::Writer, failure::Failure, index::Retention, options::ConnectionOptions, url::ConnectionUrl};
+use super::{
+    bson::Writer, failure::Failure, index::Retention, options::ConnectionOptions, tunnel::Tunnel, url::ConnectionUrl,
+};
 use crate::{
     BuildError,
     transport::tls::{Identity, PemFile, TlsSettings, Verification, client_config},
@@ -59,6 +61,8 @@ pub(super) struct Connection {
     pub(super) omit_indexes: bool,
     pub(super) retention: Retention,
     write_concern: Option<WriteConcern>,
+    /// Speaks TLS where names of certificates do not matter.
+    _tunnel: Option<Tunnel>,
     deadline: Deadline,
 }
 
@@ -170,6 +174,14 @@ impl Connection {
             // Otherwise the driver trusts a list of its own.
             tls.ca_file_path = system_roots();
         }
+        let tunnel = match options.mongo_use_ssl && options.mongo_ssl_allow_invalid_hostnames {
+            true if !options.mongo_ssl_insecure_skip_verify => Some(tunnel(options, prefix, pump).await?),
+            _ => None,
+        };
+        if let Some(tunnel) = &tunnel {
+            driver.tls = Some(Tls::Disabled);
+            driver.socks5_proxy = Some(tunnel.proxy());
+        }
         let write_concern = driver.write_concern.clone();
         let client = Client::with_options(driver).map_err(|error| unusable(&error))?;
         let connection = Connection {
@@ -178,6 +190,7 @@ impl Connection {
             omit_indexes: options.omit_index_creation,
             retention,
             write_concern,
+            _tunnel: tunnel,
             deadline: Deadline {
                 base,
                 now_ms: AtomicU64::new(base.as_millis() as u64),
@@ -332,13 +345,6 @@ async fn driver_options(
 }
 
 fn tls_options(mut tls: TlsOptions, options: &ConnectionOptions) -> Result<TlsOptions, BuildError> {
-    if options.mongo_ssl_allow_invalid_hostnames {
-        return Err(BuildError::Options(
-            "meta.mongo_ssl_allow_invalid_hostnames is not supported – use a certificate with the host's name, the name \
-             in the certificate as host, or meta.mongo_ssl_insecure_skip_verify"
-                .to_owned(),
-        ));
-    }
     if !options.mongo_ssl_ca_file.is_empty() {
         tls.ca_file_path = Some(PathBuf::from(&options.mongo_ssl_ca_file));
     }
@@ -382,6 +388,23 @@ fn read_files(tls: &TlsOptions, options: &ConnectionOptions) -> Result<(), Build
         client_config(&identity).map_err(|error| BuildError::Options(format!("meta.{error}")))?;
     }
     Ok(())
+}
+
+/// What [`tls_options`] says, without a look at names.
+async fn tunnel(options: &ConnectionOptions, prefix: &str, pump: &str) -> Result<Tunnel, BuildError> {
+    let pem = |path: &str| PemFile::of("meta.mongo_ssl_pem_keyfile", path);
+    let identity = pem(&options.mongo_ssl_pem_keyfile).zip(pem(&options.mongo_ssl_pem_keyfile));
+    let settings = TlsSettings {
+        ca_files: PemFile::of("meta.mongo_ssl_ca_file", &options.mongo_ssl_ca_file)
+            .into_iter()
+            .collect(),
+        identity: identity.map(|(certificate, key)| Identity { certificate, key }),
+        verification: Verification::Chain,
+        ..TlsSettings::default()
+    };
+    let config = client_config(&settings).map_err(|error| BuildError::Options(error.to_string()))?;
+    let tunnel = Tunnel::open(config, prefix, pump).await;
+    tunnel.map_err(|error| BuildError::Unavailable(format!("no port on the loopback interface: {error}").into()))
 }
 
 fn read_certificates(key: &str, path: &Path) -> Result<(), BuildError> {

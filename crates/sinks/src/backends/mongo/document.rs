@@ -1,7 +1,7 @@
 //! The documents of single records, field by field in the order of upstream.
 
 use analytics::{
-    FIELDS, Field, Flag, Int, RecordView, Text, UptimeView, When,
+    FIELDS, Field, Flag, Int, RecordView, Text, UptimeView,
     field::{FieldInfo, Store, Width, graph_error},
     uptime::{UPTIME_FIELDS, UptimeStore},
     view::{ErrorView, PathPairs, PathValue, PathValues, Texts},
@@ -203,9 +203,4 @@ fn write_texts(out: &mut Writer, key: impl AsRef<[u8]>, texts: Option<Texts<'_>>
         out.text(index.format(at), text);
     }
     out.close(list);
-}
-
-/// The time that a record's document id begins with.
-pub(super) fn time_of(record: &RecordView<'_>) -> analytics::Time {
-    record.time(When::TimeStamp)
 }

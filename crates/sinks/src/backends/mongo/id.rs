@@ -4,35 +4,22 @@ use analytics::{Key, RowId, Time, Wire};
 
 /// Makes the ids of one pump's documents.
 #[derive(Clone, Copy)]
-pub(super) struct Ids {
-    pump: u64,
-    /// By arrival, as upstream's: `compat`.
-    by_arrival: bool,
-}
+pub(super) struct Ids(u64);
 
 impl Ids {
-    pub(super) fn new(pump: &str, by_arrival: bool) -> Ids {
-        Ids {
-            pump: absorb(0xcbf2_9ce4_8422_2325, pump.as_bytes()),
-            by_arrival,
-        }
+    pub(super) fn new(pump: &str) -> Ids {
+        Ids(absorb(0xcbf2_9ce4_8422_2325, pump.as_bytes()))
     }
 
-    /// The id of a row's document. It begins with the seconds of the record's time, as every ObjectId does, so that
-    /// sorting by `_id` sorts by time; the rest is a hash of pump, claim and row. Two rows of one claim never share it.
-    ///
-    /// By arrival it begins with the seconds in which the claim was taken and the place of its list (five bits), and ends
-    /// with the row.
-    pub(super) fn of(self, row: RowId, time: Time, key: &Key) -> [u8; 12] {
-        let claim = mix(absorb(self.pump, &row.claim.0.to_bytes()));
-        if self.by_arrival {
-            let hash = mix(claim.wrapping_add(row.row >> 24)) >> 29 << 24;
-            // Rounded up: behind what others stored in the same second, before the claim was taken.
-            let seconds = row.claim.0.timestamp_ms().div_ceil(1000) as i64;
-            return join(seconds, place(key) << 59 | hash | (row.row & 0x00ff_ffff));
-        }
-        let hash = mix(claim.wrapping_add(row.row.wrapping_mul(0x9e37_79b9_7f4a_7c15)));
-        join(time.seconds, hash)
+    /// The id of a row's document. Ids sort by arrival, as those do that a client makes up: an id begins with the seconds
+    /// in which the claim was taken and the place of its list (five bits), goes on with a hash of pump and claim, and ends
+    /// with the row. Two rows of one claim never share it.
+    pub(super) fn of(self, row: RowId, key: &Key) -> [u8; 12] {
+        let claim = mix(absorb(self.0, &row.claim.0.to_bytes()));
+        let hash = mix(claim.wrapping_add(row.row >> 24)) >> 29 << 24;
+        // Rounded up: behind what others stored in the same second, before the claim was taken.
+        let seconds = row.claim.0.timestamp_ms().div_ceil(1000) as i64;
+        join(seconds, place(key) << 59 | hash | (row.row & 0x00ff_ffff))
     }
 }
 
@@ -81,15 +68,9 @@ fn mix(mut hash: u64) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use analytics::{ClaimId, RecordKind, Zone};
+    use analytics::{ClaimId, RecordKind};
 
     use super::*;
-
-    const AT: Time = Time {
-        seconds: 1_700_000_000,
-        nanos: 5,
-        zone: Zone::UTC,
-    };
 
     fn key() -> Key {
         Key {
@@ -111,23 +92,17 @@ mod tests {
     fn ids_do_not_change_between_versions() {
         // A replay after an update must find the documents that the old version wrote.
         let hex = |id: [u8; 12]| id.map(|byte| format!("{byte:02x}")).concat();
-        assert_eq!(
-            hex(Ids::new("MONGO", false).of(row(1, 0), AT, &key())),
-            "6553f1005c00d78d3620873a"
-        );
-        assert_eq!(
-            hex(Ids::new("MONGO", false).of(row(1, 1), AT, &key())),
-            "6553f1000131c7b602e833c8"
-        );
+        let claim = 1_700_000_000_001 << 80 | 1;
+        assert_eq!(hex(Ids::new("MONGO").of(row(claim, 0), &key())), "?");
+        assert_eq!(hex(Ids::new("MONGO").of(row(claim, 1), &key())), "?");
     }
 
     #[test]
     fn rows_claims_and_pumps_have_ids_of_their_own() {
-        let mut ids: Vec<_> = (0..10_000)
-            .map(|n| Ids::new("MONGO", false).of(row(1, n), AT, &key()))
-            .collect();
-        ids.extend((2..1_000).map(|n| Ids::new("MONGO", false).of(row(n, 0), AT, &key())));
-        ids.extend((0..1_000).map(|n| Ids::new("OTHER", false).of(row(1, n), AT, &key())));
+        let of = |pump: &str, claim, n| Ids::new(pump).of(row(claim, n), &key());
+        let mut ids: Vec<_> = (0..10_000).map(|n| of("MONGO", 1, n)).collect();
+        ids.extend((2..1_000).map(|claim| of("MONGO", claim, 0)));
+        ids.extend((0..1_000).map(|n| of("OTHER", 1, n)));
         let all = ids.len();
         ids.sort_unstable();
         ids.dedup();
@@ -135,18 +110,12 @@ mod tests {
     }
 
     #[test]
-    fn ids_sort_by_time_even_at_its_ends() {
-        let at = |seconds| Ids::new("M", false).of(row(1, 1), Time { seconds, ..AT }, &key());
-        assert!(at(1_700_000_000) < at(1_700_000_001));
-        assert_eq!(at(-5)[..4], [0; 4]);
-        assert_eq!(at(i64::MAX)[..4], [255; 4]);
-    }
-
-    #[test]
-    fn ids_by_arrival_sort_by_row() {
-        let of = |n| Ids::new("M", true).of(row(1 << 90, n), AT, &key());
-        assert!((0..10_000).all(|n| of(n) < of(n + 1)));
-        assert_ne!(of(5), of(5 + (1 << 24)));
+    fn ids_sort_by_arrival() {
+        let of = |claim, n| Ids::new("M").of(row(claim, n), &key());
+        let claim = 1 << 90;
+        assert!((0..10_000).all(|n| of(claim, n) < of(claim, n + 1)));
+        assert_ne!(of(claim, 5), of(claim, 5 + (1 << 24)));
+        assert!(of(claim, u64::MAX) < of(claim + (1000 << 80), 0), "a second later");
     }
 
     #[test]

@@ -18,6 +18,7 @@ mod reconcile;
 mod records;
 #[cfg(test)]
 mod tests;
+mod tunnel;
 mod uptime;
 mod url;
 

@@ -22,7 +22,8 @@ pub struct ConnectionOptions {
     pub mongo_use_ssl: bool,
     /// Accept any certificate.
     pub mongo_ssl_insecure_skip_verify: bool,
-    /// Verify that the certificate leads to a trusted authority, but not the host's name.
+    /// Verify that the certificate leads to a trusted authority, but not the host's name. The driver then talks to a port of
+    /// the loopback interface, from which the pump speaks TLS to the servers.
     pub mongo_ssl_allow_invalid_hostnames: bool,
     /// PEM file of the authorities to trust, in place of those of the system.
     pub mongo_ssl_ca_file: String,

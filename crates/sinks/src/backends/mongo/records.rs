@@ -107,7 +107,7 @@ impl Records {
             form,
             target,
             sizes,
-            ids: Ids::new(&context.pump, context.compat),
+            ids: Ids::new(&context.pump),
             compat: context.compat,
             prepared: Mutex::default(),
         })
@@ -227,7 +227,7 @@ impl Records {
         let mut rows: Vec<Row> = Vec::with_capacity(chunk.rows.len());
         let mut rejected = Vec::new();
         for (row, record, key) in &chunk.rows {
-            let id = self.ids.of(*row, document::time_of(record), key);
+            let id = self.ids.of(*row, key);
             let without_raw = self.form != Form::Graph && document::estimated_size(record) > self.sizes.document;
             match document::of_record(self.form, id, record, without_raw) {
                 Ok(document) => rows.push((*row, document)),

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use analytics::{Key, RowId, Selection, UptimeView, When};
+use analytics::{Key, RowId, Selection, UptimeView};
 use async_trait::async_trait;
 
 use super::{
@@ -45,7 +45,7 @@ impl Uptime {
         records::prepare(&connection, COLLECTION, cap, prefix, &context.pump).await;
         Ok(Uptime {
             connection,
-            ids: Ids::new(&context.pump, context.compat),
+            ids: Ids::new(&context.pump),
             compat: context.compat,
         })
     }
@@ -54,7 +54,7 @@ impl Uptime {
         let mut rows: Vec<Row> = Vec::with_capacity(reports.len());
         let mut rejected = Vec::new();
         for (row, report, key) in reports {
-            match document::of_uptime(self.ids.of(*row, report.time(When::TimeStamp), key), report) {
+            match document::of_uptime(self.ids.of(*row, key), report) {
                 Ok(document) => rows.push((*row, document)),
                 Err(error) => rejected.push(Rejected {
                     row: *row,

@@ -50,6 +50,12 @@ pub struct Options {
     /// standard` masks what looks like an e-mail address or a long number, `include strict`, the default, keeps no bodies
     /// and parameters.
     pub rules: String,
+    /// `include strict` and `include default` keep the URL of a request, without its query. Otherwise, as in Tyk Pump, they
+    /// lose it; rules that are written out and an empty `rules` keep it.
+    pub keep_url: bool,
+    /// Values of headers are whole. Otherwise, as in Tyk Pump, they end at their first colon with a blank behind it, and
+    /// headers without a blank behind the name are left out.
+    pub whole_values: bool,
     /// Without effect: it kept messages in memory, for tests.
     pub queue: Vec<String>,
 }
@@ -101,7 +107,8 @@ impl Resurface {
                 }
             },
         };
-        let rules = Rules::parse(&text).map_err(|why| {
+        let keeps_url = options.keep_url && !context.compat;
+        let rules = Rules::parse(&text, keeps_url).map_err(|why| {
             BuildError::Options(format!("meta.rules: {why} – correct the rule, or write include strict"))
         })?;
         if options::parse_bool(&variable("USAGE_LOGGERS_DISABLE")) == Some(true) {
@@ -142,7 +149,7 @@ impl Resurface {
             encoder: Arc::new(Encoder {
                 rules,
                 host: if host.is_empty() { "unknown".to_owned() } else { host },
-                whole_values: !context.compat,
+                whole_values: options.whole_values && !context.compat,
             }),
             outbox: Outbox::new(SPEC.log_prefix, PACKING, Pace::SERVICE),
             empty: Arc::default(),

@@ -50,19 +50,24 @@ pub(super) struct Rules {
 }
 
 impl Rules {
-    /// Reads rules; without any the strict set counts. The error names the line.
-    pub(super) fn parse(text: &str) -> Result<Rules, String> {
+    /// Reads rules; without any the strict set counts. Unless `keeps_url`, including it loses what its rule for the URL says
+    /// to keep, as with upstream. The error names the line.
+    pub(super) fn parse(text: &str, keeps_url: bool) -> Result<Rules, String> {
         let mut rules = Rules::default();
         let mut lines = vec![text.to_owned()];
         if text.trim().is_empty() {
             lines = vec![STRICT.to_owned()];
         }
+        let included = match keeps_url {
+            true => STRICT.to_owned(),
+            false => STRICT.replace("$1", ""),
+        };
         let expanded = lines
             .concat()
             .replace("include debug", DEBUG)
             .replace("include standard", STANDARD)
-            .replace("include strict", STRICT)
-            .replace("include default", STRICT);
+            .replace("include strict", &included)
+            .replace("include default", &included);
         for line in expanded.lines() {
             let line = line.trim();
             if line.is_empty() || line.starts_with('#') {

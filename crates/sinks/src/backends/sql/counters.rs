@@ -88,8 +88,8 @@ fn graph(context: &BuildContext) -> Result<Setup<AggregateJob>, BuildError> {
 
 fn mcp(context: &BuildContext) -> Result<Setup<AggregateJob>, BuildError> {
     let mut setup = setup(context, &MCP_AGGREGATE, Engine::Mcp, "tyk_mcp_aggregated")?;
-    if context.compat && setup.job.sharded {
-        // Existing shards have none.
+    if setup.job.sharded {
+        // Upstream's have none.
         setup.job.index = IndexRule::None;
     }
     Ok(setup)

@@ -50,6 +50,7 @@ pub const UPTIME: SinkSpec = SinkSpec {
 fn setup(context: &BuildContext) -> Result<Setup<AggregateJob>, BuildError> {
     let options: Options = context.options()?;
     let rules = Rules {
+        answered_minima: false,
         compat: context.compat,
         ..Rules::default()
     };

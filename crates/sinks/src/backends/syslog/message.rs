@@ -81,6 +81,8 @@ const CEF_TEXTS: &[(&str, Text)] = &[
 const MARKER: &str = "...[truncated]";
 /// Texts are cut to no less.
 const SHORTEST: usize = 16;
+/// How far below the longest possible a cut may be.
+const NEAR: usize = 64;
 
 /// Makes messages of records.
 pub(super) struct Encoder {
@@ -113,25 +115,37 @@ pub(super) enum NoMessage {
 
 impl Encoder {
     /// Appends the message of a record, without framing. A message beyond the limit is written again with its texts cut,
-    /// more and more, until it fits. On failure `out` is as it was.
+    /// as little as it takes. On failure `out` is as it was.
     pub(super) fn write(&self, out: &mut Vec<u8>, record: &RecordView<'_>) -> Result<(), NoMessage> {
-        let start = out.len();
-        let mut longest = usize::MAX;
-        loop {
-            if let Err(error) = self.write_message(out, record, longest) {
-                out.truncate(start);
-                return Err(error.into());
-            }
-            let len = out.len() - start;
-            if self.limit == 0 || len <= self.limit {
-                return Ok(());
+        if self.fits(out, record, usize::MAX)? {
+            return Ok(());
+        }
+        // The longest texts that fit lie between these two.
+        let (mut fits, mut too_long) = (SHORTEST, self.limit);
+        while too_long.saturating_sub(fits) > NEAR {
+            let longest = fits.midpoint(too_long);
+            let start = out.len();
+            match self.fits(out, record, longest)? {
+                true => fits = longest,
+                false => too_long = longest,
             }
             out.truncate(start);
-            if longest <= SHORTEST {
-                return Err(NoMessage::TooLong(self.limit));
-            }
-            longest = (longest.min(self.limit) / 2).max(SHORTEST);
         }
+        match self.fits(out, record, fits)? {
+            true => Ok(()),
+            false => Err(NoMessage::TooLong(self.limit)),
+        }
+    }
+
+    /// Appends the message with no text longer than `longest`; `false`: it is too long, and `out` is as it was.
+    fn fits(&self, out: &mut Vec<u8>, record: &RecordView<'_>, longest: usize) -> Result<bool, json::JsonError> {
+        let start = out.len();
+        let written = self.write_message(out, record, longest);
+        let fits = self.limit == 0 || out.len() - start <= self.limit;
+        if written.is_err() || !fits {
+            out.truncate(start);
+        }
+        written.map(|()| fits)
     }
 
     fn write_message(&self, out: &mut Vec<u8>, record: &RecordView<'_>, longest: usize) -> Result<(), json::JsonError> {

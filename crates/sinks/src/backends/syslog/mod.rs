@@ -41,6 +41,9 @@ pub struct Options {
     /// How messages on a connection are told apart: `newline`, or `octet_counting` (RFC 6587, and what RFC 5425 asks for
     /// with `tls`).
     pub framing: String,
+    /// Format `map`: write line ends in any text as `\\n` and `\\r`, so that no path or user agent splits a message or forges
+    /// one. Otherwise, as in Tyk Pump, only line feeds in the raw request and response are. The other formats always do.
+    pub escape_line_ends: bool,
     /// The most bytes that a message may have, at least 2048; 0 is no limit over `tcp` and `tls`, and 65,507 over `udp`.
     /// In a longer message every long text is cut and ends in `...[truncated]`. Daemons have a limit of their own
     /// (rsyslog: `maxMessageSize`, 8 KiB unless set) beyond which they cut, split or drop messages.
@@ -61,6 +64,7 @@ impl Default for Options {
             tag: "syslog-pump".to_owned(),
             format: "map".to_owned(),
             framing: "newline".to_owned(),
+            escape_line_ends: false,
             max_message_size: 0,
             ssl: SslOptions::default(),
             ssl_server_name: String::new(),
@@ -162,7 +166,7 @@ impl Syslog {
                 host: host(),
                 process: std::process::id(),
                 limit,
-                raw_line_ends: context.compat,
+                raw_line_ends: !options.escape_line_ends || context.compat,
             }),
             framing,
             wire,

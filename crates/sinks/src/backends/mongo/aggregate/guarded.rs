@@ -281,7 +281,12 @@ impl Aggregates {
         command.long("total.hits", stored::hits(document));
         command.close(query);
         let update = command.open_document("update");
-        stored::write_averages(&mut command, document, self.setup.engine, false);
+        stored::write_averages(
+            &mut command,
+            document,
+            self.setup.engine,
+            !self.setup.common.fresh_averages,
+        );
         command.close(update);
         // The answer would have the whole document otherwise.
         let fields = command.open_document("fields");

@@ -32,6 +32,11 @@ pub struct CommonOptions {
     pub store_analytics_per_minute: bool,
     /// Minutes of a bucket, 1 to 60; anything else is 60.
     pub aggregation_time: i64,
+    /// Minimum latencies come from requests that were answered (below 400, totals: 2xx), however records are grouped.
+    /// Otherwise, as in Tyk Pump, the first record of a write counts whatever its code, and a connection counts as 0.
+    pub answered_minima: bool,
+    /// Average request times in `lists` are those of the counters. Otherwise, as in Tyk Pump, they are one write behind.
+    pub fresh_averages: bool,
     /// Counters that a dimension (tags, keys, paths and so on) of one document may have; what is beyond them is counted
     /// together under `__other__`. 0: no limit.
     pub max_keys_per_dimension: u64,
@@ -44,6 +49,8 @@ impl Default for CommonOptions {
             use_mixed_collection: false,
             store_analytics_per_minute: false,
             aggregation_time: 60,
+            answered_minima: false,
+            fresh_averages: false,
             max_keys_per_dimension: 0,
         }
     }
@@ -139,6 +146,7 @@ impl From<AggregateOptions> for Setup {
                 ignore_tag_prefixes: prefixes.map(String::into_bytes).collect(),
                 ignored: names.filter_map(|name| Dimension::ignorable(name)).collect(),
                 window: options.common.window(),
+                answered_minima: options.common.answered_minima,
                 escape_keys: true,
                 ..Rules::default()
             },
@@ -159,6 +167,7 @@ impl From<McpAggregateOptions> for Setup {
             engine: Engine::Mcp,
             rules: Rules {
                 window: options.common.window(),
+                answered_minima: options.common.answered_minima,
                 escape_keys: true,
                 ..Rules::default()
             },

@@ -175,11 +175,11 @@ async fn a_full_dimension_counts_the_rest_together() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn averages_in_lists_are_those_of_the_counters() {
+async fn fresh_averages_in_lists_are_those_of_the_counters() {
     let Some(store) = Store::start().await else {
         return;
     };
-    let sink = sink(&AGGREGATE, json!({"mongo_url": store.url()})).await;
+    let sink = sink(&AGGREGATE, json!({"mongo_url": store.url(), "fresh_averages": true})).await;
     for number in 0..3 {
         let rows = group(CLAIM, number..number + 1, |number, builder| {
             builder

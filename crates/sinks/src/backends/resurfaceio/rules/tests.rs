@@ -5,7 +5,7 @@ fn pairs(texts: &[(&str, &str)]) -> Vec<Pair> {
 }
 
 fn left(rules: &str, texts: &[(&str, &str)]) -> Option<Vec<Pair>> {
-    Rules::parse(rules).unwrap().apply(pairs(texts), 0)
+    Rules::parse(rules, true).unwrap().apply(pairs(texts), 0)
 }
 
 const MESSAGE: &[(&str, &str)] = &[
@@ -32,6 +32,11 @@ fn the_named_sets_do_what_the_reference_documents() {
         );
         assert_eq!(strict[1].1, "http://gw/a", "the URL keeps its beginning");
     }
+    for (text, keeps) in [("", true), ("include strict", false), ("include default", false)] {
+        let rules = Rules::parse(text, false).unwrap();
+        let left = rules.apply(pairs(MESSAGE), 0).unwrap();
+        assert_eq!(left.iter().any(|(key, _)| key == "request_url"), keeps, "{text:?}");
+    }
     let standard = left("include standard", MESSAGE).unwrap();
     assert_eq!(standard[2].1, "mail x@y.com or xyxy");
     assert_eq!(
@@ -43,12 +48,15 @@ fn the_named_sets_do_what_the_reference_documents() {
 
 #[test]
 fn plain_http_cookies_and_compression_are_switches() {
-    let rules =
-        Rules::parse("allow_http_url # yes\nskip_compression\nskip_submission\ncopy_session_field /a|b.*/").unwrap();
+    let rules = Rules::parse(
+        "allow_http_url # yes\nskip_compression\nskip_submission\ncopy_session_field /a|b.*/",
+        true,
+    )
+    .unwrap();
     assert!(rules.allow_http_url && rules.skip_compression && rules.skip_submission);
     let cookies = pairs(&[("a", "1"), ("abc", "2"), ("xb", "3"), ("c", "4")]);
     assert_eq!(rules.copied(&cookies), cookies[..3]);
-    assert!(!Rules::parse("").unwrap().allow_http_url);
+    assert!(!Rules::parse("", false).unwrap().allow_http_url);
 }
 
 #[test]
@@ -112,7 +120,7 @@ fn messages_are_stopped() {
 
 #[test]
 fn a_sample_is_the_same_for_the_same_draw() {
-    let rules = Rules::parse("sample 30").unwrap();
+    let rules = Rules::parse("sample 30", true).unwrap();
     let kept = (0..1000).filter(|&draw| rules.apply(pairs(&[("a", "b")]), draw).is_some());
     assert_eq!(kept.count(), 300);
 }
@@ -134,7 +142,7 @@ fn a_rule_that_is_not_understood_is_named() {
         ("sample 100", "no percentage"),
         ("sample 5\nsample 6", "second one of its kind"),
     ] {
-        let error = Rules::parse(rules).unwrap_err();
+        let error = Rules::parse(rules, true).unwrap_err();
         assert!(error.contains(expected), "{rules:?}: {error}");
     }
 }

@@ -77,7 +77,7 @@ impl AggregateJob {
     ) -> AggregateJob {
         AggregateJob {
             kind,
-            layout: shape.layout(rules.compat),
+            layout: shape.layout(rules.answered_minima),
             rules: Arc::new(rules),
             base,
             shape,

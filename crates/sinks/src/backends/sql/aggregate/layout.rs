@@ -31,20 +31,20 @@ pub(crate) enum Shape {
 }
 
 impl Shape {
-    /// Columns and key. `compat`: the minimum of errors, and that of rows without hits, counts like any other.
-    pub(crate) fn layout(self, compat: bool) -> Arc<Layout> {
+    /// Columns and key. Without `answered_minima` the minimum of errors, and that of rows without hits, counts like any other.
+    pub(crate) fn layout(self, answered_minima: bool) -> Arc<Layout> {
         let text = |name: &'static str| Column::new(name, Class::Text);
         let start = Column::new("timestamp", Class::Int);
         let mut columns = vec![text("id")];
         match self {
             Shape::Organisation => {
-                columns.extend(counters(compat));
+                columns.extend(counters(answered_minima));
                 columns.extend([start, text("org_id"), text("dimension"), text("dimension_value")]);
                 columns.extend(codes());
             }
             Shape::Api => {
                 columns.extend(["org_id", "dimension", "dimension_value", "api_id"].map(text));
-                columns.extend(counters(compat));
+                columns.extend(counters(answered_minima));
                 columns.extend(codes());
                 columns.push(start);
             }
@@ -53,16 +53,16 @@ impl Shape {
     }
 }
 
-fn counters(compat: bool) -> [Column; 22] {
+fn counters(answered_minima: bool) -> [Column; 22] {
     let sum = |name: &'static str| Column::new(name, Class::Int).merged(Merge::Add);
     let average = |name: &'static str, total| {
         let hits = "counter_hits";
         Column::new(name, Class::Float).merged(Merge::Average { total, hits })
     };
     let extreme = |name: &'static str, merge| Column::new(name, Class::Int).merged(merge);
-    let least = match compat {
-        true => Merge::Min,
-        false => Merge::AnsweredMin {
+    let least = match answered_minima {
+        false => Merge::Min,
+        true => Merge::AnsweredMin {
             hits: "counter_hits",
             errors: "counter_error",
         },

@@ -39,6 +39,10 @@ pub struct AggregateOptions {
     /// Tags that begin with one of these texts are not counted, besides `key-`; an empty text means every tag.
     /// `sql_aggregate` only.
     pub ignore_tag_prefix_list: Vec<String>,
+    /// Minimum latencies come from requests that were answered (below 400, totals: 2xx), however records are grouped; from
+    /// others only where there is nothing else. Otherwise, as in Tyk Pump, the first record of a write counts whatever its
+    /// code, and a connection counts as 0.
+    pub answered_minima: bool,
     /// One row a minute instead of one an hour.
     pub store_analytics_per_minute: bool,
     /// Does not create the index `<table>_idx_dimension`.
@@ -65,6 +69,7 @@ impl AggregateOptions {
                 false => Window::HOUR,
             },
             bucketing: bucketing(compat),
+            answered_minima: self.answered_minima,
             compat,
             ..Rules::default()
         }
