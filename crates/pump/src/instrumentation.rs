@@ -7,7 +7,7 @@ use std::{
     fmt::Write,
     net::{Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs, UdpSocket},
     sync::{
-        Arc, Weak,
+        Arc, OnceLock, Weak,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
@@ -22,6 +22,9 @@ const DATAGRAM: usize = 1440;
 
 /// How often lines that have gathered are sent.
 const FLUSH: Duration = Duration::from_millis(100);
+
+/// How often a name that does not resolve is looked up again.
+const LOOKUP: Duration = Duration::from_secs(5);
 
 /// Up to this many records a flush are counted as upstream counts them, one `record:1|c` each; more become a single
 /// line with their number, which StatsD adds up to the same.
@@ -53,11 +56,11 @@ impl Instrumentation {
         Self { client: None }
     }
 
-    /// Starts sending to the configured server; `wanted` without a server is an error in the log and nothing more.
-    /// Must be called within the runtime.
+    /// Starts sending to the configured server; `wanted` without a server is an error in the log and nothing more. A name
+    /// that does not resolve is looked up again in the background. Must be called within the runtime.
     ///
     /// # Errors
-    /// The address cannot be resolved, or there is no socket for it.
+    /// The address is none.
     pub fn start(wanted: bool, statsd: Option<&StatsdSettings>) -> Result<Self, StartError> {
         if !wanted {
             return Ok(Self::off());
@@ -67,9 +70,20 @@ impl Instrumentation {
             return Ok(Self::off());
         };
         tracing::info!("Sending stats to: {} with prefix: {}", statsd.address, statsd.prefix);
-        let client = Arc::new(Client::connect(statsd)?);
-        tracing::info!("StatsD instrumentation sink started");
-        tokio::spawn(flush_regularly(Arc::downgrade(&client)));
+        let client = Arc::new(Client::new(statsd)?);
+        match client.connect() {
+            Ok(()) => {
+                tracing::info!("StatsD instrumentation sink started");
+                tokio::spawn(flush_regularly(Arc::downgrade(&client)));
+            }
+            Err(error) => {
+                tracing::warn!(
+                    "StatsD instrumentation: {error}; looked up again every {} s; timings are lost until then",
+                    LOOKUP.as_secs()
+                );
+                tokio::spawn(connect_later(Arc::downgrade(&client)));
+            }
+        }
         tracing::info!("Starting application monitoring...");
         Ok(Self { client: Some(client) })
     }
@@ -107,45 +121,73 @@ async fn flush_regularly(client: Weak<Client>) {
     }
 }
 
+async fn connect_later(client: Weak<Client>) {
+    loop {
+        tokio::time::sleep(LOOKUP).await;
+        let Some(client) = client.upgrade() else { return };
+        // A name server may take its time.
+        let connected = tokio::task::spawn_blocking(move || client.connect().is_ok()).await;
+        if matches!(connected, Ok(true)) {
+            break;
+        }
+    }
+    tracing::info!("StatsD instrumentation sink started");
+    flush_regularly(client).await;
+}
+
 struct Client {
-    sink: BufferedUdpMetricSink,
+    address: String,
+    /// Empty until the address is known.
+    sink: OnceLock<BufferedUdpMetricSink>,
     /// Prefix with its dot, or empty.
     prefix: String,
     records: AtomicU64,
 }
 
 impl Client {
-    fn connect(statsd: &StatsdSettings) -> Result<Self, StartError> {
-        let address = resolve(&statsd.address)?;
-        let local: SocketAddr = match address {
-            SocketAddr::V4(_) => (Ipv4Addr::UNSPECIFIED, 0).into(),
-            SocketAddr::V6(_) => (Ipv6Addr::UNSPECIFIED, 0).into(),
-        };
-        let broken = |error: &dyn std::fmt::Display| StartError(format!("address {}: {error}", statsd.address));
-        let socket = UdpSocket::bind(local).map_err(|error| broken(&error))?;
-        // A full socket buffer must never hold up delivery.
-        socket.set_nonblocking(true).map_err(|error| broken(&error))?;
-        let sink = BufferedUdpMetricSink::with_capacity(address, socket, DATAGRAM).map_err(|error| broken(&error))?;
+    fn new(statsd: &StatsdSettings) -> Result<Self, StartError> {
         let dot = if statsd.prefix.is_empty() { "" } else { "." };
         Ok(Self {
-            sink,
+            address: complete(&statsd.address)?,
+            sink: OnceLock::new(),
             prefix: format!("{}{dot}", statsd.prefix),
             records: AtomicU64::new(0),
         })
     }
 
+    /// Looks the address up and opens a socket.
+    fn connect(&self) -> Result<(), StartError> {
+        let broken = |error: &dyn std::fmt::Display| StartError(format!("address {}: {error}", self.address));
+        let found = self.address.to_socket_addrs().map_err(|error| broken(&error))?;
+        let addresses: Vec<SocketAddr> = found.collect();
+        // Go prefers IPv4 too.
+        let first = addresses.iter().find(|address| address.is_ipv4()).or(addresses.first());
+        let address = *first.ok_or_else(|| broken(&"no such host"))?;
+        let local: SocketAddr = match address {
+            SocketAddr::V4(_) => (Ipv4Addr::UNSPECIFIED, 0).into(),
+            SocketAddr::V6(_) => (Ipv6Addr::UNSPECIFIED, 0).into(),
+        };
+        let socket = UdpSocket::bind(local).map_err(|error| broken(&error))?;
+        // A full socket buffer must never hold up delivery.
+        socket.set_nonblocking(true).map_err(|error| broken(&error))?;
+        let sink = BufferedUdpMetricSink::with_capacity(address, socket, DATAGRAM).map_err(|error| broken(&error))?;
+        self.sink.get_or_init(|| sink);
+        Ok(())
+    }
+
     /// Sends an event under its own name and under that of its job.
     fn event(&self, name: &str, value: &str) {
+        let Some(sink) = self.sink.get() else { return };
         for job in ["", JOB] {
             let mut line: String = [&self.prefix, job, name]
                 .iter()
-                .flat_map(|part| part.chars())
+                .flat_map(|part| part.bytes())
                 .map(allowed)
                 .collect();
             line.push_str(value);
             // One byte for the newline. Metrics are best effort: a datagram that cannot be sent is gone.
             if line.len() < DATAGRAM {
-                let _ = self.sink.emit(&line);
+                let _ = sink.emit(&line);
             }
         }
     }
@@ -155,13 +197,14 @@ impl Client {
     }
 
     fn flush(&self) {
+        let Some(sink) = self.sink.get() else { return };
         let records = self.records.swap(0, Ordering::Relaxed);
         if records > SINGLE_LINES {
             self.event("record", &format!(":{records}|c"));
         } else {
             (0..records).for_each(|_| self.event("record", ":1|c"));
         }
-        let _ = self.sink.flush();
+        let _ = sink.flush();
     }
 }
 
@@ -171,12 +214,13 @@ impl Drop for Client {
     }
 }
 
-/// `$` for what StatsD servers do not take in a name.
-fn allowed(c: char) -> char {
-    if c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '-') {
-        c
-    } else {
-        '$'
+/// `$` for what StatsD servers do not take in a name. A letter beyond ASCII is as many as it has bytes, as upstream
+/// writes it.
+fn allowed(byte: u8) -> char {
+    match byte {
+        b'_' | b'.' | b'-' => char::from(byte),
+        _ if byte.is_ascii_alphanumeric() => char::from(byte),
+        _ => '$',
     }
 }
 
@@ -192,23 +236,19 @@ fn timing_value(elapsed: Duration) -> String {
     value
 }
 
-fn resolve(address: &str) -> Result<SocketAddr, StartError> {
-    if !address.contains(':') {
+/// The address with a host and a port.
+fn complete(address: &str) -> Result<String, StartError> {
+    let Some((host, port)) = address.rsplit_once(':') else {
         return Err(StartError(format!("address {address}: missing port in address")));
+    };
+    if port.parse::<u16>().is_err() {
+        return Err(StartError(format!("address {address}: unknown port")));
     }
     // A missing host is this machine, as in Go.
-    let full = if address.starts_with(':') {
-        format!("127.0.0.1{address}")
-    } else {
-        address.to_owned()
-    };
-    let found = full.to_socket_addrs().map(|addresses| addresses.collect::<Vec<_>>());
-    let addresses = found.map_err(|error| StartError(format!("address {address}: {error}")))?;
-    // Go prefers IPv4 too.
-    let first = addresses.iter().find(|address| address.is_ipv4()).or(addresses.first());
-    first
-        .copied()
-        .ok_or_else(|| StartError(format!("address {address}: no such host")))
+    Ok(match host {
+        "" => format!("127.0.0.1{address}"),
+        _ => address.to_owned(),
+    })
 }
 
 #[cfg(test)]
@@ -260,6 +300,25 @@ mod tests {
         assert_eq!(datagram(&socket), "record:1|c\nPumpRecordsPurge.record:1|c\n");
         metrics.record(1);
         assert_eq!(datagram(&socket), "record:1|c\nPumpRecordsPurge.record:1|c\n");
+    }
+
+    #[tokio::test]
+    async fn a_letter_of_several_bytes_is_as_many_signs() {
+        let (socket, address) = receiver();
+        let metrics = start(address, "süd.a b");
+        metrics.cycle(Duration::from_millis(12));
+        drop(metrics);
+        assert_eq!(
+            datagram(&socket),
+            "s$$d.a$b.purge_time_all:12|ms\ns$$d.a$b.PumpRecordsPurge.purge_time_all:12|ms\n"
+        );
+    }
+
+    #[tokio::test]
+    async fn a_name_that_does_not_resolve_keeps_nobody_from_starting() {
+        let metrics = start("no-such-host.invalid:8125".to_owned(), "p");
+        metrics.record(1);
+        metrics.pump_write("CSV Pump", Duration::ZERO);
     }
 
     #[tokio::test]

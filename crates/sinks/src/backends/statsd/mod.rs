@@ -1,0 +1,182 @@
+//! Type `statsd`: the timings of records as metrics of a StatsD daemon.
+
+mod metric;
+
+use std::{sync::Arc, time::Duration};
+
+use analytics::{Selection, Zone};
+use async_trait::async_trait;
+use futures::{FutureExt, future::BoxFuture};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    Applied, BuildContext, BuildError, Guarantee, Sink, SinkSpec, WriteError, Written, options,
+    table::closest,
+    transport::wire::{Address, Datagrams, Dispatch, LocalDatagrams, MAX_DATAGRAM, Post},
+};
+use metric::{Encoder, TAGS, TIMINGS, Tag};
+
+/// How long a daemon on this machine may leave a datagram waiting.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// Sends timings of every record to a StatsD daemon, each as one datagram `field.tags:value|ms`. The values of `tags` are
+/// parts of the metric's name, in lower case and without blanks; without tags the name ends in a dot. Over UDP nobody tells
+/// whether a datagram arrives; where a machine says that nobody listens, the records wait and are sent later.
+///
+/// `:` and `|` in values become `_`, because a daemon reads them as the end of the name, and so does `=` behind `#`, `,`,
+/// `;` or `[`, which some daemons read as a tag: nobody who calls an API can write metrics of their own. With `compat`
+/// values are sent as they are.
+#[derive(Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+#[schemars(example = &serde_json::json!({"address": "statsd.example.com:8125", "fields": ["request_time"], "tags": ["path", "response_code", "api_name"]}))]
+pub struct Options {
+    /// `host:port` of the daemon, or `unix://` and the path of a datagram socket (statsd_exporter and Datadog's agent have
+    /// one).
+    pub address: String,
+    /// Timings that are sent: `request_time`, `latency_total`, `latency_upstream`, `latency_gateway`. Without any nothing
+    /// is sent.
+    pub fields: Vec<String>,
+    /// Values of a record that are parts of the metric's name, in this order: `path` (behind the method), `response_code`,
+    /// `api_key`, `api_version`, `api_name`, `api_id`, `org_id`, `oauth_id`, `raw_request`, `raw_response`, `ip_address`,
+    /// `time_stamp`, `request_time`, `latency_total`, `latency_upstream`, `latency_gateway`, and with `separated_method`
+    /// `method`. Any other name is sent as `null`.
+    pub tags: Vec<String>,
+    /// `path` is the path alone, and `method` a tag of its own.
+    pub separated_method: bool,
+}
+
+/// The type `statsd`.
+pub const SPEC: SinkSpec = SinkSpec {
+    guarantee: Guarantee::BestEffort,
+    options: options::schema::<Options>,
+    ..SinkSpec::new(
+        "statsd",
+        "Statsd Pump",
+        "statsd-pump",
+        "TYK_PMP_PUMPS_STATSD_META",
+        build,
+    )
+};
+
+fn build(context: BuildContext) -> BoxFuture<'static, Result<Box<dyn Sink>, BuildError>> {
+    async move { Ok(Box::new(Statsd::new(&context)?) as Box<dyn Sink>) }.boxed()
+}
+
+/// One pump's way to a daemon.
+struct Statsd {
+    encoder: Arc<Encoder>,
+    post: Post,
+}
+
+impl Statsd {
+    fn new(context: &BuildContext) -> Result<Statsd, BuildError> {
+        let options: Options = context.options()?;
+        let post = post(options.address.trim())?;
+        let warn = |warning: String| tracing::warn!(prefix = SPEC.log_prefix, pump = %context.pump, "{warning}");
+        let mut timings = Vec::new();
+        for field in &options.fields {
+            match TIMINGS.iter().find(|(name, _)| name == field) {
+                Some(timing) => timings.push(*timing),
+                None => warn(format!(
+                    "meta.fields has \"{field}\", which is no timing – {}",
+                    remedy(field, TIMINGS.iter().map(|(name, _)| *name))
+                )),
+            }
+        }
+        if timings.is_empty() {
+            warn("meta.fields names no timing, so that nothing is sent – write for instance [\"request_time\"]".into());
+        }
+        let mut tags = Vec::new();
+        for name in &options.tags {
+            let tag = Tag::of(name, options.separated_method);
+            if tag == Tag::Unknown {
+                let remedy = match name.as_str() {
+                    "method" => "set separated_method, or remove it".to_owned(),
+                    _ => remedy(name, TAGS.iter().map(|(name, _)| *name)),
+                };
+                warn(format!(
+                    "meta.tags has \"{name}\", which is no value of a record and is sent as null – {remedy}"
+                ));
+            }
+            tags.push(tag);
+        }
+        tracing::info!(
+            prefix = SPEC.log_prefix, pump = %context.pump,
+            "Statsd Pump sends to {}", options.address
+        );
+        Ok(Statsd {
+            encoder: Arc::new(Encoder {
+                timings,
+                tags,
+                zone: Zone::LOCAL,
+                as_it_is: context.compat,
+            }),
+            post,
+        })
+    }
+}
+
+fn post(address: &str) -> Result<Post, BuildError> {
+    if let Some(path) = address.strip_prefix("unix://") {
+        let local = LocalDatagrams::new(path, PATIENCE).map_err(|error| {
+            BuildError::Options(format!("meta.address is \"{address}\": {error} – shorten the path"))
+        })?;
+        return Ok(Post::Local(local));
+    }
+    match Address::parse(address) {
+        Some(address) => Ok(Post::Network(Datagrams::new(address))),
+        None => Err(BuildError::Options(format!(
+            "meta.address is \"{address}\", expected host:port – write for instance \"localhost:8125\""
+        ))),
+    }
+}
+
+fn remedy(given: &str, names: impl Iterator<Item = &'static str>) -> String {
+    match closest(given, names) {
+        Some(name) => format!("write \"{name}\", or remove it"),
+        None => "remove it".to_owned(),
+    }
+}
+
+fn encode(encoder: &Encoder, group: &[Selection]) -> Dispatch {
+    let mut out = Dispatch::default();
+    let mut name = Vec::new();
+    for (row, record) in group.iter().flat_map(Selection::records) {
+        name.clear();
+        encoder.write_tags(&mut name, &record);
+        let longest = encoder.longest() + name.len();
+        if longest > MAX_DATAGRAM {
+            out.reject(
+                row,
+                format!(
+                    "its metric has {longest} bytes, and a datagram takes {MAX_DATAGRAM} – choose fewer tags, or set \
+                     max_record_size"
+                ),
+            );
+            continue;
+        }
+        let first = out.len();
+        for timing in &encoder.timings {
+            encoder.write_metric(out.open(), *timing, &name, &record);
+            out.close();
+        }
+        let datagrams = first..out.len();
+        out.carry(row, datagrams);
+    }
+    out
+}
+
+#[async_trait]
+impl Sink for Statsd {
+    async fn write(&self, group: &[Selection], applied: &Arc<Applied>) -> Result<Written, WriteError> {
+        let (encoder, group) = (self.encoder.clone(), applied.rest_of(group));
+        let dispatch = tokio::task::spawn_blocking(move || encode(&encoder, &group))
+            .await
+            .map_err(WriteError::retry)?;
+        dispatch.send(&self.post, applied).await
+    }
+}
+
+#[cfg(test)]
+mod tests;
