@@ -4,7 +4,7 @@ use std::io::Write;
 
 use analytics::{Flag, Int, RecordView, RowId, Selection, Text};
 
-use crate::transport::wire::Dispatch;
+use crate::transport::wire::{Dispatch, Limits};
 
 /// A tag of a metric.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,15 +74,6 @@ impl Head {
     }
 }
 
-/// How much a datagram takes.
-#[derive(Clone, Copy)]
-pub(super) struct Limits {
-    /// Metrics.
-    pub(super) lines: usize,
-    /// Bytes.
-    pub(super) bytes: usize,
-}
-
 /// Makes datagrams of records.
 pub(super) struct Encoder {
     /// What all metrics have in common.
@@ -101,20 +92,17 @@ impl Encoder {
     /// The datagrams of a group.
     pub(super) fn encode(&self, group: &[Selection]) -> Dispatch {
         let mut out = Dispatch::default();
-        let (mut line, mut lines) = (Vec::new(), 0);
+        let mut line = Vec::new();
         for (row, record) in group.iter().flat_map(Selection::records) {
             if !self.keeps(row) {
                 continue;
             }
             line.clear();
             self.write(&mut line, &record);
-            let room = self.limits.bytes.saturating_sub(out.open_len() + 1);
-            if lines >= self.limits.lines || (lines > 0 && line.len() > room) {
+            let (bytes, limit) = (line.len(), self.limits.bytes);
+            if bytes > limit {
+                // As upstream does.
                 out.close();
-                lines = 0;
-            }
-            if line.len() > self.limits.bytes {
-                let (bytes, limit) = (line.len(), self.limits.bytes);
                 out.reject(
                     row,
                     format!(
@@ -124,16 +112,9 @@ impl Encoder {
                 );
                 continue;
             }
-            let open = out.open();
-            if lines > 0 {
-                open.push(b'\n');
-            }
-            open.extend_from_slice(&line);
-            lines += 1;
-            let datagram = out.len();
+            let datagram = out.write(&line, self.limits);
             out.carry(row, datagram..datagram + 1);
         }
-        out.close();
         out
     }
 
@@ -179,11 +160,16 @@ impl Encoder {
         out.push(b',');
         out.extend_from_slice(name.as_bytes());
         out.push(b':');
-        let kept = value.iter().copied().filter(|&byte| byte != b'\n');
         if self.as_it_is {
-            out.extend(kept);
-        } else {
+            out.extend(value.iter().filter(|&&byte| byte != b'\n'));
+            return;
+        }
+        for chunk in value.utf8_chunks() {
+            let kept = chunk.valid().bytes().filter(|&byte| byte != b'\n');
             out.extend(kept.map(|byte| if matches!(byte, b',' | b'|') { b'_' } else { byte }));
+            if !chunk.invalid().is_empty() {
+                out.extend_from_slice("\u{fffd}".as_bytes());
+            }
         }
     }
 }

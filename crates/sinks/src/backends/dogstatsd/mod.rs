@@ -14,10 +14,10 @@ use serde::{Deserialize, Serialize};
 use crate::{
     Applied, BuildContext, BuildError, Guarantee, Sink, SinkSpec, WriteError, Written, options,
     table::closest,
-    transport::wire::{Dispatch, Post},
+    transport::wire::{Limits, Post},
 };
 use agent::Surroundings;
-use line::{DEFAULT_TAGS, Encoder, Head, Limits, TAGS, Tag};
+use line::{DEFAULT_TAGS, Encoder, Head, TAGS, Tag};
 
 /// Sends the request time of every record to a Datadog agent, as a histogram `namespace.request_time` with tags. Over UDP
 /// nobody tells whether a datagram arrives; where the machine says that nobody listens, and where a Unix socket is away or
@@ -27,7 +27,8 @@ use line::{DEFAULT_TAGS, Encoder, Head, Limits, TAGS, Tag};
 /// `DD_ENV`, `DD_SERVICE` and `DD_VERSION` are sent as tags, each if it is set. Every metric has the tag `tyk-pump`.
 ///
 /// `,` and `|` in values become `_`, because the agent reads another tag or another part of the metric out of them: nobody
-/// who calls an API can write tags or change figures. With `compat` values are sent as they are. Line ends are left out.
+/// who calls an API can write tags or change figures. What is no UTF-8 becomes U+FFFD. With `compat` values are sent as
+/// they are. Line feeds are left out.
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 #[schemars(example = &serde_json::json!({"address": "unix:///var/run/datadog/dsd.socket", "namespace": "tyk", "buffered": true, "tags": ["path", "method", "response_code", "api_name"]}))]
@@ -132,7 +133,7 @@ impl DogStatsd {
             rate => {
                 if rate < 0.0 {
                     warn(format!(
-                        "meta.sample_rate is {rate}, which cannot be: it is 1 – write a number above 0 and up to 1"
+                        "meta.sample_rate is {rate}, expected a number above 0 and up to 1; 1 is used – write it"
                     ));
                 }
                 1.0
@@ -196,7 +197,7 @@ fn tags(names: &[String]) -> Result<Vec<Tag>, BuildError> {
 impl Sink for DogStatsd {
     async fn write(&self, group: &[Selection], applied: &Arc<Applied>) -> Result<Written, WriteError> {
         let (encoder, group) = (self.encoder.clone(), applied.rest_of(group));
-        let dispatch: Dispatch = tokio::task::spawn_blocking(move || encoder.encode(&group))
+        let dispatch = tokio::task::spawn_blocking(move || encoder.encode(&group))
             .await
             .map_err(WriteError::retry)?;
         dispatch.send(&self.post, applied).await

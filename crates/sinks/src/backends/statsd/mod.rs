@@ -2,7 +2,7 @@
 
 mod metric;
 
-use std::{sync::Arc, time::Duration};
+use std::{ops::Range, sync::Arc, time::Duration};
 
 use analytics::{Selection, Zone};
 use async_trait::async_trait;
@@ -13,14 +13,14 @@ use serde::{Deserialize, Serialize};
 use crate::{
     Applied, BuildContext, BuildError, Guarantee, Sink, SinkSpec, WriteError, Written, options,
     table::closest,
-    transport::wire::{Address, Datagrams, Dispatch, LocalDatagrams, MAX_DATAGRAM, Post},
+    transport::wire::{Address, Datagrams, Dispatch, Limits, LocalDatagrams, MAX_DATAGRAM, Post},
 };
 use metric::{Encoder, TAGS, TIMINGS, Tag};
 
 /// How long a daemon on this machine may leave a datagram waiting.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// Sends timings of every record to a StatsD daemon, each as one datagram `field.tags:value|ms`. The values of `tags` are
+/// Sends timings of every record to a StatsD daemon, as `field.tags:value|ms`. The values of `tags` are
 /// parts of the metric's name, in lower case and without blanks; without tags the name ends in a dot. Over UDP nobody tells
 /// whether a datagram arrives; where a machine says that nobody listens, the records wait and are sent later.
 ///
@@ -44,6 +44,9 @@ pub struct Options {
     pub tags: Vec<String>,
     /// `path` is the path alone, and `method` a tag of its own.
     pub separated_method: bool,
+    /// Puts as many metrics into a datagram as fit into this many bytes, a line each, which costs both sides much less:
+    /// 1432 over networks, 8192 on one machine. 0: each metric has a datagram of its own.
+    pub max_datagram_size: i64,
 }
 
 /// The type `statsd`.
@@ -66,6 +69,7 @@ fn build(context: BuildContext) -> BoxFuture<'static, Result<Box<dyn Sink>, Buil
 /// One pump's way to a daemon.
 struct Statsd {
     encoder: Arc<Encoder>,
+    limits: Limits,
     post: Post,
 }
 
@@ -73,6 +77,22 @@ impl Statsd {
     fn new(context: &BuildContext) -> Result<Statsd, BuildError> {
         let options: Options = context.options()?;
         let post = post(options.address.trim())?;
+        let limits = match usize::try_from(options.max_datagram_size) {
+            Ok(0) => Limits {
+                lines: 1,
+                bytes: MAX_DATAGRAM,
+            },
+            Ok(bytes) => Limits {
+                lines: usize::MAX,
+                bytes: bytes.min(MAX_DATAGRAM),
+            },
+            Err(_) => {
+                return Err(BuildError::Options(format!(
+                    "meta.max_datagram_size is {}, expected a number of bytes, or 0 – write for instance 1432",
+                    options.max_datagram_size
+                )));
+            }
+        };
         let warn = |warning: String| tracing::warn!(prefix = SPEC.log_prefix, pump = %context.pump, "{warning}");
         let mut timings = Vec::new();
         for field in &options.fields {
@@ -112,6 +132,7 @@ impl Statsd {
                 zone: Zone::LOCAL,
                 as_it_is: context.compat,
             }),
+            limits,
             post,
         })
     }
@@ -139,13 +160,13 @@ fn remedy(given: &str, names: impl Iterator<Item = &'static str>) -> String {
     }
 }
 
-fn encode(encoder: &Encoder, group: &[Selection]) -> Dispatch {
+fn encode(encoder: &Encoder, limits: Limits, group: &[Selection]) -> Dispatch {
     let mut out = Dispatch::default();
-    let mut name = Vec::new();
+    let (mut tags, mut line) = (Vec::new(), Vec::new());
     for (row, record) in group.iter().flat_map(Selection::records) {
-        name.clear();
-        encoder.write_tags(&mut name, &record);
-        let longest = encoder.longest() + name.len();
+        tags.clear();
+        encoder.write_tags(&mut tags, &record);
+        let longest = encoder.longest() + tags.len();
         if longest > MAX_DATAGRAM {
             out.reject(
                 row,
@@ -156,13 +177,16 @@ fn encode(encoder: &Encoder, group: &[Selection]) -> Dispatch {
             );
             continue;
         }
-        let first = out.len();
+        let mut datagrams: Option<Range<usize>> = None;
         for timing in &encoder.timings {
-            encoder.write_metric(out.open(), *timing, &name, &record);
-            out.close();
+            line.clear();
+            encoder.write_metric(&mut line, *timing, &tags, &record);
+            let datagram = out.write(&line, limits);
+            datagrams.get_or_insert(datagram..datagram).end = datagram + 1;
         }
-        let datagrams = first..out.len();
-        out.carry(row, datagrams);
+        if let Some(datagrams) = datagrams {
+            out.carry(row, datagrams);
+        }
     }
     out
 }
@@ -170,8 +194,8 @@ fn encode(encoder: &Encoder, group: &[Selection]) -> Dispatch {
 #[async_trait]
 impl Sink for Statsd {
     async fn write(&self, group: &[Selection], applied: &Arc<Applied>) -> Result<Written, WriteError> {
-        let (encoder, group) = (self.encoder.clone(), applied.rest_of(group));
-        let dispatch = tokio::task::spawn_blocking(move || encode(&encoder, &group))
+        let (encoder, limits, group) = (self.encoder.clone(), self.limits, applied.rest_of(group));
+        let dispatch = tokio::task::spawn_blocking(move || encode(&encoder, limits, &group))
             .await
             .map_err(WriteError::retry)?;
         dispatch.send(&self.post, applied).await

@@ -245,6 +245,35 @@ async fn a_name_that_does_not_resolve_is_tried_again() {
     assert!(matches!(away, Err(WriteError::Retry { .. })), "{away:?}");
 }
 
+const ALONE: Limits = Limits {
+    lines: 1,
+    bytes: MAX_DATAGRAM,
+};
+
+#[test]
+fn a_datagram_can_have_as_many_metrics_as_fit() {
+    let encoder = encoder(&["request_time", "latency_total"], &["path"], false);
+    let bytes = "request_time.get/serial/0:0|ms\nlatency_total.get/serial/0:0|ms\nrequest_time.get/serial/0:0|ms".len();
+    let limits = |bytes| Limits {
+        lines: usize::MAX,
+        bytes,
+    };
+    let mut dispatch = encode(&encoder, limits(bytes), &rows::group(CLAIM, 0..2));
+    assert_eq!(
+        dispatch.datagrams(),
+        [
+            &b"request_time.get/serial/0:0|ms\nlatency_total.get/serial/0:0|ms\nrequest_time.get/serial/1:0|ms"[..],
+            b"latency_total.get/serial/1:0|ms"
+        ]
+    );
+    let mut dispatch = encode(&encoder, limits(10), &rows::group(CLAIM, 0..2));
+    assert_eq!(
+        dispatch.datagrams().len(),
+        4,
+        "what fits nowhere has a datagram for itself"
+    );
+}
+
 #[test]
 fn a_metric_that_no_datagram_can_carry_is_refused_and_the_others_are_sent() {
     let mut long = Builder::new();
@@ -253,7 +282,7 @@ fn a_metric_that_no_datagram_can_carry_is_refused_and_the_others_are_sent() {
     analytics::msgpack::encode(&mut bytes, &long.view());
     let rows = [rows::Row::Good(0), rows::Row::Bytes(bytes.leak()), rows::Row::Good(2)];
     let group = [rows::all(&rows::batch(CLAIM, 7, rows))];
-    let dispatch = encode(&encoder(&["request_time"], &["path"], false), &group);
+    let mut dispatch = encode(&encoder(&["request_time"], &["path"], false), ALONE, &group);
     assert_eq!(
         dispatch.datagrams(),
         [

@@ -40,11 +40,22 @@ impl Post {
     }
 }
 
-/// Datagrams that are ready to be sent, and the rows that are in them.
+/// How much a datagram takes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Limits {
+    /// Lines.
+    pub(crate) lines: usize,
+    /// Bytes.
+    pub(crate) bytes: usize,
+}
+
+/// Datagrams of lines that are ready to be sent, and the rows that are in them.
 #[derive(Debug, Default)]
 pub(crate) struct Dispatch {
     /// The datagrams, one behind the other.
     bytes: Vec<u8>,
+    /// Lines behind the last end.
+    open: usize,
     /// Ends of the datagrams.
     ends: Vec<usize>,
     /// Rows with the datagrams of each, in order. Rows that are in no datagram need not be sent.
@@ -53,25 +64,26 @@ pub(crate) struct Dispatch {
 }
 
 impl Dispatch {
-    /// The bytes of the datagram that is being put together, to be extended.
-    pub(crate) fn open(&mut self) -> &mut Vec<u8> {
-        &mut self.bytes
-    }
-
-    /// The length of that datagram.
-    pub(crate) fn open_len(&self) -> usize {
-        self.bytes.len() - self.ends.last().copied().unwrap_or_default()
-    }
-
-    /// How many datagrams are put together.
-    pub(crate) fn len(&self) -> usize {
+    /// Puts a line into the datagram that is being put together, or into a new one where that has no room for it. A line
+    /// that no datagram has room for gets one for itself. Returns the position of its datagram.
+    pub(crate) fn write(&mut self, line: &[u8], limits: Limits) -> usize {
+        let length = self.bytes.len() - self.ends.last().copied().unwrap_or_default();
+        if self.open >= limits.lines || length + 1 + line.len() > limits.bytes {
+            self.close();
+        }
+        if self.open > 0 {
+            self.bytes.push(b'\n');
+        }
+        self.bytes.extend_from_slice(line);
+        self.open += 1;
         self.ends.len()
     }
 
-    /// Ends a datagram. An empty one is none.
+    /// Ends the datagram that is being put together.
     pub(crate) fn close(&mut self) {
-        if self.open_len() > 0 {
+        if self.open > 0 {
             self.ends.push(self.bytes.len());
+            self.open = 0;
         }
     }
 
@@ -87,7 +99,8 @@ impl Dispatch {
 
     /// The datagrams.
     #[cfg(test)]
-    pub(crate) fn datagrams(&self) -> Vec<&[u8]> {
+    pub(crate) fn datagrams(&mut self) -> Vec<&[u8]> {
+        self.close();
         let starts = std::iter::once(0).chain(self.ends.iter().copied());
         starts
             .zip(&self.ends)
@@ -103,12 +116,14 @@ impl Dispatch {
 
     /// Sends the datagrams. A row is marked in `applied` when its last one has left, so that it is not counted twice
     /// when others have to come again.
-    pub(crate) async fn send(self, post: &Post, applied: &Applied) -> Result<Written, WriteError> {
+    pub(crate) async fn send(mut self, post: &Post, applied: &Applied) -> Result<Written, WriteError> {
+        self.close();
         let Dispatch {
             bytes,
             ends,
             rows,
             mut rejected,
+            ..
         } = self;
         if !ends.is_empty() {
             let mut tally = Tally {

@@ -6,7 +6,7 @@ mod local;
 mod stream;
 
 pub use datagrams::{Datagrams, MAX_DATAGRAM};
-pub(crate) use dispatch::{Dispatch, Post};
+pub(crate) use dispatch::{Dispatch, Limits, Post};
 pub(crate) use local::LocalDatagrams;
 pub use stream::{Connect, Stream, StreamWire, connections};
 
