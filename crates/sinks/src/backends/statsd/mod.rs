@@ -20,9 +20,12 @@ use metric::{Encoder, TAGS, TIMINGS, Tag};
 /// How long a daemon on this machine may leave a datagram waiting.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// Sends timings of every record to a StatsD daemon, as `field.tags:value|ms`. The values of `tags` are
-/// parts of the metric's name, in lower case and without blanks; without tags the name ends in a dot. Over UDP nobody tells
-/// whether a datagram arrives; where a machine says that nobody listens, the records wait and are sent later.
+/// Bytes of datagrams that are put together at once: each timing repeats the tags, of which a raw request may be one.
+const PIECE: usize = 1 << 20;
+
+/// Sends timings of every record to a StatsD daemon, as `field.tags:value|ms`. The values of `tags` are parts of the
+/// metric's name, in lower case and without blanks; without tags the name ends in a dot. Over UDP nobody tells whether a
+/// datagram arrives; where a machine says that nobody listens, the records wait and are sent later.
 ///
 /// `:` and `|` in values become `_`, because a daemon reads them as the end of the name, and so does `=` behind `#`, `,`,
 /// `;` or `[`, which some daemons read as a tag: nobody who calls an API can write metrics of their own. With `compat`
@@ -160,7 +163,8 @@ fn remedy(given: &str, names: impl Iterator<Item = &'static str>) -> String {
     }
 }
 
-fn encode(encoder: &Encoder, limits: Limits, group: &[Selection]) -> Dispatch {
+/// Makes datagrams of a group, and hands them over in pieces until `pass` does not want any more.
+fn encode(encoder: &Encoder, limits: Limits, group: &[Selection], mut pass: impl FnMut(Dispatch) -> bool) {
     let mut out = Dispatch::default();
     let (mut tags, mut line) = (Vec::new(), Vec::new());
     for (row, record) in group.iter().flat_map(Selection::records) {
@@ -187,18 +191,29 @@ fn encode(encoder: &Encoder, limits: Limits, group: &[Selection]) -> Dispatch {
         if let Some(datagrams) = datagrams {
             out.carry(row, datagrams);
         }
+        if out.size() >= PIECE && !pass(std::mem::take(&mut out)) {
+            return;
+        }
     }
-    out
+    pass(out);
 }
 
 #[async_trait]
 impl Sink for Statsd {
     async fn write(&self, group: &[Selection], applied: &Arc<Applied>) -> Result<Written, WriteError> {
         let (encoder, limits, group) = (self.encoder.clone(), self.limits, applied.rest_of(group));
-        let dispatch = tokio::task::spawn_blocking(move || encode(&encoder, limits, &group))
-            .await
-            .map_err(WriteError::retry)?;
-        dispatch.send(&self.post, applied).await
+        let (pieces, mut ready) = tokio::sync::mpsc::channel(1);
+        // It ends when nobody wants its pieces any more.
+        let encoding = tokio::task::spawn_blocking(move || {
+            encode(&encoder, limits, &group, |piece| pieces.blocking_send(piece).is_ok());
+        });
+        let mut written = Written::default();
+        while let Some(piece) = ready.recv().await {
+            let part = piece.send(&self.post, applied).await?;
+            written.rejected.extend(part.rejected);
+        }
+        encoding.await.map_err(WriteError::retry)?;
+        Ok(written)
     }
 }
 

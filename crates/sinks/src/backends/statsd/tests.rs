@@ -245,6 +245,16 @@ async fn a_name_that_does_not_resolve_is_tried_again() {
     assert!(matches!(away, Err(WriteError::Retry { .. })), "{away:?}");
 }
 
+/// The pieces of a group.
+fn pieces(encoder: &Encoder, limits: Limits, group: &[Selection]) -> Vec<Dispatch> {
+    let mut pieces = Vec::new();
+    encode(encoder, limits, group, |piece| {
+        pieces.push(piece);
+        true
+    });
+    pieces
+}
+
 const ALONE: Limits = Limits {
     lines: 1,
     bytes: MAX_DATAGRAM,
@@ -258,7 +268,7 @@ fn a_datagram_can_have_as_many_metrics_as_fit() {
         lines: usize::MAX,
         bytes,
     };
-    let mut dispatch = encode(&encoder, limits(bytes), &rows::group(CLAIM, 0..2));
+    let mut dispatch = pieces(&encoder, limits(bytes), &rows::group(CLAIM, 0..2)).remove(0);
     assert_eq!(
         dispatch.datagrams(),
         [
@@ -266,7 +276,7 @@ fn a_datagram_can_have_as_many_metrics_as_fit() {
             b"latency_total.get/serial/1:0|ms"
         ]
     );
-    let mut dispatch = encode(&encoder, limits(10), &rows::group(CLAIM, 0..2));
+    let mut dispatch = pieces(&encoder, limits(10), &rows::group(CLAIM, 0..2)).remove(0);
     assert_eq!(
         dispatch.datagrams().len(),
         4,
@@ -282,7 +292,7 @@ fn a_metric_that_no_datagram_can_carry_is_refused_and_the_others_are_sent() {
     analytics::msgpack::encode(&mut bytes, &long.view());
     let rows = [rows::Row::Good(0), rows::Row::Bytes(bytes.leak()), rows::Row::Good(2)];
     let group = [rows::all(&rows::batch(CLAIM, 7, rows))];
-    let mut dispatch = encode(&encoder(&["request_time"], &["path"], false), ALONE, &group);
+    let mut dispatch = pieces(&encoder(&["request_time"], &["path"], false), ALONE, &group).remove(0);
     assert_eq!(
         dispatch.datagrams(),
         [
@@ -299,6 +309,30 @@ fn a_metric_that_no_datagram_can_carry_is_refused_and_the_others_are_sent() {
         "{}",
         rejected.reason
     );
+}
+
+#[test]
+fn a_group_is_put_together_in_pieces() {
+    let rows = (0..40).map(|number| {
+        let mut long = Builder::new();
+        long.text(Text::Path, format!("/serial/{number}/{}", "x".repeat(30_000)));
+        let mut bytes = Vec::new();
+        analytics::msgpack::encode(&mut bytes, &long.view());
+        rows::Row::Bytes(bytes.leak())
+    });
+    let group = [rows::all(&rows::batch(CLAIM, 0, rows))];
+    let encoder = encoder(&["request_time", "latency_total"], &["path"], false);
+    let all = pieces(&encoder, ALONE, &group);
+    assert_eq!(all.len(), 3);
+    assert!(all.iter().all(|piece| piece.size() < PIECE + 100_000));
+    let datagrams = all.into_iter().map(|mut piece| piece.datagrams().len());
+    assert_eq!(datagrams.sum::<usize>(), 80);
+    let mut count = 0;
+    encode(&encoder, ALONE, &group, |_| {
+        count += 1;
+        false
+    });
+    assert_eq!(count, 1, "a write that is given up asks for no more");
 }
 
 #[tokio::test]

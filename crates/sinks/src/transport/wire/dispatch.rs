@@ -87,6 +87,11 @@ impl Dispatch {
         }
     }
 
+    /// Bytes of all datagrams.
+    pub(crate) fn size(&self) -> usize {
+        self.bytes.len()
+    }
+
     /// A row is in these datagrams, and in no earlier ones than the row before.
     pub(crate) fn carry(&mut self, row: RowId, datagrams: Range<usize>) {
         self.rows.push((row, datagrams));
