@@ -1,16 +1,16 @@
 #!/usr/bin/env bash
-# The database, search and log servers that tests share.
+# The database, search, log and metric servers that tests share.
 #   eval "$(scripts/services.sh start [SERVER ...])"   starts those that do not run, and exports PUMP_TEST_<SERVER>
 #   scripts/services.sh install [SERVER ...]           only installs what they need
 #   scripts/services.sh stop
-# SERVER: postgres mariadb mariadb-tls mysql56 search rsyslog gelf ferretdb; all of them by default. Their scripts are in tests/services.
+# SERVER: postgres mariadb mariadb-tls mysql56 search rsyslog gelf ferretdb statsd statsd-exporter; all of them by default. Their scripts are in tests/services.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 # shellcheck source=scripts/lib.sh
 . scripts/lib.sh
 PATH=$PATH:/usr/sbin # where Debian has mariadbd, and users have not
 
-all=(postgres mariadb mariadb-tls mysql56 search rsyslog gelf ferretdb)
+all=(postgres mariadb mariadb-tls mysql56 search rsyslog gelf ferretdb statsd statsd-exporter)
 # Not below the work tree: databases run as users of their own, who may not be let in there.
 folder=${PUMP_TEST_FOLDER:-${TMPDIR:-/tmp}/tyk-pump-services.$(cksum <<<"$PWD" | cut -d' ' -f1)}
 base=${PUMP_TEST_PORTS:-28100}
@@ -27,6 +27,8 @@ install() {
     ;;
   esac
   case " $* " in *" gelf "*) packages+=(go golang-go) ;; esac
+  case " $* " in *" statsd "*) packages+=(npm npm) ;; esac
+  case " $* " in *" statsd-exporter "*) packages+=(go golang-go) ;; esac
   case " $* " in *" ferretdb "*) packages+=(psql postgresql-client unshare util-linux) ;; esac
   [ ${#packages[@]} -eq 0 ] || install_missing "${packages[@]}" >&2
 }
@@ -105,6 +107,14 @@ start_server() {
   gelf) # UDP and TCP; what it got is in out.jsonl of its folder
     start_one gelf $((base + 70)) gelf
     announce GELF "127.0.0.1:$((base + 70)) $(cd "$folder" && pwd)/gelf"
+    ;;
+  statsd)
+    start_one statsd $((base + 180)) statsd
+    announce STATSD "127.0.0.1:$((base + 180))"
+    ;;
+  statsd-exporter) # its Unix socket is dsd in its folder
+    start_one statsd-exporter $((base + 185)) statsd-exporter
+    announce STATSD_EXPORTER "127.0.0.1:$((base + 185)) $(cd "$folder" && pwd)/statsd-exporter"
     ;;
   *) die "unknown server $1; there are ${all[*]}" ;;
   esac

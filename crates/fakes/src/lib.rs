@@ -6,6 +6,7 @@ pub mod elasticsearch;
 mod gate;
 pub mod http;
 mod log;
+mod mailbox;
 pub mod mongo;
 mod pipe;
 pub mod ports;
@@ -17,5 +18,6 @@ pub mod server;
 
 pub use gate::Gate;
 pub use log::Log;
+pub use mailbox::Mailbox;
 pub use pipe::Pipe;
 pub use receiver::{Connection, Receiver};

@@ -5,6 +5,7 @@ use crate::{Absent, SinkSpec, Why, backends::*};
 /// Every type that this binary has, in the order of the documentation.
 pub static SINKS: &[SinkSpec] = &[
     csv::SPEC,
+    dogstatsd::SPEC,
     dummy::SPEC,
     #[cfg(feature = "http")]
     elasticsearch::SPEC,
@@ -40,19 +41,13 @@ pub static SINKS: &[SinkSpec] = &[
     sql::GRAPH_AGGREGATE,
     sql::MCP,
     sql::MCP_AGGREGATE,
+    statsd::SPEC,
     stdout::SPEC,
     syslog::SPEC,
 ];
 
 /// Types without a sink: planned ones, and those that a lean build leaves out. The latter stand here in every build.
 pub static ABSENT: &[Absent] = &[
-    absent(
-        "dogstatsd",
-        "DogStatsd Pump",
-        "dogstatsd",
-        "TYK_PMP_PUMPS_DOGSTATSD_META",
-        Why::Planned,
-    ),
     absent(
         "influx",
         "InfluxDB Pump",
@@ -89,13 +84,6 @@ pub static ABSENT: &[Absent] = &[
         Why::Planned,
     ),
     absent("sqs", "SQS Pump", "sqs-pump", "TYK_PMP_PUMPS_SQS_META", Why::Planned),
-    absent(
-        "statsd",
-        "Statsd Pump",
-        "statsd-pump",
-        "TYK_PMP_PUMPS_STATSD_META",
-        Why::Planned,
-    ),
     absent(
         "timestream",
         "Timestream Pump",

@@ -14,11 +14,14 @@ use futures::future::BoxFuture;
 use serde_json::Value;
 use sinks::{BuildContext, BuildError, Sink, SinkSpec};
 
-use back_ends::{csv, dummy, elasticsearch, hybrid, mariadb, mongo, saas, splunk, sql, sqlite, stdout, wire};
+use back_ends::{
+    csv, datagrams, dummy, elasticsearch, hybrid, mariadb, mongo, saas, splunk, sql, sqlite, stdout, wire,
+};
 
 /// Every sink that is built, on at least one back-end.
 pub const HARNESSES: &[Harness] = &[
     Harness::of("csv", csv::start),
+    Harness::of("dogstatsd", datagrams::dogstatsd),
     Harness::of("dummy", dummy::start),
     Harness::of("elasticsearch", elasticsearch::start),
     Harness::of("graylog", wire::graylog),
@@ -42,6 +45,7 @@ pub const HARNESSES: &[Harness] = &[
     Harness::of("sql-graph-aggregate", sql::start_graph_aggregate),
     Harness::of("sql-mcp", sql::start_mcp),
     Harness::of("sql-mcp-aggregate", sql::start_mcp_aggregate),
+    Harness::of("statsd", datagrams::statsd),
     Harness::of("stdout", stdout::start),
     Harness::of("syslog", wire::syslog),
     Harness::uptime("mongo", mongo::start_uptime),

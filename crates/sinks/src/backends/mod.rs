@@ -1,6 +1,7 @@
 //! The back-ends, a file or a folder each.
 
 pub mod csv;
+pub mod dogstatsd;
 pub mod dummy;
 #[cfg(feature = "http")]
 pub mod elasticsearch;
@@ -21,5 +22,6 @@ pub mod segment;
 #[cfg(feature = "http")]
 pub mod splunk;
 pub mod sql;
+pub mod statsd;
 pub mod stdout;
 pub mod syslog;

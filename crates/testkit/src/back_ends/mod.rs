@@ -1,6 +1,7 @@
 //! The back-ends, one module for each that works like no other.
 
 pub mod csv;
+pub mod datagrams;
 pub mod dummy;
 pub mod elasticsearch;
 pub mod hybrid;

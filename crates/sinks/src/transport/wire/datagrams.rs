@@ -8,7 +8,10 @@ use std::{
 
 use tokio::{net::UdpSocket, sync::Mutex};
 
-use super::Address;
+use super::{
+    Address,
+    dispatch::{Fate, Told, is_too_large},
+};
 use crate::WriteError;
 
 /// A host name is looked up again after this time, so that a receiver may move.
@@ -40,34 +43,29 @@ impl Datagrams {
     /// Sends the parts of `buffer` that end at `ends`, each as one datagram. A machine that says that nobody listens is
     /// an error; whether a datagram arrives is known to nobody.
     pub async fn send(&self, buffer: &[u8], ends: &[usize]) -> Result<(), WriteError> {
+        let mut too_large = false;
+        let told = &mut |_, fate| too_large |= fate == Fate::TooLarge;
+        self.send_each(buffer, ends, told).await?;
+        if too_large {
+            return Err(self.failed(&io::Error::from(rustix::io::Errno::MSGSIZE)));
+        }
+        Ok(())
+    }
+
+    /// The same, and `told` hears what became of each datagram, as soon as that is known: also when the sending of the
+    /// others fails, or is given up.
+    pub(crate) async fn send_each(&self, buffer: &[u8], ends: &[usize], told: &mut Told<'_>) -> Result<(), WriteError> {
         let mut slot = self.socket.lock().await;
         let fresh = slot.take().filter(|(_, since)| since.elapsed() < LOOKUP);
         let (socket, since) = match fresh {
             Some(open) => open,
             None => (self.open().await.map_err(|error| self.failed(&error))?, Instant::now()),
         };
-        self.send_all(&socket, buffer, ends)
+        send_all(&socket, buffer, ends, told)
             .await
             .map_err(|error| self.failed(&error))?;
         *slot = Some((socket, since));
         Ok(())
-    }
-
-    async fn send_all(&self, socket: &UdpSocket, buffer: &[u8], ends: &[usize]) -> io::Result<()> {
-        let (mut start, mut count, mut bytes) = (0, 0, 0);
-        for &end in ends {
-            let datagram = buffer.get(start..end).unwrap_or_default();
-            start = end;
-            socket.send(datagram).await?;
-            count += 1;
-            bytes += datagram.len();
-            if count >= BURST.0 || bytes >= BURST.1 {
-                (count, bytes) = (0, 0);
-                tokio::time::sleep(PAUSE).await;
-            }
-        }
-        // The answer "nobody listens" to the last datagram.
-        socket.take_error()?.map_or(Ok(()), Err)
     }
 
     async fn open(&self) -> io::Result<UdpSocket> {
@@ -101,4 +99,40 @@ impl Datagrams {
         };
         WriteError::retry(format!("cannot send datagrams to {}: {why}", self.address))
     }
+}
+
+async fn send_all(socket: &UdpSocket, buffer: &[u8], ends: &[usize], told: &mut Told<'_>) -> io::Result<()> {
+    let (mut start, mut count, mut bytes) = (0, 0, 0);
+    // That nobody takes a datagram is the answer to the call after it, so that it has left only when that succeeds.
+    let mut unanswered = None;
+    for (index, &end) in ends.iter().enumerate() {
+        let datagram = buffer.get(start..end).unwrap_or_default();
+        start = end;
+        match socket.send(datagram).await {
+            Ok(_) => {
+                if let Some(before) = unanswered.replace(index) {
+                    told(before, Fate::Left);
+                }
+            }
+            Err(error) if is_too_large(&error) => told(index, Fate::TooLarge),
+            Err(error) => return Err(error),
+        }
+        count += 1;
+        bytes += datagram.len();
+        if count >= BURST.0 || bytes >= BURST.1 {
+            (count, bytes) = (0, 0);
+            answered(socket, unanswered.take(), told)?;
+            tokio::time::sleep(PAUSE).await;
+        }
+    }
+    answered(socket, unanswered, told)
+}
+
+/// The answer to the last datagram.
+fn answered(socket: &UdpSocket, last: Option<usize>, told: &mut Told<'_>) -> io::Result<()> {
+    socket.take_error()?.map_or(Ok(()), Err)?;
+    if let Some(last) = last {
+        told(last, Fate::Left);
+    }
+    Ok(())
 }

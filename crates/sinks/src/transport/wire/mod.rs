@@ -1,9 +1,13 @@
-//! Ways to receivers that never answer: UDP datagrams, TCP and TLS connections.
+//! Ways to receivers that never answer: datagrams over UDP and to Unix sockets, TCP and TLS connections.
 
 mod datagrams;
+mod dispatch;
+mod local;
 mod stream;
 
 pub use datagrams::{Datagrams, MAX_DATAGRAM};
+pub(crate) use dispatch::{Dispatch, Limits, Post};
+pub(crate) use local::LocalDatagrams;
 pub use stream::{Connect, Stream, StreamWire, connections};
 
 use std::fmt;
