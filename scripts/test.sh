@@ -90,7 +90,7 @@ servers() { # they start while cargo compiles
 golden() {
   local servers=(--server "postgres=$PUMP_TEST_POSTGRES" --server "mysql=$PUMP_TEST_MARIADB" --server "mongo=$PUMP_TEST_MONGO"
     --server "es=$PUMP_TEST_ELASTICSEARCH" --server "es5=$PUMP_TEST_ELASTICSEARCH5")
-  tests/golden/golden.py run --pump "$target/golden/tyk-pump" --overrides tests/golden-overrides --not-yet tests/golden/not-yet.txt "${servers[@]}" -j "${GOLDEN_JOBS:-12}" files core documents sql mongo hybrid
+  tests/golden/golden.py run --pump "$target/golden/tyk-pump" --overrides tests/golden-overrides --not-yet tests/golden/not-yet.txt "${servers[@]}" -j "${GOLDEN_JOBS:-12}" files core documents sql mongo hybrid metrics
 }
 lean_build() { # README command 1, and what a binary says of what it was built without
   local folder=$logs/lean pump=$target/quickstart/tyk-pump

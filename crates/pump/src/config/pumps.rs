@@ -329,6 +329,8 @@ impl Variables<'_> {
                 }
             };
             match env::parse_shape(&option.shape, &resolved) {
+                // As in a file: no value of its own.
+                Ok(Value::Null) => {}
                 Ok(value) => put(meta, &option.path, value),
                 Err(remedy) => {
                     let shown = if secret {

@@ -5,6 +5,7 @@ pub mod durable;
 pub mod http;
 #[cfg(feature = "http")]
 pub(crate) mod outbox;
+pub mod serve;
 pub mod tls;
 pub mod wire;
 #[cfg(any(feature = "http", feature = "mongo", feature = "mysql", feature = "postgres"))]
