@@ -94,7 +94,7 @@ golden() { # golden MODE: with the values of Tyk Pump (compat), or as users run 
   [ "$1" = compat ] || overrides+=(--overrides tests/golden-overrides-default)
   local servers=(--server "postgres=$PUMP_TEST_POSTGRES" --server "mysql=$PUMP_TEST_MARIADB" --server "mongo=$PUMP_TEST_MONGO"
     --server "es=$PUMP_TEST_ELASTICSEARCH" --server "es5=$PUMP_TEST_ELASTICSEARCH5")
-  tests/golden/golden.py run --pump "$target/golden/tyk-pump" --mode "$1" "${overrides[@]}" --not-yet tests/golden/not-yet.txt "${servers[@]}" -j "${GOLDEN_JOBS:-12}" files core documents sql mongo hybrid
+  tests/golden/golden.py run --pump "$target/golden/tyk-pump" --mode "$1" "${overrides[@]}" --not-yet tests/golden/not-yet.txt "${servers[@]}" -j "${GOLDEN_JOBS:-12}" files core documents sql mongo hybrid metrics
 }
 lean_build() { # README command 1, and what a binary says of what it was built without
   local folder=$logs/lean pump=$target/quickstart/tyk-pump

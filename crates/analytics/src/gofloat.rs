@@ -31,7 +31,7 @@ pub(crate) fn write_json(out: &mut Vec<u8>, value: f64) -> bool {
 }
 
 /// The form of `%v`: an exponent, of at least two digits, only below 1e-4 and from 1e6 on.
-pub(crate) fn write_value(out: &mut Vec<u8>, value: f64) {
+pub fn write_value(out: &mut Vec<u8>, value: f64) {
     if value.is_nan() {
         out.extend_from_slice(b"NaN");
     } else if value.is_infinite() {

@@ -8,6 +8,7 @@ mod contract;
 mod encode;
 pub mod failpoints;
 pub mod options;
+pub mod process;
 mod table;
 mod transport;
 
@@ -19,4 +20,4 @@ pub use contract::{
 pub use table::{ABSENT, Known, SINKS, UPTIME_SINKS, find, find_known, find_uptime, known, suggest};
 #[cfg(feature = "http")]
 pub use transport::http;
-pub use transport::{durable, tls, wire};
+pub use transport::{durable, serve, tls, wire};

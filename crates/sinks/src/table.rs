@@ -29,6 +29,8 @@ pub static SINKS: &[SinkSpec] = &[
     mongo::AGGREGATE,
     #[cfg(feature = "mongo")]
     mongo::SELECTIVE,
+    #[cfg(feature = "prometheus")]
+    prometheus::SPEC,
     #[cfg(feature = "http")]
     resurfaceio::SPEC,
     #[cfg(feature = "http")]
@@ -74,13 +76,6 @@ pub static ABSENT: &[Absent] = &[
         "Kinesis Pump",
         "kinesis-pump",
         "TYK_PMP_PUMPS_KINESIS_META",
-        Why::Planned,
-    ),
-    absent(
-        "prometheus",
-        "Prometheus Pump",
-        "prometheus-pump",
-        "TYK_PMP_PUMPS_PROMETHEUS_META",
         Why::Planned,
     ),
     absent("sqs", "SQS Pump", "sqs-pump", "TYK_PMP_PUMPS_SQS_META", Why::Planned),
@@ -167,6 +162,13 @@ pub static ABSENT: &[Absent] = &[
         "mongo-pump-selective",
         "TYK_PMP_PUMPS_MONGOSELECTIVE_META",
         Why::Feature("mongo"),
+    ),
+    absent(
+        "prometheus",
+        "Prometheus Pump",
+        "prometheus-pump",
+        "TYK_PMP_PUMPS_PROMETHEUS_META",
+        Why::Feature("prometheus"),
     ),
     absent(
         "resurfaceio",

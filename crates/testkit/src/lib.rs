@@ -15,7 +15,7 @@ use serde_json::Value;
 use sinks::{BuildContext, BuildError, Sink, SinkSpec};
 
 use back_ends::{
-    csv, datagrams, dummy, elasticsearch, hybrid, mariadb, mongo, saas, splunk, sql, sqlite, stdout, wire,
+    csv, datagrams, dummy, elasticsearch, hybrid, mariadb, mongo, prometheus, saas, splunk, sql, sqlite, stdout, wire,
 };
 
 /// Every sink that is built, on at least one back-end.
@@ -34,6 +34,8 @@ pub const HARNESSES: &[Harness] = &[
     Harness::of("mongo-mcp-aggregate", mongo::start_mcp_aggregate),
     Harness::of("mongo-pump-aggregate", mongo::start_aggregate),
     Harness::of("mongo-pump-selective", mongo::start_selective),
+    Harness::of("prometheus", prometheus::start),
+    Harness::of("prometheus", prometheus::start_in_memory).on("memory"),
     Harness::of("resurfaceio", saas::resurfaceio),
     Harness::of("segment", saas::segment),
     Harness::of("splunk", splunk::start),

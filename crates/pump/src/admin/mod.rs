@@ -8,18 +8,12 @@
 mod access;
 pub mod actions;
 pub mod client;
-mod listener;
 pub mod metrics;
 mod profile;
 pub mod remote;
 pub mod store;
 
-use std::{
-    borrow::Cow,
-    io,
-    net::{Ipv4Addr, Ipv6Addr, SocketAddr},
-    sync::Arc,
-};
+use std::{borrow::Cow, io, net::SocketAddr, sync::Arc};
 
 use axum::{
     body::Body,
@@ -28,9 +22,9 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use percent_encoding::percent_decode_str;
-use rustix::net::{AddressFamily, SocketType, sockopt};
 use serde::Deserialize;
 use serde_json::json;
+use sinks::serve::{self, Terms};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
@@ -38,9 +32,6 @@ pub use actions::{Actions, Refused};
 
 use self::access::{Refusal, may_act, may_look};
 use crate::{config::AdminAccess, delivery::status::StatusBoard};
-
-/// Connections that wait to be accepted.
-const BACKLOG: i32 = 1024;
 
 /// Dead letters that one request replays when it names no number.
 const REPLAY_LIMIT: usize = 1000;
@@ -137,7 +128,7 @@ pub fn bind(settings: &AdminSettings) -> Result<Bound, BindError> {
     };
     if shared.is_none() {
         let surface = if apart.is_some() { Surface::Probes } else { Surface::All };
-        let listener = listen(port).map_err(|source| BindError::Health { port, source })?;
+        let listener = serve::listen(port).map_err(|source| BindError::Health { port, source })?;
         let local = listener
             .local_addr()
             .map_err(|source| BindError::Health { port, source })?;
@@ -145,7 +136,7 @@ pub fn bind(settings: &AdminSettings) -> Result<Bound, BindError> {
     }
     if let Some(address) = apart.or(shared) {
         let fail = |source| BindError::Admin { address, source };
-        let listener = listen_on(address).and_then(into_tokio).map_err(fail)?;
+        let listener = serve::listen_on(address).map_err(fail)?;
         let local = listener.local_addr().map_err(fail)?;
         if apart.is_some() {
             tracing::info!(prefix = "server", "Serving admin pages at http://{local}/status ...");
@@ -165,39 +156,6 @@ pub fn bind(settings: &AdminSettings) -> Result<Bound, BindError> {
     Ok(bound)
 }
 
-fn listen(port: u16) -> io::Result<TcpListener> {
-    let listener = match listen_on((Ipv6Addr::UNSPECIFIED, port).into()) {
-        // A kernel without IPv6.
-        Err(error) if !matches!(error.kind(), io::ErrorKind::AddrInUse | io::ErrorKind::PermissionDenied) => {
-            listen_on((Ipv4Addr::UNSPECIFIED, port).into())?
-        }
-        other => other?,
-    };
-    into_tokio(listener)
-}
-
-fn into_tokio(listener: std::net::TcpListener) -> io::Result<TcpListener> {
-    listener.set_nonblocking(true)?;
-    TcpListener::from_std(listener)
-}
-
-fn listen_on(address: SocketAddr) -> io::Result<std::net::TcpListener> {
-    let family = if address.is_ipv6() {
-        AddressFamily::INET6
-    } else {
-        AddressFamily::INET
-    };
-    let flags = rustix::net::SocketFlags::CLOEXEC;
-    let socket = rustix::net::socket_with(family, SocketType::STREAM, flags, None)?;
-    sockopt::set_socket_reuseaddr(&socket, true)?;
-    if address.is_ipv6() {
-        sockopt::set_ipv6_v6only(&socket, false)?;
-    }
-    rustix::net::bind(&socket, &address)?;
-    rustix::net::listen(&socket, BACKLOG)?;
-    Ok(socket.into())
-}
-
 /// Answers until `stop` is cancelled; requests that run then have a second to finish.
 pub async fn serve(bound: Bound, board: Arc<StatusBoard>, actions: Arc<dyn Actions>, stop: CancellationToken) {
     let server = Arc::new(Server {
@@ -209,7 +167,7 @@ pub async fn serve(bound: Bound, board: Arc<StatusBoard>, actions: Arc<dyn Actio
     let serving = bound.listeners.into_iter().map(|(listener, _, surface)| {
         let server = server.clone();
         let answer = move |peer, request| answer(server.clone(), surface, peer, request);
-        listener::serve(listener, answer, stop.clone())
+        serve::serve(listener, Terms::plain("server"), answer, stop.clone())
     });
     futures::future::join_all(serving).await;
 }

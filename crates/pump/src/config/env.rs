@@ -243,6 +243,11 @@ pub fn parse_shape(shape: &Shape, text: &str) -> Result<Value, Problem> {
             Ok(number) if number.is_finite() => Ok(number.into()),
             _ => Err("write a number such as 0.5".to_owned()),
         },
+        // What has no form with commas is written as in the file.
+        Shape::List(of) if matches!(**of, Shape::Object(_)) => match serde_json::from_str(text.trim()) {
+            Ok(list @ (Value::Array(_) | Value::Null)) => Ok(list),
+            _ => Err("write a JSON list of objects: [{…}]".to_owned()),
+        },
         Shape::List(of) => {
             let number = matches!(**of, Shape::Int | Shape::Uint | Shape::Float);
             let parsed = items(text).map(|item| parse_shape(of, if number { item.trim() } else { item }));

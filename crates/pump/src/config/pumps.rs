@@ -361,6 +361,8 @@ impl Variables<'_> {
                 }
             };
             match env::parse_shape(&option.shape, &resolved) {
+                // As in a file: no value of its own.
+                Ok(Value::Null) => {}
                 Ok(value) => {
                     put(meta, &option.path, value);
                     places.extend(option.path.first().map(|key| (key.to_lowercase(), place)));

@@ -107,6 +107,16 @@ impl Sink for Discreet {
         self.sink.guarantee()
     }
 
+    fn notice(&self) -> Option<String> {
+        let mut notice = self.sink.notice()?;
+        let own = Group {
+            records: &[],
+            own: &self.own,
+        };
+        clean(&mut notice, own);
+        Some(notice)
+    }
+
     fn resources(&self) -> Vec<Resource> {
         self.sink.resources()
     }

@@ -93,6 +93,8 @@ pub struct LaneFacts {
     pub last_error: Option<(SystemTime, String)>,
     /// What the sink promises now, if that is less than its type's best.
     pub guarantee: Option<Guarantee>,
+    /// What its operator should know although it works.
+    pub notice: Option<String>,
     /// Rows that the back-end accepted.
     pub delivered: u64,
     /// Rows that a filter kept out.

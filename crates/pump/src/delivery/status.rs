@@ -29,6 +29,9 @@ pub struct LaneStatus {
     pub kind: String,
     /// What it promises, in the words of `docs/guarantees.md`.
     pub guarantee: String,
+    /// What its operator should know although it works, and what to do about it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub notice: Option<String>,
     /// State.
     pub state: LaneState,
     /// Since when, seconds since 1970.
@@ -300,6 +303,7 @@ fn lane_status(entry: &LaneEntry, mode: Option<&Mode>) -> LaneStatus {
         pump: entry.pump.clone(),
         kind: entry.kind.clone(),
         guarantee: promise(facts.guarantee.or(entry.guarantee), mode),
+        notice: facts.notice.as_deref().map(shown),
         state: facts.state,
         since: facts.since.map(epoch_seconds).unwrap_or_default(),
         cause: cause.map(|cause| shown(&cause.text)),

@@ -233,6 +233,23 @@ fn a_hybrid_pump_reads_the_variables_of_its_type_and_then_its_own() {
 }
 
 #[test]
+fn a_list_of_objects_is_json_in_a_variable() {
+    let file = r#"{"pumps": {"prom": {"type": "prometheus", "meta": {"custom_metrics": [{"name": "a", "help": "h"}, {"name": "b"}]}}}}"#;
+    let name = "TYK_PMP_PUMPS_PROM_META_CUSTOMMETRICS";
+    let metrics = |text: &str| settings(file, &[(name, text)]).pumps[0].meta["custom_metrics"].clone();
+    assert_eq!(metrics(r#" [{"name": "c"}] "#), json!([{"name": "c"}]));
+    assert_eq!(metrics("[]"), json!([]));
+    for kept in ["null", "not json", "{}", "5", ""] {
+        assert_eq!(metrics(kept).as_array().map(Vec::len), Some(2), "{kept:?}");
+    }
+    let said = texts(&load_with(file, &[(name, "a,b")])).join("\n");
+    assert!(
+        said.contains(name) && said.contains("write a JSON list of objects"),
+        "{said}"
+    );
+}
+
+#[test]
 fn pumps_are_found_in_the_environment() {
     let named = |variables: &[(&str, &str)]| names(&settings(CSV, variables));
     let csv = || ("CSV".to_owned(), "csv".to_owned());

@@ -15,6 +15,8 @@ pub mod logzio;
 pub mod moesif;
 #[cfg(feature = "mongo")]
 pub mod mongo;
+#[cfg(feature = "prometheus")]
+pub mod prometheus;
 #[cfg(feature = "http")]
 pub mod resurfaceio;
 #[cfg(feature = "http")]

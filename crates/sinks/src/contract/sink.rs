@@ -61,6 +61,11 @@ pub trait Sink: Send + Sync {
         None
     }
 
+    /// What its operator should know although it works, with the remedy; `/status` shows it. Asked between writes.
+    fn notice(&self) -> Option<String> {
+        None
+    }
+
     /// What this one has for itself as long as it lives.
     fn resources(&self) -> Vec<Resource> {
         Vec::new()

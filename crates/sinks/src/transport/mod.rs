@@ -7,6 +7,7 @@ pub mod http;
 pub(crate) mod login;
 #[cfg(feature = "http")]
 pub(crate) mod outbox;
+pub mod serve;
 pub mod tls;
 pub mod wire;
 #[cfg(any(feature = "http", feature = "mongo", feature = "mysql", feature = "postgres"))]

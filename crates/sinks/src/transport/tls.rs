@@ -2,6 +2,8 @@
 //!
 //! A sink fills [`TlsSettings`] from its options and calls [`client_config`]. Errors name the option and the file.
 
+mod server;
+
 use std::{
     ops::RangeInclusive,
     path::{Path, PathBuf},
@@ -22,6 +24,8 @@ use rustls::{
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime, pem::PemObject};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+
+pub use server::server_config;
 
 /// A version of the protocol; older ones are not spoken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -7,6 +7,7 @@ pub mod elasticsearch;
 pub mod hybrid;
 pub mod mariadb;
 pub mod mongo;
+pub mod prometheus;
 pub mod saas;
 pub mod splunk;
 pub mod sql;

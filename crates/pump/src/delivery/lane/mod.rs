@@ -127,7 +127,11 @@ async fn work(desk: &mut Desk, backlog: &mut Backlog, spool: &mut Spooling, writ
     }
     desk.show(backlog);
     let guarantee = writer.sink().guarantee();
-    desk.facts.change(|facts| facts.guarantee = guarantee);
+    let notice = writer.sink().notice();
+    desk.facts.change(|facts| {
+        facts.guarantee = guarantee;
+        facts.notice = notice;
+    });
     if backlog.is_empty() {
         if desk.facts.state() == LaneState::Retrying {
             // What failed is somebody else's now.
