@@ -13,6 +13,10 @@ pub static SINKS: &[SinkSpec] = &[
     #[cfg(feature = "hybrid")]
     hybrid::SPEC,
     #[cfg(feature = "http")]
+    influx::SPEC,
+    #[cfg(feature = "http")]
+    influx::TWO,
+    #[cfg(feature = "http")]
     logzio::SPEC,
     #[cfg(feature = "http")]
     moesif::SPEC,
@@ -51,20 +55,6 @@ pub static ABSENT: &[Absent] = &[
         "DogStatsd Pump",
         "dogstatsd",
         "TYK_PMP_PUMPS_DOGSTATSD_META",
-        Why::Planned,
-    ),
-    absent(
-        "influx",
-        "InfluxDB Pump",
-        "influx-pump",
-        "TYK_PMP_PUMPS_INFLUX_META",
-        Why::Planned,
-    ),
-    absent(
-        "influx2",
-        "InfluxDB2 Pump",
-        "influx2-pump",
-        "TYK_PMP_PUMPS_INFLUX2_META",
         Why::Planned,
     ),
     absent(
@@ -123,6 +113,20 @@ pub static ABSENT: &[Absent] = &[
         "hybrid-pump",
         "TYK_PMP_PUMPS_HYBRID_META",
         Why::Feature("hybrid"),
+    ),
+    absent(
+        "influx",
+        "InfluxDB Pump",
+        "influx-pump",
+        "TYK_PMP_PUMPS_INFLUX_META",
+        Why::Feature("http"),
+    ),
+    absent(
+        "influx2",
+        "InfluxDB2 Pump",
+        "influx2-pump",
+        "TYK_PMP_PUMPS_INFLUX2_META",
+        Why::Feature("http"),
     ),
     absent(
         "logzio",
