@@ -21,8 +21,12 @@ const ATTEMPTS: i64 = 10_000;
 /// The times that every version of the database can hold, with room for what is added.
 const EARLIEST: i64 = i64::MIN + 2;
 const LATEST: i64 = i64::MAX - 1 - SLOTS as i64 - ATTEMPTS * STRIDE;
-/// Points that are remembered, in two halves: enough for records that arrive together. A half takes 2 MB.
+/// Points, and moments, that are remembered, in two halves: enough for records that arrive together. A half takes 2 MB.
 const REMEMBERED: usize = 114_688;
+/// Moments of several claims that are remembered; there are hardly any.
+const SHARED: usize = 4_096;
+/// Claims of one of them that are.
+const LANES: usize = 1_000;
 
 /// Where the times of points come from.
 #[derive(Debug)]
@@ -74,36 +78,78 @@ impl Clock {
                 next(before.unwrap_or(now))
             }
             Clock::Record { taken, seed } => {
-                let first =
-                    nanoseconds(record.time(When::TimeStamp)).unwrap_or_else(|| claimed_at(row.claim)) + slot(row);
+                let recorded = nanoseconds(record.time(When::TimeStamp)).unwrap_or_else(|| claimed_at(row.claim));
                 let owner = seed.hash_one(row);
                 let mut taken = taken.lock().unwrap_or_else(PoisonError::into_inner);
-                (0..ATTEMPTS)
+                let lane = taken.lane(seed.hash_one((series, recorded)), seed.hash_one(row.claim));
+                let first = recorded + slot(row);
+                (lane..ATTEMPTS)
                     .map(|attempt| first + attempt * STRIDE)
-                    .find(|time| taken.take(seed.hash_one((series, time)), owner))
+                    .find(|time| taken.points.take(seed.hash_one((series, time)), owner))
                     .unwrap_or(first)
             }
         }
     }
 }
 
-/// Points of the last rows, and whose they are.
+/// What the last rows have taken.
 #[derive(Debug, Default)]
 pub(super) struct Taken {
+    /// Points, by series and time, and the row of each.
+    points: Owners,
+    /// Times of records, by series, and the claim that had each first.
+    moments: Owners,
+    /// Times that several claims have, and which: each has its place behind the others there.
+    shared: HashMap<u64, Vec<u64>>,
+}
+
+impl Taken {
+    /// How many claims come before this one at a moment of a series: rows of one claim do not meet there.
+    fn lane(&mut self, moment: u64, claim: u64) -> i64 {
+        if let Some(claims) = self.shared.get_mut(&moment) {
+            let lane = claims.iter().position(|&known| known == claim);
+            return lane.unwrap_or_else(|| {
+                // A gateway whose clock stands still shares one moment with itself for ever.
+                if claims.len() >= LANES {
+                    claims.clear();
+                }
+                claims.push(claim);
+                claims.len() - 1
+            }) as i64;
+        }
+        let Some(first) = self.moments.other_owner(moment, claim) else {
+            return 0;
+        };
+        if self.shared.len() >= SHARED {
+            self.shared.clear();
+        }
+        self.shared.insert(moment, vec![first, claim]);
+        1
+    }
+}
+
+/// Who has what, of the last rows.
+#[derive(Debug, Default)]
+struct Owners {
     now: HashMap<u64, u64>,
     before: HashMap<u64, u64>,
 }
 
-impl Taken {
-    /// `false`: another row has the point.
-    fn take(&mut self, point: u64, row: u64) -> bool {
-        match self.now.get(&point).or_else(|| self.before.get(&point)) {
-            Some(&owner) if owner != row => return false,
+impl Owners {
+    /// Gives `key` to `owner` unless it belongs to another, which is the answer.
+    fn other_owner(&mut self, key: u64, owner: u64) -> Option<u64> {
+        match self.now.get(&key).or_else(|| self.before.get(&key)) {
+            Some(&other) if other != owner => return Some(other),
             _ if self.now.len() >= REMEMBERED => self.before = std::mem::take(&mut self.now),
             _ => {}
         }
-        self.now.insert(point, row);
-        true
+        self.now.insert(key, owner);
+        None
+    }
+
+    /// `false`: it belongs to another.
+    fn take(&mut self, key: u64, owner: u64) -> bool {
+        self.other_owner(key, owner).is_none()
     }
 }
 
@@ -167,9 +213,9 @@ mod tests {
     fn a_point_has_the_time_of_its_record_to_the_millisecond() {
         let clock = Clock::of_records();
         for number in 0..1000 {
-            let record = at(NOON, 123);
-            let time = clock.time(row(number << 80, number as u64), &record.view(), b"s");
-            let behind = time - NOON * 1_000_000_000 - 123;
+            let second = NOON + number as i64;
+            let time = clock.time(row(number << 80, number as u64), &at(second, 123).view(), b"s");
+            let behind = time - second * 1_000_000_000 - 123;
             assert!((0..1_000_000).contains(&behind), "{behind}");
         }
     }
@@ -231,13 +277,38 @@ mod tests {
     }
 
     #[test]
-    fn what_is_remembered_has_an_end() {
-        let mut taken = Taken::default();
-        for point in 0..3 * REMEMBERED as u64 {
-            assert!(taken.take(point, point));
+    fn lists_that_share_a_moment_keep_apart_however_long_they_are() {
+        let clock = Clock::of_records();
+        let (shared, mut seen) = (at(NOON, 0), HashSet::new());
+        for claim in 0..12 {
+            for number in 0..20_000 {
+                let id = row((7 << 80) + u128::from(claim), number);
+                let later = NOON + 60 + (claim * 20_000 + number) as i64;
+                let time = match number % 10 {
+                    0 => clock.time(id, &shared.view(), b"s"),
+                    _ => clock.time(id, &at(later, 0).view(), b"s"),
+                };
+                assert!(seen.insert(time), "claim {claim}, row {number}");
+            }
         }
-        assert!(taken.now.len() + taken.before.len() <= 2 * REMEMBERED);
-        assert!(!taken.take(3 * REMEMBERED as u64 - 1, 0), "the last ones are known");
+    }
+
+    #[test]
+    fn what_is_remembered_has_an_end() {
+        let mut points = Owners::default();
+        for point in 0..3 * REMEMBERED as u64 {
+            assert!(points.take(point, point));
+        }
+        assert!(points.now.len() + points.before.len() <= 2 * REMEMBERED);
+        assert!(!points.take(3 * REMEMBERED as u64 - 1, 0), "the last ones are known");
+        let mut taken = Taken::default();
+        for moment in 0..2 * SHARED as u64 {
+            let lanes = [1, 2, 1].map(|claim| taken.lane(moment, claim));
+            assert_eq!(lanes, [0, 1, 0]);
+        }
+        assert!(taken.shared.len() <= SHARED);
+        let lanes = (3..5_000).map(|claim| taken.lane(2 * SHARED as u64 - 1, claim));
+        assert!(lanes.max() < Some(LANES as i64));
     }
 
     #[test]
