@@ -3,14 +3,14 @@
 #   eval "$(scripts/services.sh start [SERVER ...])"   starts those that do not run, and exports PUMP_TEST_<SERVER>
 #   scripts/services.sh install [SERVER ...]           only installs what they need
 #   scripts/services.sh stop
-# SERVER: postgres mariadb mariadb-tls mysql56 search rsyslog gelf ferretdb statsd statsd-exporter; all of them by default. Their scripts are in tests/services.
+# SERVER: postgres mariadb mariadb-tls mysql56 search rsyslog gelf ferretdb statsd statsd-exporter influxdb; all of them by default. Their scripts are in tests/services.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 # shellcheck source=scripts/lib.sh
 . scripts/lib.sh
 PATH=$PATH:/usr/sbin # where Debian has mariadbd, and users have not
 
-all=(postgres mariadb mariadb-tls mysql56 search rsyslog gelf ferretdb statsd statsd-exporter)
+all=(postgres mariadb mariadb-tls mysql56 search rsyslog gelf ferretdb statsd statsd-exporter influxdb)
 # Not below the work tree: databases run as users of their own, who may not be let in there.
 folder=${PUMP_TEST_FOLDER:-${TMPDIR:-/tmp}/tyk-pump-services.$(cksum <<<"$PWD" | cut -d' ' -f1)}
 base=${PUMP_TEST_PORTS:-28100}
@@ -30,6 +30,7 @@ install() {
   case " $* " in *" statsd "*) packages+=(npm npm) ;; esac
   case " $* " in *" statsd-exporter "*) packages+=(go golang-go) ;; esac
   case " $* " in *" ferretdb "*) packages+=(psql postgresql-client unshare util-linux) ;; esac
+  case " $* " in *" influxdb "*) packages+=(influxd influxdb curl curl) ;; esac
   [ ${#packages[@]} -eq 0 ] || install_missing "${packages[@]}" >&2
 }
 
@@ -115,6 +116,10 @@ start_server() {
   statsd-exporter) # its Unix socket is dsd in its folder
     start_one statsd-exporter $((base + 185)) statsd-exporter
     announce STATSD_EXPORTER "127.0.0.1:$((base + 185)) $(cd "$folder" && pwd)/statsd-exporter"
+    ;;
+  influxdb)
+    start_one influxdb $((base + 130)) influxdb
+    announce INFLUXDB "http://127.0.0.1:$((base + 130))"
     ;;
   *) die "unknown server $1; there are ${all[*]}" ;;
   esac

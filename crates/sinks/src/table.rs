@@ -14,6 +14,10 @@ pub static SINKS: &[SinkSpec] = &[
     #[cfg(feature = "hybrid")]
     hybrid::SPEC,
     #[cfg(feature = "http")]
+    influx::SPEC,
+    #[cfg(feature = "http")]
+    influx::TWO,
+    #[cfg(feature = "http")]
     logzio::SPEC,
     #[cfg(feature = "http")]
     moesif::SPEC,
@@ -50,20 +54,6 @@ pub static SINKS: &[SinkSpec] = &[
 
 /// Types without a sink: planned ones, and those that a lean build leaves out. The latter stand here in every build.
 pub static ABSENT: &[Absent] = &[
-    absent(
-        "influx",
-        "InfluxDB Pump",
-        "influx-pump",
-        "TYK_PMP_PUMPS_INFLUX_META",
-        Why::Planned,
-    ),
-    absent(
-        "influx2",
-        "InfluxDB2 Pump",
-        "influx2-pump",
-        "TYK_PMP_PUMPS_INFLUX2_META",
-        Why::Planned,
-    ),
     absent(
         "kafka",
         "Kafka Pump",
@@ -106,6 +96,20 @@ pub static ABSENT: &[Absent] = &[
         "hybrid-pump",
         "TYK_PMP_PUMPS_HYBRID_META",
         Why::Feature("hybrid"),
+    ),
+    absent(
+        "influx",
+        "InfluxDB Pump",
+        "influx-pump",
+        "TYK_PMP_PUMPS_INFLUX_META",
+        Why::Feature("http"),
+    ),
+    absent(
+        "influx2",
+        "InfluxDB2 Pump",
+        "influx2-pump",
+        "TYK_PMP_PUMPS_INFLUX2_META",
+        Why::Feature("http"),
     ),
     absent(
         "logzio",

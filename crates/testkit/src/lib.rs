@@ -15,7 +15,7 @@ use serde_json::Value;
 use sinks::{BuildContext, BuildError, Sink, SinkSpec};
 
 use back_ends::{
-    csv, datagrams, dummy, elasticsearch, hybrid, mariadb, mongo, prometheus, saas, splunk, sql, sqlite, stdout, wire,
+    csv, datagrams, dummy, elasticsearch, hybrid, influx, mariadb, mongo, prometheus, saas, splunk, sql, sqlite, stdout, wire,
 };
 
 /// Every sink that is built, on at least one back-end.
@@ -26,6 +26,8 @@ pub const HARNESSES: &[Harness] = &[
     Harness::of("elasticsearch", elasticsearch::start),
     Harness::of("graylog", wire::graylog),
     Harness::of("hybrid", hybrid::start),
+    Harness::of("influx", influx::one),
+    Harness::of("influx2", influx::two),
     Harness::of("logzio", saas::logzio),
     Harness::of("moesif", saas::moesif),
     Harness::of("mongo", mongo::start_records),

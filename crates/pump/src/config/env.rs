@@ -246,6 +246,7 @@ pub fn parse_shape(shape: &Shape, text: &str) -> Result<Value, Problem> {
         // What has no form with commas is written as in the file.
         Shape::List(of) if matches!(**of, Shape::Object(_)) => match serde_json::from_str(text.trim()) {
             Ok(list @ (Value::Array(_) | Value::Null)) => Ok(list),
+            _ if text.trim().is_empty() => Ok(Value::Array(Vec::new())),
             _ => Err("write a JSON list of objects: [{…}]".to_owned()),
         },
         Shape::List(of) => {
@@ -330,4 +331,29 @@ fn leading_digits(text: &str) -> &str {
     let text = text.trim().trim_matches(['"', '\'']);
     let end = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
     &text[..end]
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_list_of_objects_is_json_in_a_variable() {
+        let rules = Shape::List(Box::new(Shape::Object(Vec::new())));
+        assert_eq!(
+            parse_shape(&rules, r#"[{"every_seconds": 60, "type": "expire"}]"#),
+            Ok(json!([{"every_seconds": 60, "type": "expire"}]))
+        );
+        assert_eq!(parse_shape(&rules, " "), Ok(json!([])));
+        for text in ["a,b", "{}", "[{"] {
+            let problem = parse_shape(&rules, text);
+            assert_eq!(
+                problem,
+                Err("write a list in JSON: [{\"key\": value}]".to_owned()),
+                "{text}"
+            );
+        }
+    }
 }

@@ -10,6 +10,8 @@ pub mod graylog;
 #[cfg(feature = "hybrid")]
 pub mod hybrid;
 #[cfg(feature = "http")]
+pub mod influx;
+#[cfg(feature = "http")]
 pub mod logzio;
 #[cfg(feature = "http")]
 pub mod moesif;

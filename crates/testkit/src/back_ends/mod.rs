@@ -5,6 +5,7 @@ pub mod datagrams;
 pub mod dummy;
 pub mod elasticsearch;
 pub mod hybrid;
+pub mod influx;
 pub mod mariadb;
 pub mod mongo;
 pub mod prometheus;

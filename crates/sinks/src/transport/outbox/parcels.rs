@@ -21,6 +21,33 @@ pub(crate) struct Parcel {
 }
 
 impl Parcel {
+    /// The encoding of the row at this position; empty: there is no such row.
+    pub(crate) fn encoding(&self, at: usize) -> &[u8] {
+        let before = at.checked_sub(1).and_then(|before| self.ends.get(before));
+        let start = before.map_or(0, |end| end + self.separator.len());
+        let end = self.ends.get(at).copied().unwrap_or(start);
+        self.body.get(start..end).unwrap_or_default()
+    }
+
+    /// The rows whose positions `keep` accepts; `None`: there are none.
+    pub(crate) fn retain(&self, keep: impl Fn(usize) -> bool) -> Option<Parcel> {
+        let (mut body, mut rows, mut ends) = (Vec::with_capacity(self.body.len()), Vec::new(), Vec::new());
+        for (at, &row) in self.rows.iter().enumerate().filter(|(at, _)| keep(*at)) {
+            if !rows.is_empty() {
+                body.extend_from_slice(self.separator);
+            }
+            body.extend_from_slice(self.encoding(at));
+            rows.push(row);
+            ends.push(body.len());
+        }
+        (!rows.is_empty()).then(|| Parcel {
+            body: body.into(),
+            rows: rows.into(),
+            ends: ends.into(),
+            separator: self.separator,
+        })
+    }
+
     /// Two parcels of about the same size; `None`: there is only one row.
     pub(crate) fn halves(&self) -> Option<(Parcel, Parcel)> {
         let middle = self.body.len() / 2;
