@@ -12,6 +12,8 @@ pub static SINKS: &[SinkSpec] = &[
     graylog::SPEC,
     #[cfg(feature = "hybrid")]
     hybrid::SPEC,
+    #[cfg(feature = "aws")]
+    kinesis::SPEC,
     #[cfg(feature = "http")]
     logzio::SPEC,
     #[cfg(feature = "http")]
@@ -40,8 +42,12 @@ pub static SINKS: &[SinkSpec] = &[
     sql::GRAPH_AGGREGATE,
     sql::MCP,
     sql::MCP_AGGREGATE,
+    #[cfg(feature = "aws")]
+    sqs::SPEC,
     stdout::SPEC,
     syslog::SPEC,
+    #[cfg(feature = "aws")]
+    timestream::SPEC,
 ];
 
 /// Types without a sink: planned ones, and those that a lean build leaves out. The latter stand here in every build.
@@ -75,32 +81,17 @@ pub static ABSENT: &[Absent] = &[
         Why::Planned,
     ),
     absent(
-        "kinesis",
-        "Kinesis Pump",
-        "kinesis-pump",
-        "TYK_PMP_PUMPS_KINESIS_META",
-        Why::Planned,
-    ),
-    absent(
         "prometheus",
         "Prometheus Pump",
         "prometheus-pump",
         "TYK_PMP_PUMPS_PROMETHEUS_META",
         Why::Planned,
     ),
-    absent("sqs", "SQS Pump", "sqs-pump", "TYK_PMP_PUMPS_SQS_META", Why::Planned),
     absent(
         "statsd",
         "Statsd Pump",
         "statsd-pump",
         "TYK_PMP_PUMPS_STATSD_META",
-        Why::Planned,
-    ),
-    absent(
-        "timestream",
-        "Timestream Pump",
-        "timestream-pump",
-        "TYK_PMP_PUMPS_TIMESTREAM_META",
         Why::Planned,
     ),
     absent(
@@ -123,6 +114,13 @@ pub static ABSENT: &[Absent] = &[
         "hybrid-pump",
         "TYK_PMP_PUMPS_HYBRID_META",
         Why::Feature("hybrid"),
+    ),
+    absent(
+        "kinesis",
+        "Kinesis Pump",
+        "kinesis-pump",
+        "TYK_PMP_PUMPS_KINESIS_META",
+        Why::Feature("aws"),
     ),
     absent(
         "logzio",
@@ -200,6 +198,20 @@ pub static ABSENT: &[Absent] = &[
         "splunk-pump",
         "TYK_PMP_PUMPS_SPLUNK_META",
         Why::Feature("http"),
+    ),
+    absent(
+        "sqs",
+        "SQS Pump",
+        "sqs-pump",
+        "TYK_PMP_PUMPS_SQS_META",
+        Why::Feature("aws"),
+    ),
+    absent(
+        "timestream",
+        "Timestream Pump",
+        "timestream-pump",
+        "TYK_PMP_PUMPS_TIMESTREAM_META",
+        Why::Feature("aws"),
     ),
 ];
 

@@ -14,7 +14,7 @@ use futures::future::BoxFuture;
 use serde_json::Value;
 use sinks::{BuildContext, BuildError, Sink, SinkSpec};
 
-use back_ends::{csv, dummy, elasticsearch, hybrid, mariadb, mongo, saas, splunk, sql, sqlite, stdout, wire};
+use back_ends::{aws, csv, dummy, elasticsearch, hybrid, mariadb, mongo, saas, splunk, sql, sqlite, stdout, wire};
 
 /// Every sink that is built, on at least one back-end.
 pub const HARNESSES: &[Harness] = &[
@@ -23,6 +23,7 @@ pub const HARNESSES: &[Harness] = &[
     Harness::of("elasticsearch", elasticsearch::start),
     Harness::of("graylog", wire::graylog),
     Harness::of("hybrid", hybrid::start),
+    Harness::of("kinesis", aws::kinesis),
     Harness::of("logzio", saas::logzio),
     Harness::of("moesif", saas::moesif),
     Harness::of("mongo", mongo::start_records),
@@ -42,8 +43,11 @@ pub const HARNESSES: &[Harness] = &[
     Harness::of("sql-graph-aggregate", sql::start_graph_aggregate),
     Harness::of("sql-mcp", sql::start_mcp),
     Harness::of("sql-mcp-aggregate", sql::start_mcp_aggregate),
+    Harness::of("sqs", aws::sqs),
+    Harness::of("sqs", aws::sqs_fifo).on("fifo"),
     Harness::of("stdout", stdout::start),
     Harness::of("syslog", wire::syslog),
+    Harness::of("timestream", aws::timestream),
     Harness::uptime("mongo", mongo::start_uptime),
     Harness::uptime("sql", sql::start_uptime),
 ];

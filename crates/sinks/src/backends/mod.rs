@@ -8,6 +8,8 @@ pub mod elasticsearch;
 pub mod graylog;
 #[cfg(feature = "hybrid")]
 pub mod hybrid;
+#[cfg(feature = "aws")]
+pub mod kinesis;
 #[cfg(feature = "http")]
 pub mod logzio;
 #[cfg(feature = "http")]
@@ -21,5 +23,9 @@ pub mod segment;
 #[cfg(feature = "http")]
 pub mod splunk;
 pub mod sql;
+#[cfg(feature = "aws")]
+pub mod sqs;
 pub mod stdout;
 pub mod syslog;
+#[cfg(feature = "aws")]
+pub mod timestream;
