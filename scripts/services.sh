@@ -3,14 +3,14 @@
 #   eval "$(scripts/services.sh start [SERVER ...])"   starts those that do not run, and exports PUMP_TEST_<SERVER>
 #   scripts/services.sh install [SERVER ...]           only installs what they need
 #   scripts/services.sh stop
-# SERVER: postgres mariadb mariadb-tls mysql56 search rsyslog gelf ferretdb statsd statsd-exporter influxdb; all of them by default. Their scripts are in tests/services.
+# SERVER: postgres mariadb mariadb-tls mysql56 search rsyslog gelf ferretdb statsd statsd-exporter influxdb moto; all of them by default. Their scripts are in tests/services.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 # shellcheck source=scripts/lib.sh
 . scripts/lib.sh
 PATH=$PATH:/usr/sbin # where Debian has mariadbd, and users have not
 
-all=(postgres mariadb mariadb-tls mysql56 search rsyslog gelf ferretdb statsd statsd-exporter influxdb)
+all=(postgres mariadb mariadb-tls mysql56 search rsyslog gelf ferretdb statsd statsd-exporter influxdb moto)
 # Not below the work tree: databases run as users of their own, who may not be let in there.
 folder=${PUMP_TEST_FOLDER:-${TMPDIR:-/tmp}/tyk-pump-services.$(cksum <<<"$PWD" | cut -d' ' -f1)}
 base=${PUMP_TEST_PORTS:-28100}
@@ -31,6 +31,7 @@ install() {
   case " $* " in *" statsd-exporter "*) packages+=(go golang-go) ;; esac
   case " $* " in *" ferretdb "*) packages+=(psql postgresql-client unshare util-linux) ;; esac
   case " $* " in *" influxdb "*) packages+=(influxd influxdb curl curl) ;; esac
+  case " $* " in *" moto "*) packages+=(python3 python3-venv) ;; esac
   [ ${#packages[@]} -eq 0 ] || install_missing "${packages[@]}" >&2
 }
 
@@ -120,6 +121,10 @@ start_server() {
   influxdb)
     start_one influxdb $((base + 130)) influxdb
     announce INFLUXDB "http://127.0.0.1:$((base + 130))"
+    ;;
+  moto) # Kinesis, SQS and others of AWS
+    start_one moto $((base + 195)) moto
+    announce MOTO "http://127.0.0.1:$((base + 195))"
     ;;
   *) die "unknown server $1; there are ${all[*]}" ;;
   esac

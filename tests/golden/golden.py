@@ -259,8 +259,13 @@ def without_repeats(spec, name, text):
     """With a faulty receiver, how often a request is repeated is a matter of retry: repeats in a row count once."""
     if not (name.endswith("requests.jsonl") and re.search(r'"(status|hangup|delay_s)"', json.dumps(spec.get("sources", {})))):
         return text
-    lines = text.splitlines(keepends=True)
-    return "".join(l for i, l in enumerate(lines) if i == 0 or l != lines[i - 1])
+    requests = []
+    for line in text.splitlines(keepends=True):
+        if line.startswith("  ") and requests:  # an entry of the request above it
+            requests[-1] += line
+        else:
+            requests.append(line)
+    return "".join(r for i, r in enumerate(requests) if i == 0 or r != requests[i - 1])
 
 
 def case_file(case, relative):

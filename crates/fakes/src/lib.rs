@@ -1,6 +1,7 @@
 //! What tests of any crate need: fake back-ends, the way to real ones, numbered records, certificates. Knows no sink, so that
 //! the tests inside the sinks can use it too.
 
+pub mod aws;
 pub mod certificates;
 pub mod elasticsearch;
 mod gate;

@@ -13,6 +13,8 @@ pub static SINKS: &[SinkSpec] = &[
     graylog::SPEC,
     #[cfg(feature = "hybrid")]
     hybrid::SPEC,
+    #[cfg(feature = "aws")]
+    kinesis::SPEC,
     #[cfg(feature = "http")]
     influx::SPEC,
     #[cfg(feature = "http")]
@@ -47,9 +49,13 @@ pub static SINKS: &[SinkSpec] = &[
     sql::GRAPH_AGGREGATE,
     sql::MCP,
     sql::MCP_AGGREGATE,
+    #[cfg(feature = "aws")]
+    sqs::SPEC,
     statsd::SPEC,
     stdout::SPEC,
     syslog::SPEC,
+    #[cfg(feature = "aws")]
+    timestream::SPEC,
 ];
 
 /// Types without a sink: planned ones, and those that a lean build leaves out. The latter stand here in every build.
@@ -59,21 +65,6 @@ pub static ABSENT: &[Absent] = &[
         "Kafka Pump",
         "kafka-pump",
         "TYK_PMP_PUMPS_KAFKA_META",
-        Why::Planned,
-    ),
-    absent(
-        "kinesis",
-        "Kinesis Pump",
-        "kinesis-pump",
-        "TYK_PMP_PUMPS_KINESIS_META",
-        Why::Planned,
-    ),
-    absent("sqs", "SQS Pump", "sqs-pump", "TYK_PMP_PUMPS_SQS_META", Why::Planned),
-    absent(
-        "timestream",
-        "Timestream Pump",
-        "timestream-pump",
-        "TYK_PMP_PUMPS_TIMESTREAM_META",
         Why::Planned,
     ),
     absent(
@@ -110,6 +101,13 @@ pub static ABSENT: &[Absent] = &[
         "influx2-pump",
         "TYK_PMP_PUMPS_INFLUX2_META",
         Why::Feature("http"),
+    ),
+    absent(
+        "kinesis",
+        "Kinesis Pump",
+        "kinesis-pump",
+        "TYK_PMP_PUMPS_KINESIS_META",
+        Why::Feature("aws"),
     ),
     absent(
         "logzio",
@@ -194,6 +192,20 @@ pub static ABSENT: &[Absent] = &[
         "splunk-pump",
         "TYK_PMP_PUMPS_SPLUNK_META",
         Why::Feature("http"),
+    ),
+    absent(
+        "sqs",
+        "SQS Pump",
+        "sqs-pump",
+        "TYK_PMP_PUMPS_SQS_META",
+        Why::Feature("aws"),
+    ),
+    absent(
+        "timestream",
+        "Timestream Pump",
+        "timestream-pump",
+        "TYK_PMP_PUMPS_TIMESTREAM_META",
+        Why::Feature("aws"),
     ),
 ];
 

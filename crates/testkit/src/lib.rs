@@ -15,7 +15,8 @@ use serde_json::Value;
 use sinks::{BuildContext, BuildError, Sink, SinkSpec};
 
 use back_ends::{
-    csv, datagrams, dummy, elasticsearch, hybrid, influx, mariadb, mongo, prometheus, saas, splunk, sql, sqlite, stdout, wire,
+    aws, csv, datagrams, dummy, elasticsearch, hybrid, influx, mariadb, mongo, prometheus, saas, splunk, sql, sqlite, stdout,
+    wire,
 };
 
 /// Every sink that is built, on at least one back-end.
@@ -28,6 +29,7 @@ pub const HARNESSES: &[Harness] = &[
     Harness::of("hybrid", hybrid::start),
     Harness::of("influx", influx::one),
     Harness::of("influx2", influx::two),
+    Harness::of("kinesis", aws::kinesis),
     Harness::of("logzio", saas::logzio),
     Harness::of("moesif", saas::moesif),
     Harness::of("mongo", mongo::start_records),
@@ -49,9 +51,12 @@ pub const HARNESSES: &[Harness] = &[
     Harness::of("sql-graph-aggregate", sql::start_graph_aggregate),
     Harness::of("sql-mcp", sql::start_mcp),
     Harness::of("sql-mcp-aggregate", sql::start_mcp_aggregate),
+    Harness::of("sqs", aws::sqs),
+    Harness::of("sqs", aws::sqs_fifo).on("fifo"),
     Harness::of("statsd", datagrams::statsd),
     Harness::of("stdout", stdout::start),
     Harness::of("syslog", wire::syslog),
+    Harness::of("timestream", aws::timestream),
     Harness::uptime("mongo", mongo::start_uptime),
     Harness::uptime("sql", sql::start_uptime),
 ];

@@ -9,6 +9,8 @@ pub mod elasticsearch;
 pub mod graylog;
 #[cfg(feature = "hybrid")]
 pub mod hybrid;
+#[cfg(feature = "aws")]
+pub mod kinesis;
 #[cfg(feature = "http")]
 pub mod influx;
 #[cfg(feature = "http")]
@@ -26,6 +28,10 @@ pub mod segment;
 #[cfg(feature = "http")]
 pub mod splunk;
 pub mod sql;
+#[cfg(feature = "aws")]
+pub mod sqs;
 pub mod statsd;
 pub mod stdout;
 pub mod syslog;
+#[cfg(feature = "aws")]
+pub mod timestream;

@@ -3,6 +3,8 @@
 #[cfg(feature = "http")]
 pub(crate) mod body;
 pub(crate) mod clock;
+#[cfg(feature = "aws")]
+pub(crate) mod flat;
 #[cfg(feature = "http")]
 pub(crate) mod go_json;
 #[cfg(feature = "http")]

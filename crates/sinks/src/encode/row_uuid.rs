@@ -4,8 +4,8 @@ use analytics::RowId;
 
 use super::uuid;
 
-/// A UUID (of the form of version 4) made from the pump and the identity of a row; `purpose` tells ids of one row apart.
-pub(crate) fn row_uuid(pump: &str, row: RowId, purpose: &str) -> String {
+/// A number made from the pump and the identity of a row.
+fn row_hash(pump: &str, row: RowId, purpose: &str) -> u128 {
     // FNV-1a: the values must be the same on every machine and in every version of this program.
     const OFFSET: u128 = 0x6c62_272e_07bb_0142_62b8_2175_6295_c58d;
     const PRIME: u128 = 0x0000_0000_0100_0000_0000_0000_0000_013b;
@@ -22,7 +22,18 @@ pub(crate) fn row_uuid(pump: &str, row: RowId, purpose: &str) -> String {
     feed(&row.claim.0.0.to_be_bytes());
     feed(&row.row.to_be_bytes());
     feed(&[0; 8]);
-    uuid::text(uuid::version_4(hash))
+    hash
+}
+
+/// A text of the form of a ULID; `purpose` tells ids of one row apart.
+#[cfg(feature = "aws")]
+pub(crate) fn row_ulid(pump: &str, row: RowId, purpose: &str) -> String {
+    ulid::Ulid(row_hash(pump, row, purpose)).to_string()
+}
+
+/// A UUID (of the form of version 4) made from the pump and the identity of a row; `purpose` tells ids of one row apart.
+pub(crate) fn row_uuid(pump: &str, row: RowId, purpose: &str) -> String {
+    uuid::text(uuid::version_4(row_hash(pump, row, purpose)))
 }
 
 /// A number that is the same whenever the same row is drawn.
@@ -65,6 +76,8 @@ mod tests {
         for claim in 0..10 {
             for number in 0..2000 {
                 assert!(seen.insert(row_uuid("A", row(claim << 40, number), "event")));
+                #[cfg(feature = "aws")]
+                assert!(seen.insert(row_ulid("A", row(claim << 40, number), "event")));
             }
         }
         assert!(seen.insert(row_uuid("B", row(0, 0), "event")));

@@ -1,5 +1,7 @@
 //! Ways to a back-end: HTTP, TLS, sockets, files.
 
+#[cfg(feature = "aws")]
+pub(crate) mod aws;
 pub mod durable;
 #[cfg(feature = "http")]
 pub mod http;

@@ -1,5 +1,6 @@
 //! The back-ends, one module for each that works like no other.
 
+pub mod aws;
 pub mod csv;
 pub mod datagrams;
 pub mod dummy;
