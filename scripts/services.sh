@@ -3,14 +3,14 @@
 #   eval "$(scripts/services.sh start [SERVER ...])"   starts those that do not run, and exports PUMP_TEST_<SERVER>
 #   scripts/services.sh install [SERVER ...]           only installs what they need
 #   scripts/services.sh stop
-# SERVER: postgres mariadb mariadb-tls mysql56 search rsyslog gelf ferretdb; all of them by default. Their scripts are in tests/services.
+# SERVER: postgres mariadb mariadb-tls mysql56 search rsyslog gelf ferretdb kafka; all of them by default. Their scripts are in tests/services.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 # shellcheck source=scripts/lib.sh
 . scripts/lib.sh
 PATH=$PATH:/usr/sbin # where Debian has mariadbd, and users have not
 
-all=(postgres mariadb mariadb-tls mysql56 search rsyslog gelf ferretdb)
+all=(postgres mariadb mariadb-tls mysql56 search rsyslog gelf ferretdb kafka)
 # Not below the work tree: databases run as users of their own, who may not be let in there.
 folder=${PUMP_TEST_FOLDER:-${TMPDIR:-/tmp}/tyk-pump-services.$(cksum <<<"$PWD" | cut -d' ' -f1)}
 base=${PUMP_TEST_PORTS:-28100}
@@ -28,6 +28,7 @@ install() {
   esac
   case " $* " in *" gelf "*) packages+=(go golang-go) ;; esac
   case " $* " in *" ferretdb "*) packages+=(psql postgresql-client unshare util-linux) ;; esac
+  case " $* " in *" kafka "*) packages+=(java openjdk-17-jre-headless mvn maven openssl openssl) ;; esac
   [ ${#packages[@]} -eq 0 ] || install_missing "${packages[@]}" >&2
 }
 
@@ -105,6 +106,10 @@ start_server() {
   gelf) # UDP and TCP; what it got is in out.jsonl of its folder
     start_one gelf $((base + 70)) gelf
     announce GELF "127.0.0.1:$((base + 70)) $(cd "$folder" && pwd)/gelf"
+    ;;
+  kafka) # logins one port higher, then TLS, both, and client certificates; its folder has the certificates
+    start_one kafka $((base + 130)) kafka
+    announce KAFKA "127.0.0.1:$((base + 130)) $(cd "$folder" && pwd)/kafka"
     ;;
   *) die "unknown server $1; there are ${all[*]}" ;;
   esac

@@ -18,7 +18,7 @@ number=0
 steps=$(grep -c '^ *step "' "$0")
 
 need_cargo
-install_missing redis-server redis-server redis-cli redis-tools openssl openssl python3 python3 git git faketime faketime
+install_missing redis-server redis-server redis-cli redis-tools openssl openssl python3 python3 git git faketime faketime perl perl make make kcat kcat
 python3 -c 'import sys; sys.exit(sys.version_info < (3, 11))' || die "python3 is older than 3.11"
 rustfmt --version >/dev/null 2>&1 || rustup component add rustfmt
 cargo clippy --version >/dev/null 2>&1 || rustup component add clippy
@@ -89,8 +89,8 @@ servers() { # they start while cargo compiles
 }
 golden() {
   local servers=(--server "postgres=$PUMP_TEST_POSTGRES" --server "mysql=$PUMP_TEST_MARIADB" --server "mongo=$PUMP_TEST_MONGO"
-    --server "es=$PUMP_TEST_ELASTICSEARCH" --server "es5=$PUMP_TEST_ELASTICSEARCH5")
-  tests/golden/golden.py run --pump "$target/golden/tyk-pump" --overrides tests/golden-overrides --not-yet tests/golden/not-yet.txt "${servers[@]}" -j "${GOLDEN_JOBS:-12}" files core documents sql mongo hybrid
+    --server "es=$PUMP_TEST_ELASTICSEARCH" --server "es5=$PUMP_TEST_ELASTICSEARCH5" --server "kafka=${PUMP_TEST_KAFKA/ /}")
+  tests/golden/golden.py run --pump "$target/golden/tyk-pump" --overrides tests/golden-overrides --not-yet tests/golden/not-yet.txt "${servers[@]}" -j "${GOLDEN_JOBS:-12}" files core documents sql mongo hybrid streams
 }
 lean_build() { # README command 1, and what a binary says of what it was built without
   local folder=$logs/lean pump=$target/quickstart/tyk-pump

@@ -5,6 +5,7 @@ pub mod certificates;
 pub mod elasticsearch;
 mod gate;
 pub mod http;
+pub mod kafka;
 mod log;
 pub mod mongo;
 mod pipe;

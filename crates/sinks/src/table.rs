@@ -12,6 +12,8 @@ pub static SINKS: &[SinkSpec] = &[
     graylog::SPEC,
     #[cfg(feature = "hybrid")]
     hybrid::SPEC,
+    #[cfg(feature = "kafka")]
+    kafka::SPEC,
     #[cfg(feature = "http")]
     logzio::SPEC,
     #[cfg(feature = "http")]
@@ -68,13 +70,6 @@ pub static ABSENT: &[Absent] = &[
         Why::Planned,
     ),
     absent(
-        "kafka",
-        "Kafka Pump",
-        "kafka-pump",
-        "TYK_PMP_PUMPS_KAFKA_META",
-        Why::Planned,
-    ),
-    absent(
         "kinesis",
         "Kinesis Pump",
         "kinesis-pump",
@@ -123,6 +118,13 @@ pub static ABSENT: &[Absent] = &[
         "hybrid-pump",
         "TYK_PMP_PUMPS_HYBRID_META",
         Why::Feature("hybrid"),
+    ),
+    absent(
+        "kafka",
+        "Kafka Pump",
+        "kafka-pump",
+        "TYK_PMP_PUMPS_KAFKA_META",
+        Why::Feature("kafka"),
     ),
     absent(
         "logzio",

@@ -14,7 +14,7 @@ use futures::future::BoxFuture;
 use serde_json::Value;
 use sinks::{BuildContext, BuildError, Sink, SinkSpec};
 
-use back_ends::{csv, dummy, elasticsearch, hybrid, mariadb, mongo, saas, splunk, sql, sqlite, stdout, wire};
+use back_ends::{csv, dummy, elasticsearch, hybrid, kafka, mariadb, mongo, saas, splunk, sql, sqlite, stdout, wire};
 
 /// Every sink that is built, on at least one back-end.
 pub const HARNESSES: &[Harness] = &[
@@ -23,6 +23,7 @@ pub const HARNESSES: &[Harness] = &[
     Harness::of("elasticsearch", elasticsearch::start),
     Harness::of("graylog", wire::graylog),
     Harness::of("hybrid", hybrid::start),
+    Harness::of("kafka", kafka::start),
     Harness::of("logzio", saas::logzio),
     Harness::of("moesif", saas::moesif),
     Harness::of("mongo", mongo::start_records),

@@ -1,6 +1,7 @@
 //! The pump against real servers, and against fakes of services: Redis in every form, SQL, MongoDB, logs and search.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod kafka;
 mod mongo;
 mod redis;
 mod services;

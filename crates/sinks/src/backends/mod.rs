@@ -8,6 +8,8 @@ pub mod elasticsearch;
 pub mod graylog;
 #[cfg(feature = "hybrid")]
 pub mod hybrid;
+#[cfg(feature = "kafka")]
+pub mod kafka;
 #[cfg(feature = "http")]
 pub mod logzio;
 #[cfg(feature = "http")]

@@ -3,6 +3,10 @@
 #[cfg(feature = "http")]
 pub(crate) mod body;
 pub(crate) mod clock;
+#[cfg(any(feature = "kafka", feature = "mysql"))]
+pub(crate) mod duration;
+#[cfg(feature = "kafka")]
+pub(crate) mod flat;
 #[cfg(feature = "http")]
 pub(crate) mod go_json;
 #[cfg(feature = "http")]

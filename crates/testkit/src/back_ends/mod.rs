@@ -4,6 +4,7 @@ pub mod csv;
 pub mod dummy;
 pub mod elasticsearch;
 pub mod hybrid;
+pub mod kafka;
 pub mod mariadb;
 pub mod mongo;
 pub mod saas;

@@ -9,4 +9,4 @@ mod endpoint;
 mod faults;
 mod kinds;
 mod proxy;
-mod records;
+pub(crate) mod records;

@@ -8,7 +8,7 @@ use std::{fmt, time::Duration};
 use analytics::Zone;
 use percent_encoding::percent_decode_str;
 
-use super::duration;
+use crate::encode::duration;
 
 const FORM: &str = "expected user:password@tcp(host:3306)/database?name=value";
 
