@@ -357,10 +357,8 @@ impl Variables<'_> {
     fn apply_fixed(&mut self, prefix: &str, meta: &mut Map<String, Value>) {
         for (key, name) in options::fixed_variables(self.schema) {
             let own = format!("{prefix}_{}", key.replace('_', "").to_uppercase());
-            if self.env.get(&own).is_some() {
-                continue;
-            }
-            if let Some(text) = self.env.take(&name).filter(|text| !text.trim().is_empty()) {
+            let given = self.env.take(&name).filter(|text| !text.trim().is_empty());
+            if let Some(text) = given.filter(|_| self.env.get(&own).is_none()) {
                 put(meta, &[key], text.into());
             }
         }
