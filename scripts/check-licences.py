@@ -14,11 +14,16 @@ def host():
 
 
 def packages():
-    """All packages of the workspace and its dependencies, as far as this platform uses them."""
+    """All packages of the workspace and its dependencies, as far as this platform uses them, and who depends on each by name."""
     command = ["cargo", "metadata", "--format-version", "1", "--locked", "--all-features", "--filter-platform", host()]
     found = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, cwd=ROOT).stdout)
-    used = {node["id"] for node in found["resolve"]["nodes"]}
-    return [p for p in found["packages"] if p["id"] in used]
+    nodes = found["resolve"]["nodes"]
+    names = {p["id"]: p["name"] for p in found["packages"]}
+    parents = {node["id"]: set() for node in nodes}
+    for node in nodes:
+        for dependency in node["dependencies"]:
+            parents[dependency].add(names[node["id"]])
+    return [(p, parents[p["id"]]) for p in found["packages"] if p["id"] in parents]
 
 
 def allowed(expression, allow):
@@ -56,18 +61,21 @@ def allowed(expression, allow):
 def main():
     rules = tomllib.loads((ROOT / "deny.toml").read_text())
     allow = set(rules["licenses"]["allow"])
-    banned = {rule["crate"] for rule in rules["bans"]["deny"]}
+    # A banned crate may come in through its wrappers alone.
+    banned = {rule["crate"]: set(rule.get("wrappers", [])) for rule in rules["bans"]["deny"]}
     registries = {f"registry+{url}" for url in rules["sources"]["allow-registry"]}
     wrong, others = [], 0
-    for package in packages():
+    for package, parents in packages():
         name = f"{package['name']} {package['version']}"
         if package["source"] is None:  # of this workspace
             continue
         others += 1
         if package["source"] not in registries:
             wrong.append(f"{name}: comes from {package['source']}, not from crates.io")
-        if package["name"] in banned:
-            wrong.append(f"{name}: banned in deny.toml")
+        wrappers = banned.get(package["name"])
+        if wrappers is not None and (not wrappers or parents - wrappers):
+            through = ", ".join(sorted(parents - wrappers))
+            wrong.append(f"{name}: banned in deny.toml, comes in through {through}")
         licence = package["license"]
         if not licence:
             wrong.append(f"{name}: no licence given")

@@ -3,14 +3,14 @@
 #   eval "$(scripts/services.sh start [SERVER ...])"   starts those that do not run, and exports PUMP_TEST_<SERVER>
 #   scripts/services.sh install [SERVER ...]           only installs what they need
 #   scripts/services.sh stop
-# SERVER: postgres mariadb mariadb-tls mysql56 search rsyslog gelf ferretdb statsd statsd-exporter influxdb moto; all of them by default. Their scripts are in tests/services.
+# SERVER: postgres mariadb mariadb-tls mysql56 search rsyslog gelf ferretdb statsd statsd-exporter influxdb moto kafka; all of them by default. Their scripts are in tests/services.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 # shellcheck source=scripts/lib.sh
 . scripts/lib.sh
 PATH=$PATH:/usr/sbin # where Debian has mariadbd, and users have not
 
-all=(postgres mariadb mariadb-tls mysql56 search rsyslog gelf ferretdb statsd statsd-exporter influxdb moto)
+all=(postgres mariadb mariadb-tls mysql56 search rsyslog gelf ferretdb statsd statsd-exporter influxdb moto kafka)
 # Not below the work tree: databases run as users of their own, who may not be let in there.
 folder=${PUMP_TEST_FOLDER:-${TMPDIR:-/tmp}/tyk-pump-services.$(cksum <<<"$PWD" | cut -d' ' -f1)}
 base=${PUMP_TEST_PORTS:-28100}
@@ -32,6 +32,7 @@ install() {
   case " $* " in *" ferretdb "*) packages+=(psql postgresql-client unshare util-linux) ;; esac
   case " $* " in *" influxdb "*) packages+=(influxd influxdb curl curl) ;; esac
   case " $* " in *" moto "*) packages+=(python3 python3-venv) ;; esac
+  case " $* " in *" kafka "*) packages+=(java openjdk-17-jre-headless mvn maven openssl openssl) ;; esac
   [ ${#packages[@]} -eq 0 ] || install_missing "${packages[@]}" >&2
 }
 
@@ -125,6 +126,10 @@ start_server() {
   moto) # Kinesis, SQS and others of AWS
     start_one moto $((base + 195)) moto
     announce MOTO "http://127.0.0.1:$((base + 195))"
+    ;;
+  kafka) # logins one port higher, then TLS, both, and client certificates; its folder has the certificates
+    start_one kafka $((base + 140)) kafka
+    announce KAFKA "127.0.0.1:$((base + 140)) $(cd "$folder" && pwd)/kafka"
     ;;
   *) die "unknown server $1; there are ${all[*]}" ;;
   esac

@@ -18,7 +18,7 @@ number=0
 steps=$(grep -c '^ *step "' "$0")
 
 need_cargo
-install_missing redis-server redis-server redis-cli redis-tools openssl openssl python3 python3 git git faketime faketime
+install_missing redis-server redis-server redis-cli redis-tools openssl openssl python3 python3 git git faketime faketime perl perl make make kcat kcat
 python3 -c 'import sys; sys.exit(sys.version_info < (3, 11))' || die "python3 is older than 3.11"
 rustfmt --version >/dev/null 2>&1 || rustup component add rustfmt
 cargo clippy --version >/dev/null 2>&1 || rustup component add clippy
@@ -93,8 +93,8 @@ golden() { # golden MODE: with the values of Tyk Pump (compat), or as users run 
   local overrides=(--overrides tests/golden-overrides)
   [ "$1" = compat ] || overrides+=(--overrides tests/golden-overrides-default)
   local servers=(--server "postgres=$PUMP_TEST_POSTGRES" --server "mysql=$PUMP_TEST_MARIADB" --server "mongo=$PUMP_TEST_MONGO"
-    --server "es=$PUMP_TEST_ELASTICSEARCH" --server "es5=$PUMP_TEST_ELASTICSEARCH5")
-  tests/golden/golden.py run --pump "$target/golden/tyk-pump" --mode "$1" "${overrides[@]}" --not-yet tests/golden/not-yet.txt "${servers[@]}" -j "${GOLDEN_JOBS:-12}" files core documents sql mongo hybrid metrics
+    --server "es=$PUMP_TEST_ELASTICSEARCH" --server "es5=$PUMP_TEST_ELASTICSEARCH5" --server "kafka=${PUMP_TEST_KAFKA/ /}")
+  tests/golden/golden.py run --pump "$target/golden/tyk-pump" --mode "$1" "${overrides[@]}" --not-yet tests/golden/not-yet.txt "${servers[@]}" -j "${GOLDEN_JOBS:-12}" files core documents sql mongo hybrid metrics streams
 }
 lean_build() { # README command 1, and what a binary says of what it was built without
   local folder=$logs/lean pump=$target/quickstart/tyk-pump

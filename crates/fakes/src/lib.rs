@@ -6,6 +6,7 @@ pub mod certificates;
 pub mod elasticsearch;
 mod gate;
 pub mod http;
+pub mod kafka;
 mod log;
 mod mailbox;
 pub mod mongo;

@@ -13,12 +13,14 @@ pub static SINKS: &[SinkSpec] = &[
     graylog::SPEC,
     #[cfg(feature = "hybrid")]
     hybrid::SPEC,
-    #[cfg(feature = "aws")]
-    kinesis::SPEC,
     #[cfg(feature = "http")]
     influx::SPEC,
     #[cfg(feature = "http")]
     influx::TWO,
+    #[cfg(feature = "kafka")]
+    kafka::SPEC,
+    #[cfg(feature = "aws")]
+    kinesis::SPEC,
     #[cfg(feature = "http")]
     logzio::SPEC,
     #[cfg(feature = "http")]
@@ -61,13 +63,6 @@ pub static SINKS: &[SinkSpec] = &[
 /// Types without a sink: planned ones, and those that a lean build leaves out. The latter stand here in every build.
 pub static ABSENT: &[Absent] = &[
     absent(
-        "kafka",
-        "Kafka Pump",
-        "kafka-pump",
-        "TYK_PMP_PUMPS_KAFKA_META",
-        Why::Planned,
-    ),
-    absent(
         "elasticsearch",
         "Elasticsearch Pump",
         "elasticsearch-pump",
@@ -101,6 +96,13 @@ pub static ABSENT: &[Absent] = &[
         "influx2-pump",
         "TYK_PMP_PUMPS_INFLUX2_META",
         Why::Feature("http"),
+    ),
+    absent(
+        "kafka",
+        "Kafka Pump",
+        "kafka-pump",
+        "TYK_PMP_PUMPS_KAFKA_META",
+        Why::Feature("kafka"),
     ),
     absent(
         "kinesis",

@@ -15,8 +15,8 @@ use serde_json::Value;
 use sinks::{BuildContext, BuildError, Sink, SinkSpec};
 
 use back_ends::{
-    aws, csv, datagrams, dummy, elasticsearch, hybrid, influx, mariadb, mongo, prometheus, saas, splunk, sql, sqlite, stdout,
-    wire,
+    aws, csv, datagrams, dummy, elasticsearch, hybrid, influx, kafka, mariadb, mongo, prometheus, saas, splunk, sql, sqlite,
+    stdout, wire,
 };
 
 /// Every sink that is built, on at least one back-end.
@@ -29,6 +29,7 @@ pub const HARNESSES: &[Harness] = &[
     Harness::of("hybrid", hybrid::start),
     Harness::of("influx", influx::one),
     Harness::of("influx2", influx::two),
+    Harness::of("kafka", kafka::start),
     Harness::of("kinesis", aws::kinesis),
     Harness::of("logzio", saas::logzio),
     Harness::of("moesif", saas::moesif),

@@ -1,6 +1,6 @@
 //! Pumps that the environment names, and what it sets in pumps.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use serde_json::{Map, Value};
 use sinks::{
@@ -104,9 +104,18 @@ pub fn discover(config: &mut Config, env: &mut Environment, exact: bool, finding
         let text = "TYK_PMP_PUMPS is ignored – name each pump in variables of its own: TYK_PMP_PUMPS_CSV_TYPE=csv";
         findings.mistake(Place::Variable("TYK_PMP_PUMPS".to_owned()), text);
     }
+    let fixed: BTreeSet<String> = sinks::SINKS
+        .iter()
+        .flat_map(|spec| options::fixed_variables(&(spec.options)()))
+        .map(|(_, variable)| variable)
+        .collect();
     for (name, variables) in named(env, findings) {
         let position = config.pumps.iter().position(|pump| pump.name == name);
         let position = position.or_else(|| (!exact).then(|| without_underscores(config, &name, env)).flatten());
+        // A variable that counts for every pump of its type makes none by itself.
+        if position.is_none() && variables.iter().all(|variable| fixed.contains(variable)) {
+            continue;
+        }
         let first = variables.first().cloned().unwrap_or_default();
         let mut pump = match position {
             Some(index) => config.pumps[index].clone(),
@@ -286,6 +295,7 @@ pub fn apply_meta(config: &mut Config, env: &mut Environment, stores: &Stores, e
         variables.apply(&prefix, pump.options(), findings);
         variables.pass_over_relatives(&prefix, kind, findings);
         variables.apply_bare(&prefix, &mut pump.meta);
+        variables.apply_fixed(&prefix, &mut pump.meta);
         if let Some(old) = options::old_env_prefix(&schema) {
             let used = variables.apply(old, pump.options(), findings);
             if !used.is_empty() {
@@ -390,6 +400,17 @@ impl Variables<'_> {
             if let Some(text) = relatives::variable_without_effect(kind, suffix) {
                 self.env.take(&name);
                 findings.warn(Place::Variable(name.clone()), format!("{name} {text}"));
+            }
+        }
+    }
+
+    /// Variables of a fixed name count for pumps that have no variable of their own for the option.
+    fn apply_fixed(&mut self, prefix: &str, meta: &mut Map<String, Value>) {
+        for (key, name) in options::fixed_variables(self.schema) {
+            let own = format!("{prefix}_{}", key.replace('_', "").to_uppercase());
+            let given = self.env.take(&name).filter(|text| !text.trim().is_empty());
+            if let Some(text) = given.filter(|_| self.env.get(&own).is_none()) {
+                put(meta, &[key], text.into());
             }
         }
     }

@@ -3,6 +3,7 @@
 
 mod aws;
 mod hybrid;
+mod kafka;
 mod mongo;
 mod redis;
 mod services;

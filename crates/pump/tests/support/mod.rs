@@ -88,6 +88,13 @@ impl Server {
         );
     }
 
+    /// Ends it as a power cut would.
+    pub fn crash(&self) {
+        let mut command = Command::new(&self.script);
+        command.arg("stop").arg(self.folder.path()).env("STOP_SIGNAL", "KILL");
+        assert!(command.output().unwrap().status.success());
+    }
+
     pub fn addr(&self, node: u16) -> String {
         format!("127.0.0.1:{}", self.port + node)
     }
@@ -126,6 +133,12 @@ pub fn redis(mode: &str, arguments: &[&str]) -> Option<Server> {
     let mut all = vec![mode];
     all.extend(arguments);
     Server::start("redis.sh", free_ports(1, &[]), &all)
+}
+
+/// A broker of Kafka with these settings, beside the one that tests share.
+pub fn kafka(settings: &[&str]) -> Option<Server> {
+    fakes::server::address("kafka")?;
+    Server::start("kafka.sh", free_ports(5, &[9]), settings)
 }
 
 /// Redis Cluster of three masters.

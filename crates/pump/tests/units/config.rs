@@ -535,6 +535,25 @@ fn secrets_are_resolved_everywhere_and_never_shown() {
 }
 
 #[test]
+fn the_timeout_of_kafka_is_read_whatever_the_prefix_and_makes_no_pump() {
+    const NAME: &str = "TYK_PMP_PUMPS_KAFKA_META_TIMEOUT";
+    let timeouts = |variables: &[(&str, &str)]| -> Vec<(String, Value)> {
+        let file = json!({"pumps": {"events": {"type": "kafka", "meta": {"timeout": 3}}}}).to_string();
+        let pumps = settings(&file, variables).pumps;
+        pumps
+            .iter()
+            .map(|pump| (pump.name.to_string(), pump.meta["timeout"].clone()))
+            .collect()
+    };
+    let events = |timeout: Value| vec![("EVENTS".to_owned(), timeout)];
+    assert_eq!(timeouts(&[]), events(json!(3)));
+    assert_eq!(timeouts(&[(NAME, "7s")]), events(json!("7s")));
+    assert_eq!(timeouts(&[(NAME, "")]), events(json!(3)));
+    let own = ("TYK_PMP_PUMPS_EVENTS_META_TIMEOUT", "2s");
+    assert_eq!(timeouts(&[(NAME, "7s"), own]), events(json!("2s")));
+}
+
+#[test]
 fn the_uptime_pump_runs_when_a_destination_is_named() {
     let uptime = |config: Value, variables: &[(&str, &str)]| {
         let file = json!({"uptime_pump_config": config}).to_string();

@@ -311,6 +311,13 @@ const NAMED_BY_THE_SINK: &[(&str, &[&str])] = &[
         "es-version-as-number.conf",
         &["meta.version is the number 7", "write \"7\" in quotes"],
     ),
+    (
+        "kafka-broker-as-string.conf",
+        &[
+            "meta.broker is the text \"localhost:9092\"",
+            "write [\"localhost:9092\"]",
+        ],
+    ),
     ("splunk-ca-file-missing.conf", &["ssl_ca_file /etc/tyk/no-such-ca.pem"]),
     (
         "sql-type-missing.conf",
@@ -322,7 +329,7 @@ const NAMED_BY_THE_SINK: &[(&str, &[&str])] = &[
 const ACCEPTED_BY_THE_SINK: &[&str] = &["es-version-unknown.conf", "splunk-only-certificate.conf"];
 
 /// Mistakes in options of types that are not built yet.
-const OF_PLANNED_TYPES: &[&str] = &["kafka-broker-as-string.conf", "prometheus-address-missing.conf"];
+const OF_PLANNED_TYPES: &[&str] = &["prometheus-address-missing.conf"];
 
 #[test]
 fn every_mistake_gets_a_line_that_names_key_value_and_remedy() {

@@ -9,10 +9,12 @@ pub mod elasticsearch;
 pub mod graylog;
 #[cfg(feature = "hybrid")]
 pub mod hybrid;
-#[cfg(feature = "aws")]
-pub mod kinesis;
 #[cfg(feature = "http")]
 pub mod influx;
+#[cfg(feature = "kafka")]
+pub mod kafka;
+#[cfg(feature = "aws")]
+pub mod kinesis;
 #[cfg(feature = "http")]
 pub mod logzio;
 #[cfg(feature = "http")]

@@ -3,7 +3,9 @@
 #[cfg(feature = "http")]
 pub(crate) mod body;
 pub(crate) mod clock;
-#[cfg(feature = "aws")]
+#[cfg(any(feature = "kafka", feature = "mysql"))]
+pub(crate) mod duration;
+#[cfg(any(feature = "aws", feature = "kafka"))]
 pub(crate) mod flat;
 #[cfg(feature = "http")]
 pub(crate) mod go_json;

@@ -58,6 +58,20 @@ pub fn has_type_prefix(schema: &Schema) -> bool {
     schema.get(TYPE_PREFIX).is_some()
 }
 
+/// Key of an option's schema: a variable that sets it whatever the pump's prefix is, because upstream reads no other.
+const FIXED_VARIABLE: &str = "x-env-fixed";
+
+/// Options that are also set by a variable whose name is the same for every pump of the type: key and name. The pump's own
+/// variable goes before it.
+pub fn fixed_variables(schema: &Schema) -> Vec<(String, String)> {
+    let properties = schema.get("properties").and_then(Value::as_object);
+    let fixed = |(key, option): (&String, &Value)| {
+        let name = option.get(FIXED_VARIABLE)?.as_str()?;
+        Some((key.clone(), name.to_owned()))
+    };
+    properties.into_iter().flatten().filter_map(fixed).collect()
+}
+
 /// The deprecated prefix of a schema's variables, if it has one.
 pub fn old_env_prefix(schema: &Schema) -> Option<&str> {
     schema.get(OLD_ENV_PREFIX).and_then(Value::as_str)

@@ -252,6 +252,34 @@ fn verifier(settings: &TlsSettings, provider: Arc<CryptoProvider>) -> Result<Arc
     }))
 }
 
+/// The authorities that `settings` trust as one PEM text, for a library with TLS of its own.
+#[cfg(feature = "kafka")]
+pub(crate) fn authorities_pem(settings: &TlsSettings) -> Result<String, TlsError> {
+    use base64::{Engine, engine::general_purpose::STANDARD};
+
+    let mut trusted = Vec::new();
+    for file in &settings.ca_files {
+        trusted.extend(certificates(file)?);
+    }
+    if settings.ca_files.is_empty() {
+        trusted = rustls_native_certs::load_native_certs().certs;
+    }
+    let mut pem = String::new();
+    for certificate in trusted {
+        pem.push_str("-----BEGIN CERTIFICATE-----\n");
+        let text = STANDARD.encode(&certificate);
+        let mut rest = text.as_str();
+        while !rest.is_empty() {
+            let (line, more) = rest.split_at(rest.len().min(64));
+            pem.push_str(line);
+            pem.push('\n');
+            rest = more;
+        }
+        pem.push_str("-----END CERTIFICATE-----\n");
+    }
+    Ok(pem)
+}
+
 /// The authorities of these files, without files those of the system; and of them those that were named one by one.
 fn authorities(
     files: Vec<(&PemFile, Vec<CertificateDer<'static>>)>,

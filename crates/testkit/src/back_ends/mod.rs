@@ -7,6 +7,7 @@ pub mod dummy;
 pub mod elasticsearch;
 pub mod hybrid;
 pub mod influx;
+pub mod kafka;
 pub mod mariadb;
 pub mod mongo;
 pub mod prometheus;

@@ -8,8 +8,7 @@ use std::{fmt, time::Duration};
 use analytics::Zone;
 use percent_encoding::percent_decode_str;
 
-use super::duration;
-use crate::transport::login;
+use crate::{encode::duration, transport::login};
 
 const FORM: &str = "expected user:password@tcp(host:3306)/database?name=value";
 

@@ -5,7 +5,6 @@
 
 mod connect;
 mod dsn;
-mod duration;
 mod error;
 mod schema;
 mod server;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 /// `None`: not such a text, or negative.
-pub(super) fn parse(text: &str) -> Option<Duration> {
+pub(crate) fn parse(text: &str) -> Option<Duration> {
     if text == "0" {
         return Some(Duration::ZERO);
     }
