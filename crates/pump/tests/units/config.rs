@@ -172,7 +172,7 @@ fn a_variable_that_had_no_effect_before_is_named_at_the_start() {
     let variables = [
         ("TYK_PMP_PUMPS_CSV_FILTERS_ORGIDS", "org"),
         ("TYK_PMP_PURGE_DELAY", "5"),
-        ("TYK_PMP_ANALYTICS_STORAGE_CONFIG_HOST", "127.0.0.1"),
+        ("TYK_PMP_ANALYTICS_STORAGE_CONFIG_KEY_PREFIX", "analytics-"),
         ("TYK_PMP_PUMPS_CSV_META_CSV_DIR", "x"),
         ("TYK_PMP_MAXRECORDSIZE", "5"),
         ("TYK_PMP_DELIVERY_SPOOL_DIR", "/s"),

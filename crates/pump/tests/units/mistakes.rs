@@ -293,15 +293,19 @@ const MISTAKES: &[(&str, &[&str], bool)] = &[
     ),
 ];
 
+/// What counts here and did not in the original pump.
+const WITHOUT_EFFECT_BEFORE: &[&str] = &[
+    "env-names-with-underscores.env",
+    "env-org-filter-name.env",
+    "omit-detailed-global.conf",
+];
+
 /// What the reference calls a mistake and is simply understood here.
 const UNDERSTOOD: &[&str] = &[
     "byte-order-mark.conf",
     "env-list-with-blanks.env",
-    "env-names-with-underscores.env",
-    "env-org-filter-name.env",
     "log-level-warning.conf",
     "mongo-password-not-escaped.conf",
-    "omit-detailed-global.conf",
     "sql-sqlite.conf",
 ];
 
@@ -371,7 +375,8 @@ fn every_mistake_gets_a_line_that_names_key_value_and_remedy() {
         .map(|(file, _, _)| *file)
         .chain(UNDERSTOOD.iter().copied())
         .chain(NAMED_BY_THE_SINK.iter().map(|(file, _)| *file))
-        .chain(ACCEPTED_BY_THE_SINK.iter().copied());
+        .chain(ACCEPTED_BY_THE_SINK.iter().copied())
+        .chain(WITHOUT_EFFECT_BEFORE.iter().copied());
     let mut known: Vec<&str> = known.chain(OF_PLANNED_TYPES.iter().copied()).collect();
     known.sort_unstable();
     let found: Vec<String> = files(&folder).iter().map(|path| name(path)).collect();
@@ -409,14 +414,26 @@ async fn mistakes_in_the_options_of_a_sink_name_option_and_remedy() {
 }
 
 #[test]
-fn a_filter_that_cannot_be_read_keeps_its_pump_from_starting() {
+fn a_filter_that_can_mean_one_thing_alone_keeps_no_pump_from_starting() {
     for file in [
         "filter-id-as-number.conf",
         "filter-code-as-string.conf",
         "filter-single-value.conf",
     ] {
         let settings = load_file(&folder().join("mistakes").join(file)).settings.unwrap();
-        assert!(settings.pumps[0].refused.is_some(), "{file}");
-        assert_eq!(settings.usable_pumps().count(), 0, "{file}");
+        assert_eq!(settings.usable_pumps().count(), 1, "{file}");
+        assert!(!settings.pumps[0].filter.is_empty(), "{file}");
+    }
+}
+
+#[test]
+fn what_had_no_effect_in_the_original_pump_is_named_once() {
+    for file in WITHOUT_EFFECT_BEFORE {
+        let loaded = load_file(&folder().join("mistakes").join(file));
+        assert!(loaded.settings.is_some() && !loaded.findings.is_empty(), "{file}");
+        for finding in &loaded.findings {
+            assert_eq!(finding.severity, Severity::Warning, "{file}");
+            assert!(finding.text.contains("Tyk Pump"), "{file}: {finding}");
+        }
     }
 }

@@ -52,7 +52,7 @@ async fn every_purge_chunk_is_written_by_itself() {
 async fn a_pump_takes_no_more_records_in_a_second_than_it_may() {
     let (slow, free) = (
         BackEnd::willing("S", 0, Kind::Ledger),
-        BackEnd::willing("F", 1, Kind::Ledger),
+        BackEnd::willing("F", 0, Kind::Ledger),
     );
     for (back_end, most, seconds) in [(slow, std::num::NonZeroU64::new(100), 9..12), (free, None, 0..2)] {
         let memory = MemorySource::with_records(Vec::new());

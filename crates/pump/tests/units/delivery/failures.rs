@@ -16,17 +16,24 @@ const MINUTE: Duration = Duration::from_secs(60);
 #[tokio::test(start_paused = true)]
 async fn after_a_timeout_the_first_batch_comes_alone_and_may_take_longer() {
     let back_end = BackEnd::willing("SLOW", 0, Kind::Whole);
-    back_end.follow(|call| (Duration::ZERO, if call < 6 { Act::Hang } else { Act::Accept }));
+    // While the first call takes its time three further claims come in, which go to the back-end together.
+    back_end.follow(|call| match call {
+        0 => (1500 * Duration::from_millis(1), Act::Accept),
+        1..7 => (Duration::ZERO, Act::Hang),
+        _ => (Duration::ZERO, Act::Accept),
+    });
     let world = world(&[&back_end]);
-    world.push(0, items(30, &[]));
     let options = Options {
         timeout: Some(2 * SECOND),
-        purge_chunk: 10,
         ..Options::default()
     };
     let process = Process::start(&world, "one", &options).await;
-    until("all rows are there", 5 * MINUTE, || back_end.count() == 30).await;
-    let calls = back_end.calls();
+    for _ in 0..4 {
+        world.push(0, items(10, &[]));
+        tokio::time::sleep(Duration::from_millis(300)).await;
+    }
+    until("all rows are there", 5 * MINUTE, || back_end.count() == 40).await;
+    let calls = back_end.calls().split_off(1);
     let batches: Vec<usize> = calls.iter().map(|call| call.batches).collect();
     assert_eq!(batches, [3, 1, 1, 1, 1, 1, 1, 2]);
     // Back-off apart, each attempt takes its deadline: doubled, up to ten times the timeout.

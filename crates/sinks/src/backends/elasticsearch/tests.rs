@@ -325,7 +325,11 @@ async fn every_request_carries_the_credentials_also_with_tls() {
         let before = server.seen().len();
         sink(&server, meta).write(&group(0..1), &Arc::default()).await.unwrap();
         let seen = &server.seen()[before..];
-        assert_eq!(seen.len(), 2);
+        assert_eq!(
+            seen.len(),
+            3,
+            "one that is refused, the question for the version, and the documents"
+        );
         assert!(
             seen.iter().all(|request| request.header("authorization") == want),
             "{want}"

@@ -93,8 +93,14 @@ mod tests {
         // A replay after an update must find the documents that the old version wrote.
         let hex = |id: [u8; 12]| id.map(|byte| format!("{byte:02x}")).concat();
         let claim = 1_700_000_000_001 << 80 | 1;
-        assert_eq!(hex(Ids::new("MONGO").of(row(claim, 0), &key())), "?");
-        assert_eq!(hex(Ids::new("MONGO").of(row(claim, 1), &key())), "?");
+        assert_eq!(
+            hex(Ids::new("MONGO").of(row(claim, 0), &key())),
+            "6553f10144e409bb18000000"
+        );
+        assert_eq!(
+            hex(Ids::new("MONGO").of(row(claim, 1), &key())),
+            "6553f10144e409bb18000001"
+        );
     }
 
     #[test]
