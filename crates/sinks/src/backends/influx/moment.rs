@@ -28,8 +28,9 @@ const SHARED: usize = 4_096;
 /// Claims of one of them that are.
 const LANES: usize = 1_000;
 
-/// Where the times of points come from.
+/// Where the times of points come from. A pump has one: boxing the larger kind would save nothing.
 #[derive(Debug)]
+#[allow(clippy::large_enum_variant)]
 pub(super) enum Clock {
     /// From the records, and the rows that they came in: a row that comes again is the same point, and no two rows are.
     Record {
