@@ -178,7 +178,11 @@ impl Kinesis {
                 .into(),
             )),
             // The stream was not made for records of this size.
-            None if is_alone && parcel.body.len() > USUAL_RECORD => Ok(Reply::TooLarge(failure.describe())),
+            None if is_alone && parcel.body.len() > USUAL_RECORD => Ok(Reply::TooLarge(format!(
+                "the record has some {} bytes, the stream takes {USUAL_RECORD} unless its largest record was raised: {}",
+                parcel.body.len() / 4 * 3,
+                failure.describe()
+            ))),
             _ => Err(failure.into_error()),
         }
     }

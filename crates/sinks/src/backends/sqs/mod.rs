@@ -109,7 +109,11 @@ impl Sqs {
             Err(failure) => failure,
         };
         match failure.kind() {
-            Some(Kind::TooLarge) => Ok(Reply::TooLarge(failure.describe())),
+            Some(Kind::TooLarge) => Ok(Reply::TooLarge(format!(
+                "the messages have {} bytes, the queue takes less: {}",
+                parcel.body.len(),
+                failure.describe()
+            ))),
             _ => Err(failure.into_error()),
         }
     }

@@ -17,8 +17,8 @@ pub struct AwsOptions {
     /// Session token of the keys.
     #[schemars(extend("x-secret" = true))]
     pub aws_token: String,
-    /// Address of the service. Empty: that of `AWS_ENDPOINT_URL` (with `_KINESIS` or `_SQS` for this service alone), or the
-    /// region's own.
+    /// Address of the service. Empty: that of `AWS_ENDPOINT_URL` (with `_KINESIS`, `_SQS` or `_TIMESTREAM_WRITE` for one
+    /// service alone), or the region's own.
     pub aws_endpoint: String,
 }
 

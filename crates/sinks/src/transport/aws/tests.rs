@@ -63,7 +63,7 @@ fn answer(request: &Received) -> Reply {
         );
         format!(
             "<AssumeRoleResponse><AssumeRoleResult>{}</AssumeRoleResult></AssumeRoleResponse>",
-            credentials("ROLE")
+            credentials("ROLE56789ABCDEF0")
         )
     } else if path.contains("role_name=reader") && request.header("x-amz-sso_bearer_token") == "bearer" {
         r#"{"roleCredentials":{"accessKeyId":"SSO","secretAccessKey":"s","sessionToken":"token of SSO","expiration":4070908800000}}"#
@@ -152,7 +152,7 @@ async fn credentials_come_from_every_place_in_the_order_of_awss_own_tools() {
         ),
         (
             &[("AWS_PROFILE", "role"), ("AWS_ENDPOINT_URL_STS", &url)],
-            "ROLE, token of ROLE",
+            "ROLE56789ABCDEF0, token of ROLE56789ABCDEF0",
         ),
         (
             &[
