@@ -1,4 +1,4 @@
-//! The back-end of `kafka`: a broker in this process, with one partition.
+//! The back-end of `kafka`: a broker in this process.
 
 use std::time::Duration;
 
@@ -15,6 +15,8 @@ use sinks::{BuildContext, BuildError, Sink, kafka::SPEC};
 use crate::{BackEnd, Reason};
 
 const TOPIC: &str = "tyk";
+/// The broker keeps the last 5 MB of each, and the suite writes some 12 MB.
+const PARTITIONS: i32 = 6;
 /// Longer than a test gives a stalled write, and shorter than a closing sink waits.
 const DELAY: Duration = Duration::from_millis(400);
 /// The first second of the year 10000, which JSON cannot express.
@@ -25,7 +27,7 @@ pub fn start() -> BoxFuture<'static, Box<dyn BackEnd>> {
     async {
         let broker = Broker::start();
         if let Ok(broker) = &broker {
-            broker.create(TOPIC, 1);
+            broker.create(TOPIC, PARTITIONS);
         }
         Box::new(Topic { broker: broker.ok() }) as Box<dyn BackEnd>
     }
@@ -51,6 +53,10 @@ impl BackEnd for Topic {
 
     async fn build(&self, context: BuildContext) -> Result<Box<dyn Sink>, BuildError> {
         (SPEC.build)(context).await
+    }
+
+    fn keeps_order(&self) -> bool {
+        false
     }
 
     async fn rows(&self) -> Result<Vec<u64>, Reason> {

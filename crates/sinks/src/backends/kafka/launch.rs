@@ -54,7 +54,7 @@ impl Launch {
         let outcome = self.launch(topics, group);
         if flight.is_given_up() {
             // A message may have slipped in beside the purge.
-            self.producer.purge(PurgeConfig::default().queue().non_blocking());
+            self.producer.purge(PurgeConfig::default().queue());
         }
         drop(launching);
         (self.refused, outcome)

@@ -262,14 +262,28 @@ impl Kafka {
     }
 }
 
+/// Waits for what a write that was given up has left behind.
+async fn settle(mut state: OwnedMutexGuard<State>) -> Result<OwnedMutexGuard<State>, WriteError> {
+    let Some(flight) = state.flight.clone() else {
+        return Ok(state);
+    };
+    flight.landed().await;
+    // Taking back goes on in the background, where it would meet the messages of the next write; a second time waits for
+    // the first.
+    let settled = tokio::task::spawn_blocking(move || {
+        if let Some(producer) = &state.producer {
+            producer.purge(PurgeConfig::default().queue());
+        }
+        state.flight = None;
+        state
+    });
+    settled.await.map_err(WriteError::retry)
+}
+
 #[async_trait]
 impl Sink for Kafka {
     async fn write(&self, group: &[Selection], applied: &Arc<Applied>) -> Result<Written, WriteError> {
-        let mut state = self.state.clone().lock_owned().await;
-        if let Some(flight) = state.flight.clone() {
-            flight.landed().await;
-            state.flight = None;
-        }
+        let state = settle(self.state.clone().lock_owned().await).await?;
         if group.iter().all(Selection::is_empty) {
             return Ok(Written::default());
         }

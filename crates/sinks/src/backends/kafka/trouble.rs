@@ -109,7 +109,13 @@ impl Troubles {
     /// What the library reports.
     pub(super) fn hear(&self, code: Code, reason: &str) {
         let lower = reason.to_ascii_lowercase();
-        let is_certificate = code == Code::SSL && (lower.contains("certificate") || lower.contains("alert"));
+        // Refusals that come after the handshake, as in TLS 1.3, are told as ends of the connection.
+        let is_certificate = matches!(code, Code::SSL | Code::BrokerTransportFailure)
+            && (lower.contains("certificate") || lower.contains("alert"));
+        let code = match code {
+            Code::Authentication if lower.contains("sasl state") => Code::IllegalSASLState,
+            code => code,
+        };
         let trouble = Trouble {
             code,
             words: words::plain(reason),
@@ -185,6 +191,15 @@ mod tests {
     }
 
     #[test]
+    fn a_port_without_a_login_is_told_from_a_wrong_password() {
+        let troubles = Troubles::default();
+        let reason = "SASL PLAIN mechanism handshake failed: Broker: Request not valid in current SASL state";
+        troubles.hear(Code::Authentication, reason);
+        let error = troubles.get().unwrap().error("x").to_string();
+        assert!(error.contains("this port asks for no login"), "{error}");
+    }
+
+    #[test]
     fn a_provider_of_tokens_says_more_than_the_library() {
         let troubles = Troubles::default();
         troubles.refuse_token(&WriteError::retry("POST http://id/: 503"));
@@ -206,6 +221,9 @@ mod tests {
             Code::SSL,
             "SSL handshake failed: certificate verify failed: broker certificate could not be verified",
         );
+        assert!(matches!(troubles.get().unwrap().error("x"), WriteError::Config(_)));
+        let required = "SSL receive failed: error:0A00045C:SSL routines::tlsv13 alert certificate required";
+        troubles.hear(Code::BrokerTransportFailure, required);
         assert!(matches!(troubles.get().unwrap().error("x"), WriteError::Config(_)));
         troubles.hear(Code::SSL, "SSL handshake failed: Disconnected");
         assert!(matches!(troubles.get().unwrap().error("x"), WriteError::Retry { .. }));
