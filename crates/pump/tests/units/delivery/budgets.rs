@@ -177,7 +177,11 @@ async fn a_lane_that_is_only_slow_after_a_failure_drops_nothing() {
         Vec::new(),
     );
     world.push(0, items(1_000, &[]));
-    let process = Process::start(&world, "one", &full(OnFull::DropOldest)).await;
+    let patient = Options {
+        timeout: None,
+        ..full(OnFull::DropOldest)
+    };
+    let process = Process::start(&world, "one", &patient).await;
     until("everything is there", 60 * MINUTE, || back_end.count() == 1_000).await;
     assert_eq!(process.dropped(0), 0);
 }
