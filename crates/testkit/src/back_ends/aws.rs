@@ -133,7 +133,7 @@ impl BackEnd for Aws {
         }
     }
 
-    fn deaths(&self) -> Result<&'static [&'static str], Reason> {
+    fn deaths(&self) -> Result<Vec<&'static str>, Reason> {
         Err("nothing is kept on this side")
     }
 

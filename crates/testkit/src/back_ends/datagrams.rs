@@ -104,7 +104,7 @@ impl BackEnd for Datagrams {
         Err("what does not fit a datagram is refused alone")
     }
 
-    fn deaths(&self) -> Result<&'static [&'static str], Reason> {
+    fn deaths(&self) -> Result<Vec<&'static str>, Reason> {
         Err("it keeps no ledger: best effort")
     }
 

@@ -163,8 +163,8 @@ impl BackEnd for Scraper {
         Err("every record is counted")
     }
 
-    fn deaths(&self) -> Result<&'static [&'static str], Reason> {
-        self.keeps().map(|()| NAMES)
+    fn deaths(&self) -> Result<Vec<&'static str>, Reason> {
+        self.keeps().map(|()| NAMES.to_vec())
     }
 
     async fn die_at(&self, death: usize) {

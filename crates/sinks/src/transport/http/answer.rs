@@ -114,7 +114,7 @@ impl Answer {
     }
 
     /// Whether it is a page for people, which no service answers with: that of a login, for instance.
-    fn is_page(&self) -> bool {
+    pub(crate) fn is_page(&self) -> bool {
         let start: Vec<u8> = self
             .body
             .trim_ascii_start()
@@ -134,7 +134,7 @@ impl Answer {
     }
 
     /// How long the server wants to be left alone: seconds or a date.
-    fn retry_after(&self) -> Option<Duration> {
+    pub(crate) fn retry_after(&self) -> Option<Duration> {
         let value = self.headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
         let pause = match value.parse() {
             Ok(seconds) => Duration::from_secs(seconds),
