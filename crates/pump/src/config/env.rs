@@ -351,7 +351,7 @@ mod tests {
             let problem = parse_shape(&rules, text);
             assert_eq!(
                 problem,
-                Err("write a list in JSON: [{\"key\": value}]".to_owned()),
+                Err("write a JSON list of objects: [{…}]".to_owned()),
                 "{text}"
             );
         }

@@ -15,7 +15,7 @@ use super::{
 use crate::{
     BuildContext, BuildError, Guarantee, Sink, SinkSpec, options,
     transport::{
-        http::{Endpoint, HttpClient, HttpSettings, secret_header},
+        http::{Endpoint, HttpClient, HttpSettings, Url, header::HeaderValue, secret_header},
         tls::SslOptions,
     },
 };
@@ -95,6 +95,7 @@ pub struct RetentionRule {
 pub const SPEC: SinkSpec = SinkSpec {
     options: options::schema::<Options>,
     guarantee: Guarantee::ExactlyOnce,
+    check: Some(|context| prepare(context).map(drop)),
     ..SinkSpec::new(
         "influx2",
         "InfluxDB2 Pump",
@@ -108,7 +109,16 @@ fn build(context: BuildContext) -> BoxFuture<'static, Result<Box<dyn Sink>, Buil
     async move { Ok(Box::new(Influx(two(&context).await?)) as Box<dyn Sink>) }.boxed()
 }
 
-async fn two(context: &BuildContext) -> Result<Writer, BuildError> {
+/// What is known before the server is asked.
+struct Prepared {
+    options: Options,
+    base: Url,
+    client: HttpClient,
+    authorization: Option<HeaderValue>,
+    lines: Lines,
+}
+
+fn prepare(context: &BuildContext) -> Result<Prepared, BuildError> {
     let options: Options = context.options()?;
     let missing = |what: &str| Err(BuildError::Options(format!("{what} is missing – write it into meta")));
     if options.address.is_empty() {
@@ -135,9 +145,27 @@ async fn two(context: &BuildContext) -> Result<Writer, BuildError> {
     };
     let clock = clock(context, 1_000);
     let lines = Lines::new(Dialect::Two, &options.tags, &options.fields, clock, warn);
+    Ok(Prepared {
+        options,
+        base: endpoint.url,
+        client,
+        authorization,
+        lines,
+    })
+}
+
+async fn two(context: &BuildContext) -> Result<Writer, BuildError> {
+    let Prepared {
+        options,
+        base,
+        client,
+        authorization,
+        lines,
+    } = prepare(context)?;
+    let warn = |text: &str| tracing::warn!(prefix = SPEC.log_prefix, pump = %context.pump, "{text}");
     let setup = Setup {
         client: &client,
-        base: &endpoint.url,
+        base: &base,
         authorization: authorization.as_ref(),
         organization: &options.organization,
         bucket: &options.bucket,
@@ -150,7 +178,7 @@ async fn two(context: &BuildContext) -> Result<Writer, BuildError> {
         ("precision", if context.compat { "us" } else { "ns" }),
     ];
     let target = Target {
-        url: address(&endpoint.url, "api/v2/write", &parameters),
+        url: address(&base, "api/v2/write", &parameters),
         client,
         instead: None,
         authorization,

@@ -94,6 +94,12 @@ impl Factory {
         &self.troubles
     }
 
+    /// The same for clients that know nobody whom they could contact.
+    pub(super) fn without_brokers(mut self) -> Self {
+        self.config.remove("bootstrap.servers");
+        self
+    }
+
     /// A client whose batches have at most so many bytes. It connects by itself, later.
     pub(super) fn make<T: FromClientConfigAndContext<Ear>>(&self, batch_bytes: usize) -> Result<T, BuildError> {
         let mut config = self.config.clone();

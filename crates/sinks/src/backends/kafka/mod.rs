@@ -49,11 +49,23 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// The type `kafka`.
 pub const SPEC: SinkSpec = SinkSpec {
     options: schemas::schema::<Options>,
+    check: Some(check),
     ..SinkSpec::new("kafka", "Kafka Pump", "kafka-pump", "TYK_PMP_PUMPS_KAFKA_META", build)
 };
 
 fn build(context: BuildContext) -> BoxFuture<'static, Result<Box<dyn Sink>, BuildError>> {
     async move { Ok(Box::new(Kafka::new(&context)?) as Box<dyn Sink>) }.boxed()
+}
+
+/// What a start finds wrong, without a producer that has somebody to contact.
+fn check(context: &BuildContext) -> Result<(), BuildError> {
+    let options: Options = context.options()?;
+    let warn = |text: &str| tracing::warn!(prefix = SPEC.log_prefix, pump = %context.pump, "{text}");
+    Encoder::new(&options)?;
+    options.timeout()?;
+    options.acks()?;
+    let factory = Factory::new(&options, context, warn)?.without_brokers();
+    factory.make::<Producer>(options.batch_bytes(warn)?).map(drop)
 }
 
 /// One pump's way to a topic.

@@ -66,7 +66,8 @@ async fn wrong_options_are_named_with_what_to_write() {
         let text = with(key, value.clone());
         assert!(text.contains(&format!("meta.{key}")), "{key} {value}: {text}");
     }
-    let scram = json!({"broker": ["b:9092"], "topic": "t", "sasl_mechanism": "scram", "sasl_algorithm": "md5"});
+    let scram = json!({"broker": ["b:9092"], "topic": "t", "sasl_mechanism": "scram", "sasl_algorithm": "md5",
+        "sasl_username": "u", "sasl_password": "p"});
     assert!(refusal(scram.clone()).contains("meta.sasl_algorithm is \"md5\""));
     let compatible = BuildContext {
         compat: true,

@@ -16,7 +16,7 @@ use crate::{
     encode::{flat::FlatDocument, row_uuid::row_draw},
     options,
     transport::{
-        aws::{Api, AwsOptions, Kind, Service, Settings, entry_words, kind_of},
+        aws::{self, Api, AwsOptions, Kind, Service, Settings, entry_words, kind_of},
         outbox::{Fate, Outbox, Pace, Packing, Parcel, Parcels, Reply},
     },
 };
@@ -70,6 +70,7 @@ pub struct Options {
 /// The type `kinesis`.
 pub const SPEC: SinkSpec = SinkSpec {
     options: options::schema::<Options>,
+    check: Some(check),
     ..SinkSpec::new(
         "kinesis",
         "Kinesis Pump",
@@ -78,6 +79,10 @@ pub const SPEC: SinkSpec = SinkSpec {
         build,
     )
 };
+
+fn check(context: &BuildContext) -> Result<(), BuildError> {
+    aws::look(prepare(context)).map(drop)
+}
 
 fn build(context: BuildContext) -> BoxFuture<'static, Result<Box<dyn Sink>, BuildError>> {
     async move { Ok(Box::new(Kinesis::new(&context).await?) as Box<dyn Sink>) }.boxed()
@@ -103,36 +108,42 @@ impl Stream {
     }
 }
 
+/// Reads the options and contacts nobody. Returns how many records a request may have, too.
+async fn prepare(context: &BuildContext) -> Result<(Options, i64, Service), BuildError> {
+    let options: Options = context.options()?;
+    let warn = |text: &str| tracing::warn!(prefix = SPEC.log_prefix, pump = %context.pump, "{text}");
+    let batch_size = match options.batch_size {
+        0 => RECORDS,
+        size @ 1..=MOST_RECORDS => size,
+        size if size < 0 => {
+            warn(&format!("meta.batch_size is {size}: requests have {RECORDS} records"));
+            RECORDS
+        }
+        size => {
+            warn(&format!(
+                "meta.batch_size is {size}: Kinesis takes {MOST_RECORDS} records at most"
+            ));
+            MOST_RECORDS
+        }
+    };
+    if options.stream_name.is_empty() {
+        tracing::error!(
+            prefix = SPEC.log_prefix,
+            "Stream name unset - may be unable to produce records"
+        );
+    }
+    let settings = Settings {
+        region: ("meta.region", &options.region),
+        endpoint: ("meta.aws_endpoint", &options.aws.aws_endpoint),
+        keys: options.aws.keys(|text| warn(&text)),
+    };
+    let service = Service::new(&KINESIS, settings).await?;
+    Ok((options, batch_size, service))
+}
+
 impl Kinesis {
     async fn new(context: &BuildContext) -> Result<Kinesis, BuildError> {
-        let options: Options = context.options()?;
-        let warn = |text: &str| tracing::warn!(prefix = SPEC.log_prefix, pump = %context.pump, "{text}");
-        let batch_size = match options.batch_size {
-            0 => RECORDS,
-            size @ 1..=MOST_RECORDS => size,
-            size if size < 0 => {
-                warn(&format!("meta.batch_size is {size}: requests have {RECORDS} records"));
-                RECORDS
-            }
-            size => {
-                warn(&format!(
-                    "meta.batch_size is {size}: Kinesis takes {MOST_RECORDS} records at most"
-                ));
-                MOST_RECORDS
-            }
-        };
-        if options.stream_name.is_empty() {
-            tracing::error!(
-                prefix = SPEC.log_prefix,
-                "Stream name unset - may be unable to produce records"
-            );
-        }
-        let settings = Settings {
-            region: ("meta.region", &options.region),
-            endpoint: ("meta.aws_endpoint", &options.aws.aws_endpoint),
-            keys: options.aws.keys(|text| warn(&text)),
-        };
-        let service = Service::new(&KINESIS, settings).await?;
+        let (options, batch_size, service) = prepare(context).await?;
         let stream = Stream::new(&options.stream_name);
         if !options.kms_key_id.is_empty() {
             encryption::switch_on(&service, &stream, &options.kms_key_id).await?;

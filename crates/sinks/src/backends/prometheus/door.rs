@@ -228,15 +228,22 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// `host:port`, or `:port` for every address of this machine.
-async fn resolve(spelled: &str) -> Result<SocketAddr, BuildError> {
+/// Host and port of an address; without a host it is every address of this machine.
+///
+/// # Errors
+/// It is none.
+pub(super) fn parse(spelled: &str) -> Result<(&str, u16), BuildError> {
     let wrong = || {
         BuildError::Options(format!(
             "meta.listen_address is \"{spelled}\", expected host:port or :port – write for instance \":9090\""
         ))
     };
     let (host, port) = spelled.rsplit_once(':').ok_or_else(wrong)?;
-    let port: u16 = port.parse().map_err(|_| wrong())?;
+    Ok((host, port.parse().map_err(|_| wrong())?))
+}
+
+async fn resolve(spelled: &str) -> Result<SocketAddr, BuildError> {
+    let (host, port) = parse(spelled)?;
     if host.is_empty() {
         return Ok((std::net::Ipv6Addr::UNSPECIFIED, port).into());
     }

@@ -40,6 +40,7 @@ pub const SPEC: SinkSpec = SinkSpec {
     guarantee: Guarantee::ExactlyOnce,
     decodes_bodies: false,
     options: schemas::schema::<Options>,
+    check: Some(|context| Plan::read(context)?.check()),
     ..SinkSpec::new(
         "prometheus",
         "Prometheus Pump",
@@ -51,6 +52,49 @@ pub const SPEC: SinkSpec = SinkSpec {
 
 fn build(context: BuildContext) -> BoxFuture<'static, Result<Box<dyn Sink>, BuildError>> {
     async move { Ok(Box::new(Prometheus::open(&context).await?) as Box<dyn Sink>) }.boxed()
+}
+
+/// What the options ask for.
+struct Plan {
+    options: Options,
+    metrics: Vec<Metric>,
+    rules: Rules,
+    access: Access,
+    pump: Arc<str>,
+}
+
+impl Plan {
+    fn read(context: &BuildContext) -> Result<Plan, BuildError> {
+        let options: Options = context.options()?;
+        if options.listen_address.is_empty() {
+            let text = "meta.listen_address is missing – write for instance \":9090\"";
+            return Err(BuildError::Options(text.to_owned()));
+        }
+        let warn = |text: &str| tracing::warn!(prefix = SPEC.log_prefix, pump = %context.pump, "{text}");
+        let refuse = |text: String| tracing::error!(prefix = SPEC.log_prefix, pump = %context.pump, "{text}");
+        let metrics = metric::metrics(&options, TAKEN, refuse, |text| warn(&text));
+        let rules = Rules {
+            all_paths: options.track_all_paths,
+            aggregate: options.aggregate_observations,
+            max_series: usize::try_from(options.max_series).unwrap_or(usize::MAX),
+            ttl: (options.series_ttl > 0).then(|| Duration::from_secs(options.series_ttl)),
+        };
+        Ok(Plan {
+            access: access(&options)?,
+            options,
+            metrics,
+            rules,
+            pump: context.pump.clone(),
+        })
+    }
+
+    /// What is found out when it is opened, without a listener.
+    fn check(self) -> Result<(), BuildError> {
+        let warn = |text: &str| tracing::warn!(prefix = SPEC.log_prefix, pump = %self.pump, "{text}");
+        door::parse(&self.options.listen_address)?;
+        let (registry, _) = Registry::new(self.metrics, self.rules, State::default(), None);
+        Route::new(&self.options.path, Arc::new(Exhibit::new(Arc::new(registry))), warn).map(drop)
+    }
 }
 
 /// One pump's metrics, and the listener that shows them.
@@ -68,21 +112,14 @@ impl Prometheus {
     /// # Errors
     /// The options are wrong, or the address cannot be listened on.
     pub async fn open(context: &BuildContext) -> Result<Prometheus, BuildError> {
-        let options: Options = context.options()?;
-        if options.listen_address.is_empty() {
-            let text = "meta.listen_address is missing – write for instance \":9090\"";
-            return Err(BuildError::Options(text.to_owned()));
-        }
+        let Plan {
+            options,
+            metrics,
+            rules,
+            access,
+            pump: _,
+        } = Plan::read(context)?;
         let warn = |text: &str| tracing::warn!(prefix = SPEC.log_prefix, pump = %context.pump, "{text}");
-        let refuse = |text: String| tracing::error!(prefix = SPEC.log_prefix, pump = %context.pump, "{text}");
-        let metrics = metric::metrics(&options, TAKEN, refuse, |text| warn(&text));
-        let rules = Rules {
-            all_paths: options.track_all_paths,
-            aggregate: options.aggregate_observations,
-            max_series: usize::try_from(options.max_series).unwrap_or(usize::MAX),
-            ttl: (options.series_ttl > 0).then(|| Duration::from_secs(options.series_ttl)),
-        };
-        let access = access(&options)?;
         let folder = (!options.state_dir.is_empty()).then(|| PathBuf::from(&options.state_dir));
         let (metrics, state, store) = match folder.clone() {
             Some(folder) => restore(context, folder, metrics).await?,

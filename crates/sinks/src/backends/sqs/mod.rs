@@ -16,7 +16,7 @@ use self::{message::Encoder, options::Plan};
 use crate::{
     Applied, BuildContext, BuildError, Sink, SinkSpec, WriteError, Written,
     transport::{
-        aws::{Api, Kind, Service, Settings, entry_words, kind_of},
+        aws::{self, Api, Kind, Service, Settings, entry_words, kind_of},
         outbox::{Fate, Outbox, Pace, Packing, Parcel, Parcels, Reply},
     },
 };
@@ -37,8 +37,13 @@ const MANY: usize = 100;
 /// The type `sqs`.
 pub const SPEC: SinkSpec = SinkSpec {
     options: crate::options::schema::<Options>,
+    check: Some(check),
     ..SinkSpec::new("sqs", "SQS Pump", "sqs-pump", "TYK_PMP_PUMPS_SQS_META", build)
 };
+
+fn check(context: &BuildContext) -> Result<(), BuildError> {
+    aws::look(prepare(context)).map(drop)
+}
 
 fn build(context: BuildContext) -> BoxFuture<'static, Result<Box<dyn Sink>, BuildError>> {
     async move { Ok(Box::new(Sqs::new(&context).await?) as Box<dyn Sink>) }.boxed()
@@ -54,16 +59,22 @@ struct Sqs {
     side_by_side: Outbox,
 }
 
+/// Reads the options and contacts nobody.
+async fn prepare(context: &BuildContext) -> Result<(Options, Plan, Service), BuildError> {
+    let options: Options = context.options()?;
+    let mut plan = Plan::of(&options, context)?;
+    let settings = Settings {
+        region: ("meta.aws_region", &options.aws_region),
+        endpoint: ("meta.aws_endpoint", &options.aws.aws_endpoint),
+        keys: plan.keys.take(),
+    };
+    let service = Service::new(&SQS, settings).await?;
+    Ok((options, plan, service))
+}
+
 impl Sqs {
     async fn new(context: &BuildContext) -> Result<Sqs, BuildError> {
-        let options: Options = context.options()?;
-        let plan = Plan::of(&options, context)?;
-        let settings = Settings {
-            region: ("meta.aws_region", &options.aws_region),
-            endpoint: ("meta.aws_endpoint", &options.aws.aws_endpoint),
-            keys: plan.keys,
-        };
-        let service = Service::new(&SQS, settings).await?;
+        let (options, plan, service) = prepare(context).await?;
         let queue_url = match options.aws_queue_name.starts_with("https://") {
             true => options.aws_queue_name.clone(),
             false => queue_url(&service, &options.aws_queue_name).await?,

@@ -20,7 +20,7 @@ use self::record::Encoder;
 use crate::{
     Applied, BuildContext, BuildError, Sink, SinkSpec, WriteError, Written,
     transport::{
-        aws::{Api, Kind, Service, Settings},
+        aws::{self, Api, Kind, Service, Settings},
         http::Url,
         outbox::{Fate, Outbox, Pace, Packing, Parcel, Parcels, Reply},
         words::plain,
@@ -47,6 +47,7 @@ const LIFE: Duration = Duration::from_secs(24 * 3600);
 /// The type `timestream`.
 pub const SPEC: SinkSpec = SinkSpec {
     options: crate::options::schema::<Options>,
+    check: Some(check),
     ..SinkSpec::new(
         "timestream",
         "Timestream Pump",
@@ -55,6 +56,10 @@ pub const SPEC: SinkSpec = SinkSpec {
         build,
     )
 };
+
+fn check(context: &BuildContext) -> Result<(), BuildError> {
+    aws::look(Timestream::new(context)).map(drop)
+}
 
 fn build(context: BuildContext) -> BoxFuture<'static, Result<Box<dyn Sink>, BuildError>> {
     async move { Ok(Box::new(Timestream::new(&context).await?) as Box<dyn Sink>) }.boxed()

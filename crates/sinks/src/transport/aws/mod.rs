@@ -10,6 +10,8 @@ mod failure;
 mod options;
 mod profile;
 
+use std::{future::Future, thread};
+
 use bytes::Bytes;
 use reqsign_aws_v4::RequestSigner;
 use reqsign_core::{Context, Env, OsEnv, SignRequest, hash::hex_sha256};
@@ -47,6 +49,21 @@ pub(crate) struct Settings<'a> {
     pub(crate) endpoint: (&'static str, &'a str),
     /// Keys, instead of all other ways to get some.
     pub(crate) keys: Option<Keys>,
+}
+
+/// Waits for what looks at this machine alone, for `tyk-pump check`, which may or may not run on a runtime.
+pub(crate) fn look<T: Send>(at: impl Future<Output = Result<T, BuildError>> + Send) -> Result<T, BuildError> {
+    let log = tracing::dispatcher::get_default(Clone::clone);
+    let failed = |why: &dyn std::fmt::Display| BuildError::Unavailable(format!("cannot be looked at: {why}").into());
+    let looked = thread::scope(|scope| {
+        let looking = scope.spawn(|| {
+            let _log = tracing::dispatcher::set_default(&log);
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+            runtime.map_err(|error| failed(&error))?.block_on(at)
+        });
+        looking.join()
+    });
+    looked.unwrap_or_else(|_| Err(failed(&"its thread has ended")))
 }
 
 /// A service in a region.

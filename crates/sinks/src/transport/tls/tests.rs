@@ -161,7 +161,7 @@ fn errors_name_the_option_and_the_file() {
     let key = made.text("ca.key");
     assert_eq!(
         error(ca(&key)),
-        format!("ssl_ca_file {key}: no certificate in it (PEM is expected)")
+        format!("ssl_ca_file {key}: no certificate in it (PEM is expected) – name a PEM file that the pump can read")
     );
     let strangers = TlsSettings {
         identity: Some(Identity {
