@@ -183,7 +183,8 @@ fn a_variable_that_had_no_effect_before_is_named_at_the_start() {
         .map(|name| format!("{name} counts – Tyk Pump ignores this name: remove it if it is a leftover"))
         .collect();
     let mut found = texts(&loaded);
-    (expected.sort(), found.sort());
+    expected.sort();
+    found.sort();
     assert_eq!(found, expected);
     assert!(
         loaded

@@ -40,15 +40,18 @@ struct Scraper {
     target: Mutex<Option<SocketAddr>>,
 }
 
+/// How many bytes of so many reach the disk.
+type Passes = fn(usize) -> usize;
+
 #[derive(Default)]
 struct Disk {
     gate: Gate,
     /// How many bytes of the next frame get through; `None`: all of them.
-    passes: Mutex<Option<fn(usize) -> usize>>,
+    passes: Mutex<Option<Passes>>,
 }
 
 impl Disk {
-    fn set(&self, passes: Option<fn(usize) -> usize>) {
+    fn set(&self, passes: Option<Passes>) {
         *self.passes.lock().unwrap_or_else(PoisonError::into_inner) = passes;
     }
 
@@ -60,7 +63,7 @@ impl Disk {
 }
 
 /// Where the process dies: so many bytes of a frame are on the disk.
-const DEATHS: &[fn(usize) -> usize] = &[|_| 0, |_| 1, |bytes| bytes / 2, |bytes| bytes - 1];
+const DEATHS: &[Passes] = &[|_| 0, |_| 1, |bytes| bytes / 2, |bytes| bytes - 1];
 
 const NAMES: &[&str] = &[
     "before the append",

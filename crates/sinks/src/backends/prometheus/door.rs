@@ -164,7 +164,7 @@ impl Opened {
     }
 
     /// Where it is.
-    pub(super) fn address(&self) -> SocketAddr {
+    pub(super) fn local_address(&self) -> SocketAddr {
         self.door.local
     }
 

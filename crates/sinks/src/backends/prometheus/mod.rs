@@ -147,7 +147,7 @@ impl Prometheus {
 
     /// Where it listens.
     pub fn address(&self) -> SocketAddr {
-        self.opened.address()
+        self.opened.local_address()
     }
 }
 

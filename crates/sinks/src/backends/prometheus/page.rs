@@ -67,7 +67,7 @@ impl Page {
             return self.add(key);
         }
         let keys = self.index.keys().map(|key| &**key);
-        let order = self.budget.to_fold(&metric.labels, keys).to_vec();
+        let order = self.budget.folds_next(&metric.labels, keys).to_vec();
         if order.is_empty() {
             // Without labels there is only this one.
             return self.add(key);

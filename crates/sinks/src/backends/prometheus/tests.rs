@@ -90,7 +90,10 @@ fn batch(first_row: u64, records: &[&[(Text, &[u8])]]) -> Vec<Selection> {
 }
 
 /// The same, with times of requests.
-fn timed(first_row: u64, records: &[(&[(Text, &[u8])], i64)]) -> Vec<Selection> {
+/// Texts of a record, and its time.
+type Timed<'a> = (&'a [(Text, &'a [u8])], i64);
+
+fn timed(first_row: u64, records: &[Timed<'_>]) -> Vec<Selection> {
     let (mut buffer, mut elements) = (Vec::new(), Vec::new());
     for (texts, time) in records {
         let (mut record, mut bytes) = (Record::default(), Vec::new());

@@ -69,7 +69,7 @@ impl Plan {
         if options.aws_queue_name.is_empty() {
             return wrong("meta.aws_queue_name is missing – write the name of the queue".to_owned());
         }
-        let keys = options.aws.keys(&warn);
+        let keys = options.aws.keys(warn);
         let is_fifo = options.aws_queue_name.ends_with(".fifo");
         let limit = options.aws_sqs_batch_limit;
         let batch = match limit {

@@ -270,7 +270,8 @@ async fn region_and_address_come_from_options_environment_and_profile() {
             .map_err(|error| error.to_string())
     };
     #[rustfmt::skip]
-    let rows: [(&str, &str, &[(&str, &str)], &str); 9] = [
+    type Row<'a> = (&'a str, &'a str, &'a [(&'a str, &'a str)], &'a str);
+    let rows: [Row<'_>; 9] = [
         ("", "", &[], "https://kinesis.eu-west-3.amazonaws.com/"),
         ("", "", &[("AWS_REGION", "cn-north-1")], "https://kinesis.cn-north-1.amazonaws.com.cn/"),
         ("eu-west-1", "", &[("AWS_REGION", "cn-north-1")], "https://kinesis.eu-west-1.amazonaws.com/"),
