@@ -246,7 +246,7 @@ pub fn parse_shape(shape: &Shape, text: &str) -> Result<Value, Problem> {
         // What has no form with commas is written as in the file.
         Shape::List(of) if matches!(**of, Shape::Object(_)) => match serde_json::from_str(text.trim()) {
             Ok(list @ (Value::Array(_) | Value::Null)) => Ok(list),
-            _ if text.trim().is_empty() => Ok(Value::Array(Vec::new())),
+            _ if text.trim().is_empty() => Ok(Value::Null),
             _ => Err("write a JSON list of objects: [{…}]".to_owned()),
         },
         Shape::List(of) => {
@@ -346,7 +346,7 @@ mod tests {
             parse_shape(&rules, r#"[{"every_seconds": 60, "type": "expire"}]"#),
             Ok(json!([{"every_seconds": 60, "type": "expire"}]))
         );
-        assert_eq!(parse_shape(&rules, " "), Ok(json!([])));
+        assert_eq!(parse_shape(&rules, " "), Ok(Value::Null));
         for text in ["a,b", "{}", "[{"] {
             let problem = parse_shape(&rules, text);
             assert_eq!(

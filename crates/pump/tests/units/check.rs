@@ -76,8 +76,8 @@ const WRONG: &[(&str, &str, &[&str])] = &[
     ),
     (
         "timestream",
-        r#"{"aws_region": "eu-west-1", "aws_endpoint": "localhost"}"#,
-        &["meta.aws_endpoint"],
+        r#"{"aws_region": "eu-west-1"}"#,
+        &["meta.dimensions is missing", "name at least one"],
     ),
     (
         "csv",

@@ -61,9 +61,11 @@ fn kills_of_pumps_and_of_the_broker_lose_nothing() {
             broker.start_again();
         }
     }
-    let last = site.start();
+    // Everything may be there already: it must have begun to listen for signals.
+    let last = site.start_ready();
     site.wait_until_drained(&redis, 180);
-    assert!(last.stop().success());
+    let ended = last.stop();
+    assert!(ended.success(), "{ended}\n{}", site.log());
     let found = numbers(&address, "tyk");
     let lost = (0..next).filter(|number| !found.contains_key(number)).count();
     let doubled: u64 = found.values().map(|times| times - 1).sum();
