@@ -68,9 +68,14 @@ fuzz_target!(|bytes: &[u8]| {
     let _ = connection.shutdown(Shutdown::Write);
     let mut answer = Vec::new();
     if let Err(error) = connection.read_to_end(&mut answer) {
-        assert!(error.kind() != std::io::ErrorKind::WouldBlock, "the connection does not end");
+        assert!(
+            error.kind() != std::io::ErrorKind::WouldBlock,
+            "the connection does not end"
+        );
     }
     let text = String::from_utf8_lossy(bytes).to_ascii_lowercase();
-    let own = ["localhost", "127.0.0.1", "[::1]"].iter().any(|name| text.contains(name));
+    let own = ["localhost", "127.0.0.1", "[::1]"]
+        .iter()
+        .any(|name| text.contains(name));
     assert!(own || ACTED.load(SeqCst) == before, "it acted for a foreign host");
 });

@@ -24,7 +24,9 @@ fn basic((kind, number, bytes): (u8, u64, Vec<u8>)) -> Basic {
 
 fn read(stream: &[u8], cut: usize) -> Vec<Value> {
     let mut packed = Vec::new();
-    Deflater::default().compress(stream, &mut packed).expect("any bytes can be compressed");
+    Deflater::default()
+        .compress(stream, &mut packed)
+        .expect("any bytes can be compressed");
     let (mut inflater, mut frames, mut decoder) = (Inflater::default(), Frames::default(), Decoder::default());
     let mut values = Vec::new();
     for piece in packed.chunks(cut) {
@@ -41,20 +43,33 @@ fn read(stream: &[u8], cut: usize) -> Vec<Value> {
     values
 }
 
-fuzz_target!(|input: (bool, u16, u8, Vec<Call>, Vec<(u64, u8, String, Option<(u8, u64, Vec<u8>)>)>)| {
+fuzz_target!(|input: (
+    bool,
+    u16,
+    u8,
+    Vec<Call>,
+    Vec<(u64, u8, String, Option<(u8, u64, Vec<u8>)>)>
+)| {
     let (in_place, first_id, cut, calls, answers) = input;
     let style = if in_place { Style::InPlace } else { Style::UpFront };
     let (first_id, cut) = (64 + i64::from(first_id), 1 + usize::from(cut));
 
     let calls: Vec<Request> = calls
         .into_iter()
-        .map(|(id, name, argument)| Request { id, name, argument: argument.map(basic) })
+        .map(|(id, name, argument)| Request {
+            id,
+            name,
+            argument: argument.map(basic),
+        })
         .collect();
     let (mut writer, mut stream) = (RequestWriter::new(style, first_id), Vec::new());
     for call in &calls {
         writer.write(&mut stream, call.id, &call.name, call.argument.as_ref());
     }
-    let got: Vec<Request> = read(&stream, cut).iter().map(|value| Request::of(value).expect("a request")).collect();
+    let got: Vec<Request> = read(&stream, cut)
+        .iter()
+        .map(|value| Request::of(value).expect("a request"))
+        .collect();
     assert_eq!(got, calls);
 
     let answers: Vec<Response> = answers
@@ -72,6 +87,9 @@ fuzz_target!(|input: (bool, u16, u8, Vec<Call>, Vec<(u64, u8, String, Option<(u8
     for answer in &answers {
         writer.write(&mut stream, answer);
     }
-    let got: Vec<Response> = read(&stream, cut).iter().map(|value| Response::of(value).expect("a response")).collect();
+    let got: Vec<Response> = read(&stream, cut)
+        .iter()
+        .map(|value| Response::of(value).expect("a response"))
+        .collect();
     assert_eq!(got, answers);
 });

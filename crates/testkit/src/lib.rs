@@ -15,8 +15,8 @@ use serde_json::Value;
 use sinks::{BuildContext, BuildError, Sink, SinkSpec};
 
 use back_ends::{
-    aws, csv, datagrams, dummy, elasticsearch, hybrid, influx, kafka, mariadb, mongo, prometheus, saas, splunk, sql, sqlite,
-    stdout, wire,
+    aws, csv, datagrams, dummy, elasticsearch, hybrid, influx, kafka, mariadb, mongo, prometheus, saas, splunk, sql,
+    sqlite, stdout, wire,
 };
 
 /// Every sink that is built, on at least one back-end.
@@ -148,7 +148,7 @@ pub trait BackEnd: Send + Sync {
         true
     }
 
-    /// Serial numbers ([`rows::serials`]) of the rows that it holds, in the order in which they came.
+    /// Serial numbers ([`fakes::rows::serials`]) of the rows that it holds, in the order in which they came.
     async fn rows(&self) -> Result<Vec<u64>, Reason>;
 
     /// From now on every write fails, until [`BackEnd::heal`].

@@ -349,11 +349,7 @@ mod tests {
         assert_eq!(parse_shape(&rules, " "), Ok(Value::Null));
         for text in ["a,b", "{}", "[{"] {
             let problem = parse_shape(&rules, text);
-            assert_eq!(
-                problem,
-                Err("write a JSON list of objects: [{…}]".to_owned()),
-                "{text}"
-            );
+            assert_eq!(problem, Err("write a JSON list of objects: [{…}]".to_owned()), "{text}");
         }
     }
 }

@@ -64,7 +64,10 @@ fn variables_without_underscores_are_about_the_pump_of_the_file() {
     assert_eq!(pumps(&compat).len(), 2, "as upstream");
     let file = AGGREGATE.replace("\"sql_aggregate\": {", "\"my-counts_1\": {");
     let named = load_with(&file, &[("TYK_PMP_PUMPS_MYCOUNTS1_TIMEOUT", "7")]);
-    assert_eq!((said(&named), named.settings.as_ref().unwrap().pumps.len()), (vec![], 1));
+    assert_eq!(
+        (said(&named), named.settings.as_ref().unwrap().pumps.len()),
+        (vec![], 1)
+    );
 }
 
 #[test]

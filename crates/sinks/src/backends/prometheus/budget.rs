@@ -34,7 +34,11 @@ impl Budget {
 
     /// Labels to fold, that with the most values first: their place among `labels` and how many values they have. `keys` are
     /// the series there are.
-    pub(super) fn folds_next<'a>(&mut self, labels: &[Label], keys: impl Iterator<Item = &'a [u8]>) -> &[(usize, usize)] {
+    pub(super) fn folds_next<'a>(
+        &mut self,
+        labels: &[Label],
+        keys: impl Iterator<Item = &'a [u8]>,
+    ) -> &[(usize, usize)] {
         self.by_values.get_or_insert_with(|| {
             let mut found: Vec<HashSet<&str>> = labels.iter().map(|_| HashSet::new()).collect();
             for key in keys {

@@ -273,14 +273,47 @@ async fn region_and_address_come_from_options_environment_and_profile() {
     type Row<'a> = (&'a str, &'a str, &'a [(&'a str, &'a str)], &'a str);
     let rows: [Row<'_>; 9] = [
         ("", "", &[], "https://kinesis.eu-west-3.amazonaws.com/"),
-        ("", "", &[("AWS_REGION", "cn-north-1")], "https://kinesis.cn-north-1.amazonaws.com.cn/"),
-        ("eu-west-1", "", &[("AWS_REGION", "cn-north-1")], "https://kinesis.eu-west-1.amazonaws.com/"),
+        (
+            "",
+            "",
+            &[("AWS_REGION", "cn-north-1")],
+            "https://kinesis.cn-north-1.amazonaws.com.cn/",
+        ),
+        (
+            "eu-west-1",
+            "",
+            &[("AWS_REGION", "cn-north-1")],
+            "https://kinesis.eu-west-1.amazonaws.com/",
+        ),
         ("", "", &[("AWS_PROFILE", "p")], "http://p.test/"),
-        ("", "", &[("AWS_PROFILE", "p"), ("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS", "true")], "https://kinesis.us-gov-west-1.amazonaws.com/"),
+        (
+            "",
+            "",
+            &[("AWS_PROFILE", "p"), ("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS", "true")],
+            "https://kinesis.us-gov-west-1.amazonaws.com/",
+        ),
         ("", "", &[("AWS_ENDPOINT_URL", "http://a.test:1")], "http://a.test:1/"),
-        ("", "", &[("AWS_ENDPOINT_URL", "http://a.test:1"), ("AWS_ENDPOINT_URL_KINESIS", "http://k.test")], "http://k.test/"),
-        ("", "http://o.test/", &[("AWS_ENDPOINT_URL", "http://a.test:1")], "http://o.test/"),
-        ("", "", &[("AWS_USE_FIPS_ENDPOINT", "true")], "https://kinesis-fips.eu-west-3.amazonaws.com/"),
+        (
+            "",
+            "",
+            &[
+                ("AWS_ENDPOINT_URL", "http://a.test:1"),
+                ("AWS_ENDPOINT_URL_KINESIS", "http://k.test"),
+            ],
+            "http://k.test/",
+        ),
+        (
+            "",
+            "http://o.test/",
+            &[("AWS_ENDPOINT_URL", "http://a.test:1")],
+            "http://o.test/",
+        ),
+        (
+            "",
+            "",
+            &[("AWS_USE_FIPS_ENDPOINT", "true")],
+            "https://kinesis-fips.eu-west-3.amazonaws.com/",
+        ),
     ];
     for (region, endpoint, variables, expected) in rows {
         assert_eq!(url(region, endpoint, variables).await.unwrap(), expected);
