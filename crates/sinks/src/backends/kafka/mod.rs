@@ -59,13 +59,8 @@ fn build(context: BuildContext) -> BoxFuture<'static, Result<Box<dyn Sink>, Buil
 
 /// What a start finds wrong, without a producer that has somebody to contact.
 fn check(context: &BuildContext) -> Result<(), BuildError> {
-    let options: Options = context.options()?;
-    let warn = |text: &str| tracing::warn!(prefix = SPEC.log_prefix, pump = %context.pump, "{text}");
-    Encoder::new(&options)?;
-    options.timeout()?;
-    options.acks()?;
-    let factory = Factory::new(&options, context, warn)?.without_brokers();
-    factory.make::<Producer>(options.batch_bytes(warn)?).map(drop)
+    let Shared { factory, limit, .. } = Shared::read(context)?;
+    factory.without_brokers().make::<Producer>(limit).map(drop)
 }
 
 /// One pump's way to a topic.
@@ -86,6 +81,20 @@ struct Shared {
     limit: usize,
     patience: Duration,
     acks: Acks,
+}
+
+impl Shared {
+    fn read(context: &BuildContext) -> Result<Shared, BuildError> {
+        let options: Options = context.options()?;
+        let warn = |text: &str| tracing::warn!(prefix = SPEC.log_prefix, pump = %context.pump, "{text}");
+        Ok(Shared {
+            encoder: Encoder::new(&options)?,
+            factory: Factory::new(&options, context, warn)?,
+            limit: options.batch_bytes(warn)?,
+            patience: options.timeout()?.unwrap_or(PATIENCE),
+            acks: options.acks()?,
+        })
+    }
 }
 
 struct State {
@@ -134,22 +143,13 @@ type Refused = BTreeMap<RowId, String>;
 
 impl Kafka {
     fn new(context: &BuildContext) -> Result<Kafka, BuildError> {
-        let options: Options = context.options()?;
-        let warn = |text: &str| tracing::warn!(prefix = SPEC.log_prefix, pump = %context.pump, "{text}");
-        let encoder = Encoder::new(&options)?;
-        let factory = Factory::new(&options, context, warn)?;
-        let limit = options.batch_bytes(warn)?;
+        let shared = Shared::read(context)?;
+        let limit = shared.limit;
         // Wrong settings are found now; nobody is contacted before the first write.
-        let producer: Producer = factory.make(limit)?;
+        let producer: Producer = shared.factory.make(limit)?;
         tracing::info!(prefix = SPEC.log_prefix, "Kafka Pump Initialized");
         Ok(Kafka {
-            shared: Arc::new(Shared {
-                encoder,
-                factory,
-                limit,
-                patience: options.timeout()?.unwrap_or(PATIENCE),
-                acks: options.acks()?,
-            }),
+            shared: Arc::new(shared),
             state: Arc::new(Lock::new(State {
                 producer: Some(Arc::new(producer)),
                 topics: Topics::default(),
