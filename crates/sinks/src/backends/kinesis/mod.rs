@@ -16,8 +16,8 @@ use crate::{
     encode::{flat::FlatDocument, row_uuid::row_draw},
     options,
     transport::{
-        aws::{self, Api, AwsOptions, Kind, Service, Settings, entry_words, kind_of},
-        outbox::{Fate, Outbox, Pace, Packing, Parcel, Parcels, Reply},
+        aws::{self, Api, AwsOptions, Kind, Outboxes, Service, Settings, entry_words, kind_of},
+        outbox::{Fate, Packing, Parcel, Parcels, Reply},
     },
 };
 
@@ -39,8 +39,6 @@ const REQUEST: usize = 5 << 20;
 const USUAL_RECORD: usize = 1 << 20;
 /// What no stream takes.
 const LARGEST_RECORD: usize = 10 << 20;
-/// Rows of a group from which on requests go side by side: until then order is worth more than haste.
-const MANY: usize = 100;
 /// Partition keys are below; each falls into one of the stream's shards by its hash.
 const PARTITIONS: u64 = 1_000_000_000;
 
@@ -92,8 +90,7 @@ struct Kinesis {
     service: Service,
     stream: Stream,
     encoder: Encoder,
-    in_order: Outbox,
-    side_by_side: Outbox,
+    outboxes: Outboxes,
 }
 
 /// How calls name the stream: member and value.
@@ -154,7 +151,6 @@ impl Kinesis {
             // In base64; what surrounds each record is on top, so that a request stays below the limit.
             bytes: REQUEST / 3 * 4,
         };
-        let parallel = if context.compat { Pace::AtOnce(1) } else { Pace::SERVICE };
         tracing::info!(prefix = SPEC.log_prefix, "Kinesis Pump Initialized");
         Ok(Kinesis {
             service,
@@ -163,8 +159,7 @@ impl Kinesis {
                 pump: context.pump.clone(),
                 document: Arc::new(FlatDocument::new(&BTreeMap::new())),
             },
-            in_order: Outbox::new(SPEC.log_prefix, packing, Pace::AtOnce(1)),
-            side_by_side: Outbox::new(SPEC.log_prefix, packing, parallel),
+            outboxes: Outboxes::new(SPEC.log_prefix, packing, context.compat),
         })
     }
 
@@ -299,12 +294,7 @@ impl Sink for Kinesis {
     async fn write(&self, group: &[Selection], applied: &Arc<Applied>) -> Result<Written, WriteError> {
         let encoder = self.encoder.clone();
         let pack = move |group: &[Selection], parcels: &mut Parcels| encoder.pack(group, parcels);
-        let rows: usize = group.iter().map(Selection::len).sum();
-        let outbox = if rows > MANY {
-            &self.side_by_side
-        } else {
-            &self.in_order
-        };
+        let outbox = self.outboxes.of(group);
         outbox.deliver(group, applied, pack, |parcel| self.send(parcel)).await
     }
 }

@@ -16,8 +16,8 @@ use self::{message::Encoder, options::Plan};
 use crate::{
     Applied, BuildContext, BuildError, Sink, SinkSpec, WriteError, Written,
     transport::{
-        aws::{self, Api, Kind, Service, Settings, entry_words, kind_of},
-        outbox::{Fate, Outbox, Pace, Packing, Parcel, Parcels, Reply},
+        aws::{self, Api, Kind, Outboxes, Service, Settings, entry_words, kind_of},
+        outbox::{Fate, Packing, Parcel, Parcels, Reply},
     },
 };
 
@@ -31,8 +31,6 @@ const SQS: Api = Api {
 
 /// What requests have at most, counted with the escapes of their encoding; the service's oldest limit, which all have.
 const REQUEST: usize = 256 << 10;
-/// Rows of a group from which on requests go side by side: until then order is worth more than haste.
-const MANY: usize = 100;
 
 /// The type `sqs`.
 pub const SPEC: SinkSpec = SinkSpec {
@@ -55,8 +53,7 @@ struct Sqs {
     /// Messages of a group have an order, which nothing sent later may disturb.
     keeps_order: bool,
     encoder: Encoder,
-    in_order: Outbox,
-    side_by_side: Outbox,
+    outboxes: Outboxes,
 }
 
 /// Reads the options and contacts nobody.
@@ -84,10 +81,6 @@ impl Sqs {
             rows: plan.batch,
             bytes: REQUEST,
         };
-        let parallel = match context.compat || plan.is_fifo {
-            true => Pace::AtOnce(1),
-            false => Pace::SERVICE,
-        };
         tracing::info!(prefix = SPEC.log_prefix, "SQS Pump Initialized");
         Ok(Sqs {
             service,
@@ -99,8 +92,7 @@ impl Sqs {
                 deduplicates: plan.deduplicates,
                 delay: plan.delay,
             },
-            in_order: Outbox::new(SPEC.log_prefix, packing, Pace::AtOnce(1)),
-            side_by_side: Outbox::new(SPEC.log_prefix, packing, parallel),
+            outboxes: Outboxes::new(SPEC.log_prefix, packing, context.compat || plan.is_fifo),
         })
     }
 
@@ -222,15 +214,9 @@ impl Sink for Sqs {
     async fn write(&self, group: &[Selection], applied: &Arc<Applied>) -> Result<Written, WriteError> {
         let encoder = self.encoder.clone();
         let pack = move |group: &[Selection], parcels: &mut Parcels| encoder.pack(group, parcels);
-        let rows: usize = group.iter().map(Selection::len).sum();
-        let outbox = if rows > MANY {
-            &self.side_by_side
-        } else {
-            &self.in_order
-        };
-        outbox
-            .deliver(group, applied, pack, |parcel| self.send(parcel, applied))
-            .await
+        let outbox = self.outboxes.of(group);
+        let send = |parcel| self.send(parcel, applied);
+        outbox.deliver(group, applied, pack, send).await
     }
 }
 

@@ -8,6 +8,7 @@ mod courier;
 mod credentials;
 mod failure;
 mod options;
+mod outboxes;
 mod profile;
 
 use std::{future::Future, thread};
@@ -21,6 +22,7 @@ pub(crate) use self::{
     credentials::Keys,
     failure::{Failure, Kind, entry_words, kind_of},
     options::AwsOptions,
+    outboxes::Outboxes,
 };
 use super::http::{Endpoint, HttpClient, HttpSettings, Request, Url};
 use crate::{BuildError, WriteError};
