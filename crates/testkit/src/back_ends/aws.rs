@@ -132,10 +132,4 @@ impl BackEnd for Aws {
             false => Err("what is taken of a request is taken message by message"),
         }
     }
-
-    fn deaths(&self) -> Result<Vec<&'static str>, Reason> {
-        Err("nothing is kept on this side")
-    }
-
-    async fn die_at(&self, _: usize) {}
 }

@@ -54,6 +54,4 @@ impl BackEnd for Nothing {
     fn deaths(&self) -> Result<Vec<&'static str>, Reason> {
         Err(NOTHING)
     }
-
-    async fn die_at(&self, _death: usize) {}
 }

@@ -78,10 +78,4 @@ impl BackEnd for Node {
     fn poison(&self) -> Result<Alter, Reason> {
         Err("a bulk request takes each document by itself")
     }
-
-    fn deaths(&self) -> Result<Vec<&'static str>, Reason> {
-        Err("nothing is kept on this side")
-    }
-
-    async fn die_at(&self, _: usize) {}
 }

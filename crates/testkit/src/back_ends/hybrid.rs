@@ -107,10 +107,4 @@ impl BackEnd for Mdcb {
     fn poison(&self) -> Result<Alter, Reason> {
         Err("MDCB takes whatever is JSON")
     }
-
-    fn deaths(&self) -> Result<Vec<&'static str>, Reason> {
-        Err("nothing is kept on this side")
-    }
-
-    async fn die_at(&self, _: usize) {}
 }

@@ -141,10 +141,4 @@ impl BackEnd for Database {
     fn poison(&self) -> Result<Alter, Reason> {
         Err("the other points of a request are written")
     }
-
-    fn deaths(&self) -> Result<Vec<&'static str>, Reason> {
-        Err("nothing is kept on this side")
-    }
-
-    async fn die_at(&self, _: usize) {}
 }

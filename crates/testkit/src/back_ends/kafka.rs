@@ -92,10 +92,4 @@ impl BackEnd for Topic {
     fn poison(&self) -> Result<Alter, Reason> {
         Err("each message is taken or refused by itself")
     }
-
-    fn deaths(&self) -> Result<Vec<&'static str>, Reason> {
-        Err("nothing is kept on this side")
-    }
-
-    async fn die_at(&self, _: usize) {}
 }

@@ -171,6 +171,4 @@ impl BackEnd for Saas {
     fn deaths(&self) -> Result<Vec<&'static str>, Reason> {
         Err("it keeps no ledger: at least once")
     }
-
-    async fn die_at(&self, _death: usize) {}
 }

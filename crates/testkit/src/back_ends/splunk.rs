@@ -89,10 +89,4 @@ impl BackEnd for Collector {
     fn poison(&self) -> Result<Alter, Reason> {
         Ok(|record| record.int[Int::ResponseCode as usize] = 666)
     }
-
-    fn deaths(&self) -> Result<Vec<&'static str>, Reason> {
-        Err("nothing is kept on this side")
-    }
-
-    async fn die_at(&self, _: usize) {}
 }

@@ -100,6 +100,4 @@ impl BackEnd for File {
     fn deaths(&self) -> Result<Vec<&'static str>, Reason> {
         Err("its journal is SQLite's own; a transaction that is dropped is tested with the dialects")
     }
-
-    async fn die_at(&self, _death: usize) {}
 }

@@ -59,6 +59,4 @@ impl BackEnd for Output {
     fn deaths(&self) -> Result<Vec<&'static str>, Reason> {
         Err("it keeps no ledger: at least once")
     }
-
-    async fn die_at(&self, _death: usize) {}
 }

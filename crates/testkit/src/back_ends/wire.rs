@@ -93,6 +93,4 @@ impl BackEnd for Log {
     fn deaths(&self) -> Result<Vec<&'static str>, Reason> {
         Err("it keeps no ledger: best effort")
     }
-
-    async fn die_at(&self, _death: usize) {}
 }
