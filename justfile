@@ -15,4 +15,4 @@ docs:
 # golden corpus, e.g. `just golden core/purge-chunk`
 golden *CASES="files core":
     cargo build --profile golden -p tyk-pump
-    tests/golden/golden.py run --pump "${CARGO_TARGET_DIR:-target}/golden/tyk-pump" --overrides tests/golden-overrides --not-yet tests/golden/not-yet.txt -j 6 {{CASES}}
+    tests/golden/golden.py run --pump "${CARGO_TARGET_DIR:-target}/golden/tyk-pump" --overrides tests/golden-overrides -j 6 {{CASES}}

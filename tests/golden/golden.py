@@ -302,35 +302,6 @@ def expected(case, ours):
     return {name: text for name, text in found.items() if text}
 
 
-class NotYet:
-    """Cases that wait for a sink type: lines `<case prefix>  needs <type>` of a file.
-
-    An entry counts only while the index of the reference pages, which is generated from the table of sinks, calls the type planned:
-    the day the sink is built, its cases run.
-    """
-
-    def __init__(self, file, index):
-        self.entries = []
-        if file is None:
-            return
-        pages = index.read_text().splitlines() if index.exists() else []
-        for line in pathlib.Path(file).read_text().splitlines():
-            line = line.split("#")[0].strip()
-            if not line:
-                continue
-            found = re.fullmatch(r"(\S+)\s+needs\s+(\S+)", line)
-            if not found:
-                sys.exit(f"{file}: cannot read the line {line!r}; it must be '<case prefix>  needs <type>'")
-            prefix, kind = found.groups()
-            word = rf"(?<![\w-]){re.escape(kind)}(?![\w-])"
-            if any(re.search(word, row) and "planned" in row for row in pages):
-                self.entries.append((prefix, kind))
-
-    def reason(self, case):
-        """The type that the case waits for, or None."""
-        return next((kind for prefix, kind in self.entries if label(case).startswith(prefix)), None)
-
-
 def cases(prefixes):
     found = []
     for p in prefixes or [""]:
@@ -359,23 +330,17 @@ def main():
     parser.add_argument("--jobs", "-j", type=int, default=1, help="cases side by side")
     parser.add_argument("--overrides", action="append", default=[], metavar="FOLDER", help="deliberate differences: <family>/<case>/<file> replaces the expected file; a folder given later goes before an earlier one")
     parser.add_argument("--mode", choices=["compat", "default"], default="compat", help="default: without TYK_PMP_COMPAT, as users run it; give the overrides of that mode, too")
-    parser.add_argument("--not-yet", metavar="FILE", help="cases that wait for a sink type: lines '<case prefix>  needs <type>'; they run by themselves once it is built")
     parser.add_argument("--reference", action="store_true", help="the binary is the reference itself: defects do not count as failed")
     parser.add_argument("--full", action="store_true", help="whole diffs")
     a = parser.parse_intermixed_args()
     servers = dict(s.split("=", 1) for s in a.server)
-    not_yet = NotYet(a.not_yet, HERE.parent.parent / "docs" / "sinks" / "README.md")
-    good = bad = skipped = open_ = waiting = 0
+    good = bad = skipped = open_ = 0
     todo = []
     for case in cases(a.case):
         spec = json.loads((case / "case.json").read_text())
         needs = sorted({o["kind"] for o in spec.get("sources", {}).values() if getattr(module(o["kind"]), "SERVER", False)})
         if a.action == "list":
             print(f"{label(case):40} {spec['title']}" + (f"  [{', '.join(needs)}]" if needs else ""))
-            continue
-        if kind := not_yet.reason(case):
-            waiting += 1
-            print(f"WAIT {label(case)}: the sink {kind} is not built yet")
             continue
         missing = [n for n in needs if n not in servers]
         if missing:
@@ -430,7 +395,7 @@ def main():
     if a.action != "list":
         if open_:
             print(f"{open_} open: they show a defect of the reference and have no override (WHY.md) yet. OTHER is not the defect, EQUAL is (or it shows in the log alone)")
-        print(f"{good} passed, {bad + (0 if a.reference else open_)} failed, {skipped} skipped, {waiting} waiting for a sink")
+        print(f"{good} passed, {bad + (0 if a.reference else open_)} failed, {skipped} skipped")
         sys.exit(1 if bad or (open_ and not a.reference) else 0)
 
 

@@ -93,7 +93,7 @@ fn known(pump: &PumpSettings) -> Result<Pump, String> {
             settings: pump.clone(),
             spec,
         }),
-        Some(Known::Absent(absent)) => Err(format!("the type {} {}", absent.name, absent.why)),
+        Some(Known::Absent(absent)) => Err(format!("the type {} {}", absent.name, absent.missing)),
         None => {
             let meant = sinks::suggest(&pump.kind).map(|name| format!(" – did you mean \"{name}\"?"));
             let meant = meant.unwrap_or_default();

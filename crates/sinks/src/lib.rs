@@ -15,7 +15,8 @@ mod transport;
 pub use backends::*;
 pub use contract::{
     Absent, Applied, BoxError, Build, BuildContext, BuildError, Check, Fleet, Gather, Guarantee, IndexReport,
-    IndexState, Indexes, Migrate, MigrationMode, Rejected, Resource, Sink, SinkSpec, Why, WriteError, Written,
+    IndexState, Indexes, Migrate, MigrationMode, MissingFeature, Rejected, Resource, Sink, SinkSpec, WriteError,
+    Written,
 };
 pub use table::{ABSENT, Known, SINKS, UPTIME_SINKS, find, find_known, find_uptime, known, suggest};
 #[cfg(feature = "http")]

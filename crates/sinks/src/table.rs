@@ -1,6 +1,6 @@
 //! The table of sink types, and how to look one up.
 
-use crate::{Absent, SinkSpec, Why, backends::*};
+use crate::{Absent, MissingFeature, SinkSpec, backends::*};
 
 /// Every type that this binary has, in the order of the documentation.
 pub static SINKS: &[SinkSpec] = &[
@@ -60,154 +60,154 @@ pub static SINKS: &[SinkSpec] = &[
     timestream::SPEC,
 ];
 
-/// Types without a sink: planned ones, and those that a lean build leaves out. The latter stand here in every build.
+/// Types that a lean build leaves out. They stand here in every build.
 pub static ABSENT: &[Absent] = &[
     absent(
         "elasticsearch",
         "Elasticsearch Pump",
         "elasticsearch-pump",
         "TYK_PMP_PUMPS_ELASTICSEARCH_META",
-        Why::Feature("http"),
+        MissingFeature("http"),
     ),
     absent(
         "graylog",
         "Graylog Pump",
         "graylog-pump",
         "TYK_PMP_PUMPS_GRAYLOG_META",
-        Why::Feature("graylog"),
+        MissingFeature("graylog"),
     ),
     absent(
         "hybrid",
         "Hybrid pump",
         "hybrid-pump",
         "TYK_PMP_PUMPS_HYBRID_META",
-        Why::Feature("hybrid"),
+        MissingFeature("hybrid"),
     ),
     absent(
         "influx",
         "InfluxDB Pump",
         "influx-pump",
         "TYK_PMP_PUMPS_INFLUX_META",
-        Why::Feature("http"),
+        MissingFeature("http"),
     ),
     absent(
         "influx2",
         "InfluxDB2 Pump",
         "influx2-pump",
         "TYK_PMP_PUMPS_INFLUX2_META",
-        Why::Feature("http"),
+        MissingFeature("http"),
     ),
     absent(
         "kafka",
         "Kafka Pump",
         "kafka-pump",
         "TYK_PMP_PUMPS_KAFKA_META",
-        Why::Feature("kafka"),
+        MissingFeature("kafka"),
     ),
     absent(
         "kinesis",
         "Kinesis Pump",
         "kinesis-pump",
         "TYK_PMP_PUMPS_KINESIS_META",
-        Why::Feature("aws"),
+        MissingFeature("aws"),
     ),
     absent(
         "logzio",
         "Logzio Pump",
         "logzio-pump",
         "TYK_PMP_PUMPS_LOGZIO_META",
-        Why::Feature("http"),
+        MissingFeature("http"),
     ),
     absent(
         "moesif",
         "Moesif Pump",
         "moesif-pump",
         "TYK_PMP_PUMPS_MOESIF_META",
-        Why::Feature("http"),
+        MissingFeature("http"),
     ),
     absent(
         "mongo",
         "MongoDB Pump",
         "mongo-pump",
         "TYK_PMP_PUMPS_MONGO_META",
-        Why::Feature("mongo"),
+        MissingFeature("mongo"),
     ),
     absent(
         "mongo-graph",
         "MongoDB Graph Pump",
         "mongo-graph-pump",
         "TYK_PMP_PUMPS_MONGOGRAPH_META",
-        Why::Feature("mongo"),
+        MissingFeature("mongo"),
     ),
     absent(
         "mongo-mcp",
         "MongoDB MCP Pump",
         "mongo-mcp-pump",
         "TYK_PMP_PUMPS_MONGOMCP_META",
-        Why::Feature("mongo"),
+        MissingFeature("mongo"),
     ),
     absent(
         "mongo-mcp-aggregate",
         "MongoDB MCP Aggregate Pump",
         "mongo-mcp-aggregate-pump",
         "TYK_PMP_PUMPS_MONGOMCPAGGREGATE_META",
-        Why::Feature("mongo"),
+        MissingFeature("mongo"),
     ),
     absent(
         "mongo-pump-aggregate",
         "MongoDB Aggregate Pump",
         "mongo-pump-aggregate",
         "TYK_PMP_PUMPS_MONGOAGGREGATE_META",
-        Why::Feature("mongo"),
+        MissingFeature("mongo"),
     ),
     absent(
         "mongo-pump-selective",
         "MongoDB Selective Pump",
         "mongo-pump-selective",
         "TYK_PMP_PUMPS_MONGOSELECTIVE_META",
-        Why::Feature("mongo"),
+        MissingFeature("mongo"),
     ),
     absent(
         "prometheus",
         "Prometheus Pump",
         "prometheus-pump",
         "TYK_PMP_PUMPS_PROMETHEUS_META",
-        Why::Feature("prometheus"),
+        MissingFeature("prometheus"),
     ),
     absent(
         "resurfaceio",
         "Resurface Pump",
         "resurface-pump",
         "TYK_PMP_PUMPS_RESURFACEIO_META",
-        Why::Feature("http"),
+        MissingFeature("http"),
     ),
     absent(
         "segment",
         "Segment Pump",
         "segment-pump",
         "TYK_PMP_PUMPS_SEGMENT_META",
-        Why::Feature("http"),
+        MissingFeature("http"),
     ),
     absent(
         "splunk",
         "Splunk Pump",
         "splunk-pump",
         "TYK_PMP_PUMPS_SPLUNK_META",
-        Why::Feature("http"),
+        MissingFeature("http"),
     ),
     absent(
         "sqs",
         "SQS Pump",
         "sqs-pump",
         "TYK_PMP_PUMPS_SQS_META",
-        Why::Feature("aws"),
+        MissingFeature("aws"),
     ),
     absent(
         "timestream",
         "Timestream Pump",
         "timestream-pump",
         "TYK_PMP_PUMPS_TIMESTREAM_META",
-        Why::Feature("aws"),
+        MissingFeature("aws"),
     ),
 ];
 
@@ -223,14 +223,14 @@ const fn absent(
     title: &'static str,
     log_prefix: &'static str,
     env_prefix: &'static str,
-    why: Why,
+    missing: MissingFeature,
 ) -> Absent {
     Absent {
         name,
         title,
         log_prefix,
         env_prefix,
-        why,
+        missing,
     }
 }
 
@@ -391,25 +391,21 @@ mod tests {
     #[test]
     fn a_full_build_has_every_optional_type_as_the_table_of_absent_ones_describes_it() {
         for absent in ABSENT {
-            let spec = find(absent.name);
-            assert_eq!(spec.is_none(), absent.why == Why::Planned, "{}", absent.name);
-            if let Some(spec) = spec {
-                assert_eq!(
-                    (spec.name, spec.title, spec.log_prefix, spec.env_prefix),
-                    (absent.name, absent.title, absent.log_prefix, absent.env_prefix)
-                );
-            }
+            let spec = find(absent.name).unwrap_or_else(|| panic!("{}", absent.name));
+            assert_eq!(
+                (spec.name, spec.title, spec.log_prefix, spec.env_prefix),
+                (absent.name, absent.title, absent.log_prefix, absent.env_prefix)
+            );
         }
     }
 
     #[test]
     fn a_lean_build_names_the_feature_that_a_type_needs() {
         assert_eq!(
-            Why::Feature("mongo").to_string(),
+            MissingFeature("mongo").to_string(),
             "is not in this binary, which was built without the feature \"mongo\" – `cargo build --release` builds one \
              with everything"
         );
-        assert_eq!(Why::Planned.to_string(), "is planned but not built yet");
         assert!(find_known("csv").unwrap().built().is_some());
     }
 

@@ -423,7 +423,10 @@ fn refusal(entry: &PumpEntry, context: &str, findings: &mut Findings) -> Option<
     let refused = match entry.known() {
         None => format!("{context}{}", unknown_type(entry, &kind)),
         Some(Known::Absent(absent)) => {
-            format!("{context}pump type \"{}\" {} – it is skipped", absent.name, absent.why)
+            format!(
+                "{context}pump type \"{}\" {} – it is skipped",
+                absent.name, absent.missing
+            )
         }
         Some(Known::Built(_)) => {
             let filters = PUMP

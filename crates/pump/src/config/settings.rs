@@ -194,7 +194,7 @@ pub struct PumpSettings {
     pub on_full: OnFull,
     /// `meta` after environment and secrets, keys spelled as in the sink's schema.
     pub meta: Value,
-    /// Why this pump must not start although the others may: its type is unknown or not built yet, or a filter has a
+    /// Why this pump must not start although the others may: its type is unknown or not in this binary, or a filter has a
     /// value of the wrong type. A finding of the same text says so when the configuration is loaded.
     pub refused: Option<String>,
 }

@@ -40,7 +40,7 @@ pub enum LaneState {
     Stalled,
     /// Writing is held back until somebody changes something (credentials, table, directory); probed every 30 s.
     Paused,
-    /// Its options are wrong, or its type is unknown or not built yet: it does not run.
+    /// Its options are wrong, or its type is unknown or not in this binary: it does not run.
     Disabled,
     /// Flushed and closed.
     Stopped,

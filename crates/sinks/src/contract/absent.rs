@@ -11,29 +11,22 @@ pub struct Absent {
     pub log_prefix: &'static str,
     /// Default prefix of its environment variables; empty: no options.
     pub env_prefix: &'static str,
-    /// Why there is no sink.
-    pub why: Why,
+    /// What a binary with it has.
+    pub missing: MissingFeature,
 }
 
-/// Why this binary has no sink of a type.
+/// A feature that this binary was built without.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Why {
-    /// No binary has it yet.
-    Planned,
-    /// Only binaries that are built with this feature have it.
-    Feature(&'static str),
-}
+pub struct MissingFeature(pub &'static str);
 
-/// The end of a sentence that begins with the type's name.
-impl std::fmt::Display for Why {
+/// The end of a sentence that begins with the name of what needs it.
+impl std::fmt::Display for MissingFeature {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Why::Planned => f.write_str("is planned but not built yet"),
-            Why::Feature(feature) => write!(
-                f,
-                "is not in this binary, which was built without the feature \"{feature}\" – `cargo build --release` \
-                 builds one with everything"
-            ),
-        }
+        write!(
+            f,
+            "is not in this binary, which was built without the feature \"{}\" – `cargo build --release` builds one with \
+             everything",
+            self.0
+        )
     }
 }

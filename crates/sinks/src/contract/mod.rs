@@ -11,7 +11,7 @@ mod sink;
 mod spec;
 mod upkeep;
 
-pub use absent::{Absent, Why};
+pub use absent::{Absent, MissingFeature};
 pub use applied::Applied;
 pub use build::{Build, BuildContext, BuildError, Check, Fleet};
 pub use gather::Gather;

@@ -6,7 +6,7 @@ use analytics::RecordKind;
 use serde_json::{Value, json};
 
 use super::{Property, Shape};
-use crate::{Guarantee, SINKS, SinkSpec, known};
+use crate::{Guarantee, Known, SINKS, SinkSpec, known};
 
 const GENERATED: &str = "<!-- Generated: `cargo run -p sinks --bin reference -- docs/sinks`. -->\n\n";
 
@@ -28,21 +28,16 @@ pub fn pages() -> Vec<(String, String)> {
 /// The overview of all types.
 fn index_page() -> String {
     let mut page = format!(
-        "{GENERATED}# Pumps\n\nEvery `type` that an entry of `pumps` can have. A planned type is accepted in a \
-         configuration; its pump does not start, and an error at start-up says so.\n\n\
-         | Type | Name | Guarantee | Environment prefix | State |\n|---|---|---|---|---|\n"
+        "{GENERATED}# Pumps\n\nEvery `type` that an entry of `pumps` can have.\n\n\
+         | Type | Name | Guarantee | Environment prefix |\n|---|---|---|---|\n"
     );
-    for known in known() {
-        let (name, guarantee, state) = match known.built() {
-            Some(spec) => (
-                format!("[`{0}`]({0}.md)", spec.name),
-                spec.guarantee.to_string(),
-                "built",
-            ),
-            None => (format!("`{}`", known.name()), String::new(), "planned"),
-        };
-        let env = env_cell(known.env_prefix());
-        let _ = writeln!(page, "| {name} | {} | {guarantee} | {env} | {state} |", known.title());
+    for spec in known().filter_map(Known::built) {
+        let env = env_cell(spec.env_prefix);
+        let _ = writeln!(
+            page,
+            "| [`{0}`]({0}.md) | {1} | {2} | {env} |",
+            spec.name, spec.title, spec.guarantee
+        );
     }
     page
 }

@@ -132,6 +132,6 @@ pub(crate) fn connect(
 /// A database that this binary was built without.
 #[cfg(not(all(feature = "mysql", feature = "postgres")))]
 fn left_out(kind: &'static str) -> BuildError {
-    let without = crate::Why::Feature(kind);
+    let without = crate::MissingFeature(kind);
     BuildError::Options(format!("meta.type \"{kind}\" {without}"))
 }
