@@ -1,10 +1,11 @@
 //! Batches of numbered records, and finding the numbers again in what a back-end holds.
 
-use std::sync::Arc;
+use std::{borrow::Borrow, sync::Arc};
 
 use analytics::{
     Batch, ClaimId, Key, Record, RecordKind, RecordView, Selection, Span, Text, Time, Transform, UptimeRecord,
     UptimeView, When, Wire, Zone, msgpack,
+    record::Builder,
     uptime::{UptimeInt, UptimeText},
 };
 use bytes::Bytes;
@@ -61,6 +62,24 @@ pub fn batch_of(
             len: (buffer.len() - start) as u32,
         });
     }
+    decoded(records, claim, first_row, buffer, elements)
+}
+
+/// A batch of these records that begins at `first_row` of `claim`.
+pub fn batch_of_built(claim: ClaimId, first_row: u64, records: impl IntoIterator<Item: Borrow<Builder>>) -> Arc<Batch> {
+    let (mut buffer, mut elements) = (Vec::new(), Vec::new());
+    for record in records {
+        let start = buffer.len();
+        msgpack::encode(&mut buffer, &record.borrow().view());
+        elements.push(Span {
+            start: start as u32,
+            len: (buffer.len() - start) as u32,
+        });
+    }
+    decoded(RecordKind::Traffic, claim, first_row, buffer, elements)
+}
+
+fn decoded(records: RecordKind, claim: ClaimId, first_row: u64, buffer: Vec<u8>, elements: Vec<Span>) -> Arc<Batch> {
     let name = match records {
         RecordKind::Traffic => "tyk-system-analytics",
         RecordKind::Uptime => "tyk-uptime-analytics",

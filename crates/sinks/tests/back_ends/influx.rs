@@ -3,10 +3,8 @@
 
 use std::sync::Arc;
 
-use analytics::{
-    Batch, ClaimId, Int, Key, RecordKind, Selection, Span, Text, Time, Transform, Wire, Zone, msgpack, record::Builder,
-};
-use fakes::server;
+use analytics::{ClaimId, Int, Selection, Text, Time, Zone, record::Builder};
+use fakes::{rows, server};
 use serde_json::{Value, json};
 use sinks::{
     Applied, BuildContext, Sink,
@@ -88,30 +86,11 @@ impl Database {
 
 /// Rows of a claim; `record` makes each from its number.
 fn group(claim: u128, first_row: u64, records: impl IntoIterator<Item = Builder>) -> Vec<Selection> {
-    let (mut buffer, mut elements) = (Vec::new(), Vec::new());
-    for record in records {
-        let start = buffer.len();
-        msgpack::encode(&mut buffer, &record.view());
-        elements.push(Span {
-            start: start as u32,
-            len: (buffer.len() - start) as u32,
-        });
-    }
-    let key = Key {
-        name: "analytics-tyk-system-analytics".into(),
-        short: "tyk-system-analytics".into(),
-        wire: Wire::Msgpack,
-        records: RecordKind::Traffic,
-    };
-    let batch = Batch::decode(
+    vec![rows::all(&rows::batch_of_built(
         ClaimId(ulid::Ulid(claim)),
-        Arc::new(key),
         first_row,
-        buffer.into(),
-        elements,
-    );
-    let rows = 0..batch.len();
-    vec![Selection::new(Arc::new(batch), rows, Arc::new(Transform::default()))]
+        records,
+    ))]
 }
 
 const FIRST: i64 = 1_700_000_000;

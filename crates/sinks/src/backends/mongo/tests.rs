@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use analytics::{Batch, ClaimId, Key, RecordKind, Selection, Text, Time, Wire, Zone, msgpack, record::Builder};
+use analytics::{ClaimId, Selection, Text, Time, Zone, record::Builder};
 use futures::TryStreamExt;
 use mongodb::{
     IndexModel,
@@ -56,8 +56,8 @@ async fn refusal(meta: Value) -> String {
 
 /// Rows of `claim`; each record is made by `make` from its number.
 fn group(claim: ClaimId, numbers: std::ops::Range<u64>, make: impl Fn(u64, &mut Builder)) -> Vec<Selection> {
-    let (mut buffer, mut elements) = (Vec::new(), Vec::new());
-    for number in numbers.clone() {
+    let first = numbers.start;
+    let records = numbers.map(|number| {
         let mut builder = Builder::new();
         builder
             .text(Text::OrgId, "o1")
@@ -67,27 +67,9 @@ fn group(claim: ClaimId, numbers: std::ops::Range<u64>, make: impl Fn(u64, &mut 
         // Indexes of organisations' collections let records go at that time.
         builder.time(analytics::When::ExpireAt, at(4_000_000_000));
         make(number, &mut builder);
-        let start = buffer.len();
-        msgpack::encode(&mut buffer, &builder.view());
-        elements.push(analytics::Span {
-            start: start as u32,
-            len: (buffer.len() - start) as u32,
-        });
-    }
-    let key = Key {
-        name: "analytics-tyk-system-analytics".into(),
-        short: "tyk-system-analytics".into(),
-        wire: Wire::Msgpack,
-        records: RecordKind::Traffic,
-    };
-    let batch = Arc::new(Batch::decode(
-        claim,
-        Arc::new(key),
-        numbers.start,
-        buffer.into(),
-        elements,
-    ));
-    vec![rows::all(&batch)]
+        builder
+    });
+    vec![rows::all(&rows::batch_of_built(claim, first, records))]
 }
 
 fn at(seconds: i64) -> Time {

@@ -1,10 +1,7 @@
 //! Building sinks and rows.
 
-use std::sync::Arc;
-
-use analytics::{Batch, ClaimId, Key, RecordKind, Selection, Span, Transform, Wire, msgpack, record::Builder};
-use bytes::Bytes;
-use fakes::postgres::Place;
+use analytics::{ClaimId, Selection, record::Builder};
+use fakes::{postgres::Place, rows};
 use serde_json::{Value, json};
 use sinks::{BuildContext, BuildError, Sink, find};
 
@@ -36,22 +33,5 @@ pub(crate) async fn sink(place: &Place, name: &str, more: Value) -> Box<dyn Sink
 
 /// Rows of `claim` from `first` on.
 pub(crate) fn selection(claim: ClaimId, first: u64, records: Vec<Builder>) -> Selection {
-    let (mut buffer, mut elements) = (Vec::new(), Vec::new());
-    for record in &records {
-        let start = buffer.len();
-        msgpack::encode(&mut buffer, &record.view());
-        elements.push(Span {
-            start: start as u32,
-            len: (buffer.len() - start) as u32,
-        });
-    }
-    let key = Key {
-        name: "analytics-tyk-system-analytics".into(),
-        short: "tyk-system-analytics".into(),
-        wire: Wire::Msgpack,
-        records: RecordKind::Traffic,
-    };
-    let batch = Batch::decode(claim, Arc::new(key), first, Bytes::from(buffer), elements);
-    let rows = 0..batch.len();
-    Selection::new(Arc::new(batch), rows, Arc::new(Transform::default()))
+    rows::all(&rows::batch_of_built(claim, first, records))
 }

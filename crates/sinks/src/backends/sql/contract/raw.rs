@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use analytics::{
-    Batch, ClaimId, Flag, Float, Int, Key, RecordKind, Selection, Span, Text, Transform, When, Wire, Zone,
+    ClaimId, Flag, Float, Int, Selection, Text, Transform, When, Zone,
     record::{Builder, GraphError, PathItem},
 };
+use fakes::rows;
 use serde_json::json;
 
 use super::*;
@@ -70,27 +71,7 @@ pub(super) fn deck() -> Vec<Builder> {
 }
 
 pub(super) fn group(claim: ClaimId, records: &[Builder]) -> Vec<Selection> {
-    let (mut buffer, mut elements) = (Vec::new(), Vec::new());
-    for record in records {
-        let start = buffer.len();
-        analytics::msgpack::encode(&mut buffer, &record.view());
-        elements.push(Span {
-            start: start as u32,
-            len: (buffer.len() - start) as u32,
-        });
-    }
-    let key = Key {
-        name: "analytics-tyk-system-analytics".into(),
-        short: "tyk-system-analytics".into(),
-        wire: Wire::Msgpack,
-        records: RecordKind::Traffic,
-    };
-    let batch = Arc::new(Batch::decode(claim, Arc::new(key), 0, buffer.into(), elements));
-    vec![Selection::new(
-        batch.clone(),
-        0..batch.len(),
-        Arc::new(Transform::default()),
-    )]
+    vec![rows::all(&rows::batch_of_built(claim, 0, records))]
 }
 
 /// A pump of type `name`.
